@@ -58,17 +58,32 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     }
     let mut plans: BTreeMap<&str, String> = BTreeMap::new();
     let mut shut: BTreeMap<&str, String> = BTreeMap::new();
-    let mut groups = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Networks> = BTreeMap::new();
     for (id, group) in &world.groups {
+        for field in ["id", "name", "username", "desc", "description"] {
+            group.get(field);
+        }
         let mut plugins = Plugins::read(group, found)?;
         plugins.limits.report(&group.place, found);
         if let Some(problem) = plugins.closed() {
-            shut.insert(id, format!("group `{id}`: {problem}"));
+            let problem = format!("group `{id}`: {problem}");
+            shut.entry(id).or_insert(problem);
         }
         if let Some(plan) = plugins.limits.plan() {
             plans.insert(id, found.plan(id, plan, &group.place));
         }
-        groups.insert(id.as_str(), (plugins.cidrs, plugins.deny_cidrs));
+        let networks = (plugins.cidrs, plugins.deny_cidrs);
+        let Some(there) = groups.remove(id.as_str()) else {
+            groups.insert(id.as_str(), networks);
+            continue;
+        };
+        // A group that stands twice: both count.
+        let (joined, void) = both(there, networks);
+        if void {
+            let problem = format!("group `{id}` stands twice, with ranges that share none");
+            shut.entry(id).or_insert(problem);
+        }
+        groups.insert(id, joined);
     }
     let groups = Groups {
         plans,
@@ -81,13 +96,28 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     Ok(())
 }
 
+/// Ranges that are allowed and denied.
+type Networks = (Vec<String>, Vec<String>);
+
+/// What two places say together, and whether no range is left.
+fn both((mut cidrs, mut deny): Networks, (other, denied): Networks) -> (Networks, bool) {
+    let mut void = false;
+    if cidrs.is_empty() {
+        cidrs = other;
+    } else if !other.is_empty() {
+        cidrs.retain(|range| other.contains(range));
+        void = cidrs.is_empty();
+    }
+    deny.extend(denied);
+    ((cidrs, deny), void)
+}
+
 /// The settings of consumer groups, by id.
 struct Groups<'g> {
     plans: BTreeMap<&'g str, String>,
     /// Why their members are left out.
     shut: BTreeMap<&'g str, String>,
-    /// Ranges that are allowed and denied.
-    networks: BTreeMap<&'g str, (Vec<String>, Vec<String>)>,
+    networks: BTreeMap<&'g str, Networks>,
 }
 
 impl<'n> World<'n> {
@@ -103,6 +133,7 @@ impl<'n> World<'n> {
             return Ok(());
         }
         let file = Object::root(document, &tables::FILE, found)?;
+        self.denied.shut(&file);
         for field in ["consumers", "consumer_groups", "credentials"] {
             for node in file.list(field)? {
                 self.object(document, field, node, found)?;
@@ -132,6 +163,7 @@ impl<'n> World<'n> {
         }
         if let Some(node) = file.get("node") {
             let old = Object::open(node, &tables::NODE, document.file.as_str(), found)?;
+            self.denied.shut(&old);
             // An empty list is written as an object.
             if let Some(nodes) = old.get("nodes") {
                 for (i, node) in nodes.list().unwrap_or_default().iter().enumerate() {
@@ -156,6 +188,7 @@ impl<'n> World<'n> {
         found: &mut Found,
     ) -> Result<()> {
         let listed = Object::open(node.see(), &tables::LISTED, place, found)?;
+        self.denied.shut(&listed);
         self.one(document, &listed, found)
     }
 

@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use zeroize::Zeroizing;
-
 use super::fields::{Kind, Object};
 use super::found::Found;
 use super::node::{Document, Node, wrong_form};
 use super::{How, System, printable};
 use keystile_model::error::{Code, Result, refuse};
 
+mod merge;
+mod parts;
 mod tables;
+
+use merge::{Grants, Merge};
+use parts::{named, of_entry, of_places, target};
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 7] = [
@@ -33,6 +34,8 @@ struct Secret<'n> {
     place: String,
     /// By client; `true` if the key is in base64.
     entries: BTreeMap<&'n str, (bool, &'n Node)>,
+    /// Why its keys are left out.
+    shut: Option<String>,
 }
 
 struct Policy {
@@ -40,8 +43,9 @@ struct Policy {
     place: String,
     refs: Vec<Name>,
     targets: String,
-    /// What it requires beside a key.
-    asks: Option<&'static str>,
+    /// Why its clients are left out.
+    shut: Option<String>,
+    merge: Merge,
 }
 
 /// What a policy may require beside a key, all at once.
@@ -50,6 +54,11 @@ const BESIDE: [&str; 5] = ["authorization", "basicAuth", "extAuth", "jwt", "oidc
 #[derive(Default)]
 struct World<'n> {
     policies: Vec<Policy>,
+    /// What every policy asks beside a key, and with which others it is merged.
+    merges: Vec<Merge>,
+    grants: Grants<'n>,
+    /// Why what stands in the list that is read is left out.
+    shut: Option<String>,
     secrets: BTreeMap<Name, Secret<'n>>,
 }
 
@@ -85,29 +94,8 @@ impl<'n> World<'n> {
             ));
         }
         let place = Object::at(&document.file, node, format!("`{}`", printable(kind, 60)));
-        match kind {
-            "SecurityPolicy" | "Secret" => {}
-            _ if kind == "List" || kind.ends_with("List") => {
-                let list = Object::open(node.see(), &tables::RESOURCE, place, found)?;
-                list.get("kind");
-                list.get("metadata").into_iter().for_each(Node::pass);
-                for item in list.list("items")? {
-                    self.resource(document, item, found)?;
-                }
-                return Ok(());
-            }
-            "ReferenceGrant" | "Namespace" => {
-                node.pass();
-                return Ok(());
-            }
-            _ => {
-                node.pass();
-                found.leave(
-                    &place,
-                    "only SecurityPolicies with `apiKeyAuth` and their Secrets are carried over",
-                );
-                return Ok(());
-            }
+        if !matches!(kind, "SecurityPolicy" | "Secret") {
+            return self.other(document, node, kind, place, found);
         }
         let object = Object::open(node.see(), &tables::RESOURCE, place.as_str(), found)?;
         object.get("kind");
@@ -118,17 +106,60 @@ impl<'n> World<'n> {
             found.leave(&place, "is being deleted, so its keys are left out");
             return Ok(());
         }
+        let mut shut = self.shut.clone().or_else(|| object.closed());
         let name = match metadata {
-            Some(metadata) => named(metadata, &tables::METADATA, "default", &place, found)?,
+            Some(metadata) => named(
+                metadata,
+                &tables::METADATA,
+                "default",
+                &place,
+                &mut shut,
+                found,
+            )?,
             None => return Err(wrong_form(&place, "metadata", "given")),
         };
         let what = format!("{kind} {}/{}", name.0, name.1);
         let place = Object::at(&document.file, node, what);
         match (kind, object.get("spec")) {
-            ("SecurityPolicy", Some(spec)) => self.policy(document, name, spec, place, found),
-            ("Secret", _) => self.secret(document, name, &object, place, found),
+            ("SecurityPolicy", Some(spec)) => {
+                self.policy(document, name, spec, (place, shut), found)
+            }
+            ("Secret", _) => self.secret(document, name, &object, (place, shut), found),
             _ => Ok(()),
         }
+    }
+
+    /// Lists of resources, and resources of other kinds.
+    fn other(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        kind: &str,
+        place: String,
+        found: &mut Found,
+    ) -> Result<()> {
+        if kind.ends_with("List") {
+            let list = Object::open(node.see(), &tables::RESOURCE, place, found)?;
+            list.get("kind");
+            list.get("metadata").into_iter().for_each(Node::pass);
+            let before = self.shut.clone();
+            self.shut = before.clone().or_else(|| list.closed());
+            for item in list.list("items")? {
+                self.resource(document, item, found)?;
+            }
+            self.shut = before;
+            return Ok(());
+        }
+        node.pass();
+        match kind {
+            "Namespace" => {}
+            "ReferenceGrant" => self.grants.take(node),
+            _ => found.leave(
+                &place,
+                "only SecurityPolicies with `apiKeyAuth` and their Secrets are carried over",
+            ),
+        }
+        Ok(())
     }
 
     fn policy(
@@ -136,7 +167,7 @@ impl<'n> World<'n> {
         document: &Document,
         name: Name,
         spec: &'n Node,
-        place: String,
+        (place, mut shut): (String, Option<String>),
         found: &mut Found,
     ) -> Result<()> {
         let spec = Object::open(spec, &tables::SPEC, place.as_str(), found)?;
@@ -147,7 +178,7 @@ impl<'n> World<'n> {
             };
             let nodes = node.list().unwrap_or(std::slice::from_ref(node));
             for node in nodes {
-                targets.push(target(node, &place, found)?);
+                targets.push(target(node, &place, &mut shut, found)?);
             }
         }
         let mut asks = None;
@@ -157,11 +188,16 @@ impl<'n> World<'n> {
                 asks = asks.or(Some(field));
             }
         }
+        shut = shut.or_else(|| spec.closed());
+        let merge = Merge::of(&place, &spec, &targets, asks, shut.as_deref())?;
+        self.merges.push(merge.clone());
         let Some(auth) = spec.get("apiKeyAuth") else {
+            merge.name_alone(found);
             return Ok(());
         };
         found.meet(&document.file);
         let auth = Object::open(auth, &tables::AUTH, place.as_str(), found)?;
+        shut = shut.or_else(|| auth.closed());
         let mut refs = Vec::new();
         for node in auth.list("credentialRefs")? {
             refs.push(named(
@@ -169,26 +205,24 @@ impl<'n> World<'n> {
                 &tables::REFERENCE,
                 &name.0,
                 &place,
+                &mut shut,
                 found,
             )?);
         }
-        of_places(&auth, &place, found)?;
-        if let Some(header) = auth
-            .text("forwardClientIDHeader")?
-            .filter(|h| !h.is_empty())
-        {
-            let header = printable(header, 80);
-            found.leave(
-                &place,
-                format!("`{header}` tells the upstream who calls: write it as `identity.client` of the policy"),
-            );
-        }
+        of_places(&auth, &place, &mut shut, found)?;
         self.policies.push(Policy {
             name: format!("{}/{}", name.0, name.1),
             place,
             refs,
             targets: targets.join(", "),
-            asks,
+            shut: asks
+                .map(|what| {
+                    format!(
+                        "its SecurityPolicy asks for `{what}` beside a key; give it keys by hand"
+                    )
+                })
+                .or(shut),
+            merge,
         });
         Ok(())
     }
@@ -198,7 +232,7 @@ impl<'n> World<'n> {
         document: &Document,
         name: Name,
         object: &Object<'n>,
-        place: String,
+        (place, shut): (String, Option<String>),
         found: &mut Found,
     ) -> Result<()> {
         found.meet(&document.file);
@@ -212,35 +246,30 @@ impl<'n> World<'n> {
                 entries.insert(client, (encoded, value));
             }
         }
-        if self.secrets.contains_key(&name) {
+        if let Some(first) = self.secrets.get_mut(&name) {
+            first.shut = first.shut.take().or(shut);
             found.leave(&place, "stands in the export twice; the first counts");
             return Ok(());
         }
-        self.secrets.insert(name, Secret { place, entries });
+        self.secrets.insert(
+            name,
+            Secret {
+                place,
+                entries,
+                shut,
+            },
+        );
         Ok(())
     }
 
-    fn settle(self, how: &How, found: &mut Found) -> Result<()> {
-        // For each policy, the first Secret that names a client counts.
-        let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
-        let mut wanted: BTreeSet<&Name> = BTreeSet::new();
-        for policy in &self.policies {
-            let mut named: BTreeSet<&str> = BTreeSet::new();
-            for name in &policy.refs {
-                wanted.insert(name);
-                let Some(secret) = self.secrets.get(name) else {
-                    let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
-                    found.leave(&place, "is named by a SecurityPolicy and not in this file");
-                    continue;
-                };
-                for client in secret.entries.keys() {
-                    if named.insert(client) {
-                        policies_of.entry((name, client)).or_default().push(policy);
-                    }
-                }
-            }
-        }
-        let several = self.policies.len() > 1;
+    /// Why the clients of a policy are left out.
+    fn shut(&self, policy: &Policy) -> Option<String> {
+        let merged = || policy.merge.shut_by(&self.merges);
+        policy.shut.clone().or_else(merged)
+    }
+
+    /// Lists what the policies protect.
+    fn name_routes(&self, several: bool, found: &mut Found) {
         for policy in &self.policies {
             let at = match policy.targets.as_str() {
                 "" => "what it targets",
@@ -258,9 +287,47 @@ impl<'n> World<'n> {
                 format!("it protects {at}: write these as routes of the policy{scope}"),
             );
         }
+    }
+
+    fn settle(self, how: &How, found: &mut Found) -> Result<()> {
+        // For each policy, the first Secret that names a client counts.
+        let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
+        let mut wanted: BTreeSet<&Name> = BTreeSet::new();
+        let mut refused: BTreeSet<&Name> = BTreeSet::new();
+        for policy in &self.policies {
+            let mut named: BTreeSet<&str> = BTreeSet::new();
+            for name in &policy.refs {
+                if !self.grants.allow(&policy.name, name) {
+                    let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
+                    found.leave(
+                        &place,
+                        "is in another namespace, and no ReferenceGrant of this file allows that: its keys are left out",
+                    );
+                    refused.insert(name);
+                    continue;
+                }
+                wanted.insert(name);
+                let Some(secret) = self.secrets.get(name) else {
+                    let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
+                    found.leave(&place, "is named by a SecurityPolicy and not in this file");
+                    continue;
+                };
+                for client in secret.entries.keys() {
+                    if named.insert(client) {
+                        policies_of.entry((name, client)).or_default().push(policy);
+                    }
+                }
+            }
+        }
+        let several = self.policies.len() > 1;
+        self.name_routes(several, found);
         for (name, secret) in &self.secrets {
             if !wanted.contains(name) {
-                found.leave(&secret.place, "no `apiKeyAuth` of this file names it");
+                let problem = match refused.contains(name) {
+                    true => "no ReferenceGrant of this file allows the SecurityPolicy to name it",
+                    false => "no `apiKeyAuth` of this file names it",
+                };
+                found.leave(&secret.place, problem);
                 continue;
             }
             for (client, (encoded, value)) in &secret.entries {
@@ -272,13 +339,12 @@ impl<'n> World<'n> {
                     );
                     continue;
                 };
-                let asks = policies.iter().find_map(|p| Some((p, p.asks?)));
-                if let Some((policy, what)) = asks {
+                let of_policy = |p: &&Policy| Some((p.place.clone(), self.shut(p)?));
+                let shut = policies.iter().find_map(of_policy);
+                let of_secret = || Some((place.clone(), secret.shut.clone()?));
+                if let Some((place, problem)) = shut.or_else(of_secret) {
                     let client = found.client(client);
-                    let problem = format!(
-                        "its SecurityPolicy asks for `{what}` beside a key; give it keys by hand"
-                    );
-                    found.shut(&client, &policy.place, problem);
+                    found.shut(&client, &place, problem);
                 }
                 let scopes = policies.iter().filter(|_| several);
                 let scopes: Vec<String> = scopes.map(|p| p.name.clone()).collect();
@@ -286,91 +352,5 @@ impl<'n> World<'n> {
             }
         }
         Ok(())
-    }
-}
-
-/// Where keys are sent in requests.
-fn of_places(auth: &Object<'_>, place: &str, found: &mut Found) -> Result<()> {
-    let mut places = Vec::new();
-    for node in auth.list("extractFrom")? {
-        let from = Object::open(node.see(), &tables::PLACES, place, found)?;
-        for (field, word) in [
-            ("headers", "header"),
-            ("params", "query"),
-            ("cookies", "cookie"),
-        ] {
-            places.extend(from.words(field)?.iter().map(|n| format!("{word} {n}")));
-        }
-    }
-    if !places.is_empty() {
-        let places = places.join(", ");
-        found.leave(
-            place,
-            format!("keys stand in {places}: list these in `credentials` of the policy"),
-        );
-    }
-    Ok(())
-}
-
-fn named(
-    node: &Node,
-    kind: &'static Kind,
-    space: &str,
-    place: &str,
-    found: &mut Found,
-) -> Result<Name> {
-    let object = Object::open(node, kind, place, found)?;
-    let space = object
-        .text("namespace")?
-        .filter(|s| !s.is_empty())
-        .unwrap_or(space);
-    let name = object.text("name")?.unwrap_or_default();
-    Ok((space.to_owned(), name.to_owned()))
-}
-
-fn target(node: &Node, place: &str, found: &mut Found) -> Result<String> {
-    let target = Object::open(node.see(), &tables::TARGET, place, found)?;
-    let kind = target.text("kind")?.unwrap_or("HTTPRoute");
-    let section = target.text("sectionName")?;
-    let name = target.text("name")?.unwrap_or("by label");
-    for field in ["matchLabels", "matchExpressions"] {
-        target.get(field).into_iter().for_each(Node::pass);
-    }
-    let section = section.map(|s| format!(" ({s})")).unwrap_or_default();
-    Ok(printable(&format!("{kind} {name}{section}"), 150))
-}
-
-fn of_entry(
-    client: &str,
-    encoded: bool,
-    value: &Node,
-    place: &str,
-    scopes: Vec<String>,
-    how: &How,
-    found: &mut Found,
-) {
-    let Some(text) = value.text() else {
-        found.leave(place, "holds no key");
-        return;
-    };
-    let bytes = Zeroizing::new(match encoded {
-        true => STANDARD
-            .decode(text.split_whitespace().collect::<String>())
-            .unwrap_or_default(),
-        false => text.as_bytes().to_vec(),
-    });
-    let Some(key) = std::str::from_utf8(&bytes).ok().filter(|k| !k.is_empty()) else {
-        found.leave(place, "is no base64 of a text");
-        return;
-    };
-    let client = found.client(client);
-    let scopes: Vec<String> = scopes
-        .iter()
-        .filter_map(|s| found.scope(s, place))
-        .collect();
-    // `kubectl create secret --from-file` keeps the line feed of the file.
-    let key = key.trim_end_matches(['\r', '\n']);
-    if let Some(line) = found.plain_key(place, &client, key, how) {
-        line.scopes = scopes;
     }
 }

@@ -4,8 +4,9 @@
 
 use keystile_model::error::Result;
 
+use super::closing::closes;
 use super::found::Found;
-use super::node::{Data, Document, Node, same_name, wrong_form};
+use super::node::{Data, Document, Node, same_name, shown_name, wrong_form};
 
 /// What happens to a field.
 #[derive(Clone, Copy)]
@@ -69,127 +70,6 @@ pub struct Object<'n> {
     closed_by: Option<String>,
 }
 
-/// Names of fields that usually disable something if they are set, and of fields that do so if they
-/// are false. An object with such a field that its importer does not know is left out.
-const CLOSING: [&str; 29] = [
-    "archived",
-    "archived_at",
-    "banned",
-    "blocked",
-    "closed",
-    "deactivated",
-    "deleted",
-    "deleted_at",
-    "denied",
-    "deny",
-    "disable",
-    "disabled",
-    "disabled_at",
-    "expired",
-    "forbidden",
-    "frozen",
-    "inactive",
-    "locked",
-    "on_hold",
-    "paused",
-    "quarantined",
-    "rejected",
-    "revoked",
-    "revoked_at",
-    "suspended",
-    "suspended_at",
-    "deletion_timestamp",
-    "terminated",
-    "unpaid",
-];
-const OPENING: [&str; 6] = [
-    "active", "approved", "enable", "enabled", "valid", "verified",
-];
-
-/// Names of fields that end something, or begin it later: whatever the date, it would be lost.
-const TIMES: [&str; 17] = [
-    "end",
-    "end_date",
-    "ends",
-    "ends_at",
-    "expiration",
-    "expiration_date",
-    "expire_at",
-    "expires",
-    "expires_at",
-    "expires_in",
-    "expiry",
-    "expiry_date",
-    "not_after",
-    "not_before",
-    "ttl",
-    "valid_from",
-    "valid_until",
-];
-
-/// Parts of names of fields that narrow where something is good, or from where.
-const NARROWING: [&str; 9] = [
-    "allowed",
-    "allowlist",
-    "blacklist",
-    "blocklist",
-    "denied",
-    "denylist",
-    "only",
-    "restrict",
-    "whitelist",
-];
-
-/// Whether a name without its separators has one of those parts.
-fn narrows(name: &str) -> bool {
-    let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    let bare = bare.to_ascii_lowercase();
-    NARROWING.iter().any(|part| match *part {
-        // Not `commonly`: a word of its own, at either end.
-        "only" => name
-            .to_ascii_lowercase()
-            .split(['_', '-'])
-            .any(|word| word == "only"),
-        part => bare.contains(part),
-    })
-}
-
-/// Whether an unknown field disables something, by its name and value.
-fn closes(name: &str, value: &Node) -> bool {
-    let bare = name.strip_prefix("is_").or(name.strip_prefix("is"));
-    let is_one_of = |names: &[&str]| {
-        names
-            .iter()
-            .any(|n| same_name(n, name) || bare.is_some_and(|bare| same_name(n, bare)))
-    };
-    let word = value.text().map(str::to_ascii_lowercase);
-    let says_no = value.is_empty()
-        || value.flag() == Some(false)
-        || value.number() == Some(0)
-        || word
-            .as_deref()
-            .is_some_and(|w| matches!(w, "false" | "no" | "n" | "0" | "never"));
-    let is_state = same_name("status", name) || same_name("state", name);
-    let is_bad_state = || value.number() == Some(0) || word.as_deref().is_some_and(is_closing_word);
-    is_one_of(&CLOSING) && !says_no
-        || (is_one_of(&TIMES) || narrows(name)) && !says_no && !says_without_end(value)
-        || is_one_of(&OPENING) && !value.is_null() && says_no
-        || is_state && is_bad_state()
-}
-
-/// As systems write that something has no end: a negative number.
-fn says_without_end(value: &Node) -> bool {
-    match &value.data {
-        Data::Number(number, _) => *number < 0.0,
-        Data::Text(text) => text.parse::<f64>().is_ok_and(|number| number < 0.0),
-        _ => false,
-    }
-}
-
-fn is_closing_word(word: &str) -> bool {
-    CLOSING.iter().any(|n| same_name(n, word))
-}
-
 impl<'n> Object<'n> {
     /// Opens it, and lists fields that are not carried over or not known.
     pub fn open(
@@ -203,23 +83,23 @@ impl<'n> Object<'n> {
             return Err(wrong_form(&place, kind.name, "an object with fields"));
         };
         let mut closed_by = None;
-        for (name, value) in pairs {
+        for (i, (name, value)) in pairs.enumerate() {
             match kind.fate(name) {
                 Some(Fate::Becomes(_)) => {}
                 Some(Fate::NoEffect) => value.pass(),
                 Some(Fate::Lost(next)) => {
                     value.pass();
                     if !value.is_empty() && !matches!(value.data, Data::Bool(false)) {
-                        found.leave(&place, format!("`{name}`: {next}"));
+                        found.leave(&place, format!("`{}`: {next}", shown_name(name)));
                     }
                 }
                 None => {
                     value.pass();
                     if closes(name, value) {
-                        closed_by.get_or_insert_with(|| super::printable(name, 60));
+                        closed_by.get_or_insert_with(|| node.shown_name(i, name));
                     }
                     if !value.is_empty() {
-                        let name = super::printable(name, 60);
+                        let name = node.shown_name(i, name);
                         found.leave(
                             &place,
                             format!(
@@ -272,6 +152,17 @@ impl<'n> Object<'n> {
             }
         }
         found
+    }
+
+    /// A field in all of its spellings, where it is not null.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &'n Node> {
+        self.get(name);
+        let pairs: &[_] = match &self.node.data {
+            Data::Map(pairs) => pairs,
+            _ => &[],
+        };
+        let same = pairs.iter().filter(move |(n, _)| same_name(n, name));
+        same.map(|(_, node)| node).filter(|node| !node.is_null())
     }
 
     pub fn text(&self, name: &str) -> Result<Option<&'n str>> {
@@ -344,9 +235,9 @@ fn unread(node: &Node, file: &str, path: &str, found: &mut Found) {
             }
         }
         Data::Map(pairs) => {
-            for (name, value) in pairs {
+            for (i, (name, value)) in pairs.iter().enumerate() {
                 let dot = if path.is_empty() { "" } else { "." };
-                let name = super::printable(name, 60);
+                let name = node.shown_name(i, name);
                 unread(value, file, &format!("{path}{dot}{name}"), found);
             }
         }

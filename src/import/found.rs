@@ -34,7 +34,8 @@ pub struct Found {
     shut: BTreeMap<String, (String, String)>,
     /// Files that hold something of their kind.
     met: BTreeSet<String>,
-    digests: BTreeMap<[u8; 32], String>,
+    /// Keys that are left out, and would close the same key elsewhere.
+    dead: super::twice::Dead,
     system: &'static str,
 }
 
@@ -98,12 +99,17 @@ impl Found {
         let mut per_client: BTreeMap<String, u64> = BTreeMap::new();
         for key in std::mem::take(&mut self.keys) {
             match shut.get(&key.client) {
-                Some((_, problem)) => self.leave(&key.place, problem),
-                None => {
-                    *per_client.entry(key.client.clone()).or_default() += 1;
-                    self.keys.push(key);
+                Some((_, problem)) => {
+                    self.leave(&key.place, problem);
+                    self.dead.entry(key.sha256).or_insert(key.place);
                 }
+                None => self.keys.push(key),
             }
+        }
+        let dead = std::mem::take(&mut self.dead);
+        self.join_twice(&dead);
+        for key in &self.keys {
+            *per_client.entry(key.client.clone()).or_default() += 1;
         }
         for client in self.clients.values() {
             let plan = client.plan.as_ref().and_then(|p| self.plans.get(p));
@@ -216,7 +222,13 @@ impl Found {
         None
     }
 
-    /// A key by its digest. None if it is already in the export.
+    /// A key that is left out: the same key elsewhere in the export is, too.
+    pub(crate) fn dead(&mut self, place: &str, digest: Digest) {
+        let digest = hex::text(digest.0);
+        self.dead.entry(digest).or_insert_with(|| place.to_owned());
+    }
+
+    /// A key by its digest.
     pub(crate) fn key(
         &mut self,
         place: &str,
@@ -224,12 +236,6 @@ impl Found {
         digest: Digest,
         how: &How,
     ) -> Option<&mut KeyLine> {
-        if let Some(first) = self.digests.get(&digest.0) {
-            let problem = format!("is the same key as {first}");
-            self.leave(place, problem);
-            return None;
-        }
-        self.digests.insert(digest.0, place.to_owned());
         self.keys.push(KeyLine {
             place: place.to_owned(),
             client: client.to_owned(),

@@ -9,8 +9,10 @@ use super::node::{Document, Node};
 use super::{How, printable};
 use keystile_model::error::Result;
 
+mod parts;
 mod tables;
 
+use parts::{of_credentials, of_metadata};
 use tables::{ANSWER, CONFIG, CONSUMER, CREDENTIAL, RESOURCE, RULE, SPEC};
 
 /// Every kind of object that this importer knows.
@@ -27,7 +29,8 @@ pub const KINDS: [&Kind; 7] = [
 struct Consumer<'n> {
     name: &'n str,
     object: Object<'n>,
-    off: bool,
+    /// Why it is left out.
+    off: Option<String>,
 }
 
 #[derive(Default)]
@@ -35,6 +38,12 @@ struct World<'n> {
     consumers: Vec<Consumer<'n>>,
     /// Scopes of each consumer, by its name.
     scopes: BTreeMap<String, BTreeSet<String>>,
+    /// The rule that each scope stands for.
+    rules: BTreeMap<String, String>,
+    /// Consumers that are denied somewhere, with the place and the reason.
+    denied: BTreeMap<String, (String, String)>,
+    /// Why all of them are left out, and where that stands.
+    shut: Option<(String, String)>,
 }
 
 pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
@@ -43,18 +52,18 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         let root = &document.root;
         let is = |name: &str| root.peek(name).is_some();
         if let Some(items) = root.list() {
-            world.list(document, items, false, found)?;
+            world.list(document, items, None, found)?;
         } else if is("kind") {
             world.resource(document, root, found)?;
         } else if is("data") {
             let answer = Object::root(document, &ANSWER, found)?;
-            world.list(document, answer.list("data")?, false, found)?;
+            world.list(document, answer.list("data")?, answer.closed(), found)?;
         } else if is("spec") || is("defaultConfig") {
             let spec = root.peek("spec").unwrap_or(root);
             root.see();
-            world.spec(document, spec, found)?;
+            world.spec(document, spec, None, found)?;
         } else {
-            world.config(document, root, false, &document.file, found)?;
+            world.config(document, root, None, &document.file, found)?;
         }
     }
     world.settle(how, found)
@@ -99,22 +108,36 @@ impl<'n> World<'n> {
             return Ok(());
         }
         let object = Object::open(node.see(), &RESOURCE, place, found)?;
+        let off = object.get("metadata").and_then(of_metadata);
+        let off = off.or_else(|| object.closed());
         for field in ["kind", "metadata"] {
             object.get(field).into_iter().for_each(Node::pass);
         }
         match object.get("spec") {
-            Some(spec) => self.spec(document, spec, found),
+            Some(spec) => self.spec(document, spec, off, found),
             None => Ok(()),
         }
     }
 
-    fn spec(&mut self, document: &'n Document, node: &'n Node, found: &mut Found) -> Result<()> {
+    fn spec(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        off: Option<String>,
+        found: &mut Found,
+    ) -> Result<()> {
         let place = document.file.as_str();
         let spec = Object::open(node.see(), &SPEC, place, found)?;
-        let off = spec.flag("defaultConfigDisable")? == Some(true);
+        let mut off = off.or_else(|| spec.closed());
+        spec.flag("defaultConfigDisable")?;
+        let mut disabled = spec.all("defaultConfigDisable");
+        if disabled.any(|node| node.flag() != Some(false)) {
+            let problem = "its configuration is switched off (`defaultConfigDisable`)";
+            off.get_or_insert_with(|| problem.to_owned());
+        }
         for field in ["defaultConfig", "pluginConfig"] {
             if let Some(config) = spec.get(field) {
-                self.config(document, config, off, place, found)?;
+                self.config(document, config, off.clone(), place, found)?;
             }
         }
         self.rules(spec.list("matchRules")?, place, found)
@@ -124,11 +147,13 @@ impl<'n> World<'n> {
         &mut self,
         document: &'n Document,
         node: &'n Node,
-        off: bool,
+        off: Option<String>,
         place: &str,
         found: &mut Found,
     ) -> Result<()> {
         let config = Object::open(node.see(), &CONFIG, place, found)?;
+        let off = off.or_else(|| config.closed());
+        self.deny(&config, place);
         self.list(document, config.list("consumers")?, off, found)?;
         let keys = config.words("keys")?;
         let places = match (config.flag("in_header")?, config.flag("in_query")?) {
@@ -157,7 +182,9 @@ impl<'n> World<'n> {
         for (i, node) in nodes.iter().enumerate() {
             let place = format!("{place}: rule {}", i + 1);
             let rule = Object::open(node.see(), &RULE, place.as_str(), found)?;
-            let mut names = Vec::new();
+            self.deny(&rule, &place);
+            let mut closed = rule.closed();
+            let mut selects = Vec::new();
             for field in [
                 "domain",
                 "ingress",
@@ -166,22 +193,26 @@ impl<'n> World<'n> {
                 "_match_domain_",
                 "_match_service_",
             ] {
-                names.extend(rule.words(field)?);
+                let names = rule.words(field)?;
+                selects.extend(names.into_iter().map(|name| (field, name)));
             }
             let off = rule.flag("configDisable")? == Some(true);
             let mut allow = rule.words("allow")?;
             if let Some(config) = rule.get("config") {
                 let config = Object::open(config, &CONFIG, place.as_str(), found)?;
+                self.deny(&config, &place);
+                closed = closed.or_else(|| config.closed());
                 allow.extend(config.words("allow")?);
+            }
+            if let Some(problem) = closed {
+                self.keep_out(&allow, &place, &problem);
             }
             if off {
                 found.leave(&place, "is switched off: these routes ask for no key there");
                 continue;
             }
-            let scope = names
-                .first()
-                .map_or_else(|| format!("rule-{}", i + 1), |n| (*n).to_owned());
-            let scope = scope.replace([' ', ',', '"', '\\'], "-");
+            let scope = self.scope_of(&selects, &place, i + 1);
+            let names: Vec<&str> = selects.iter().map(|(_, name)| *name).collect();
             let names = names.join(", ");
             self.allow(
                 &allow,
@@ -191,6 +222,54 @@ impl<'n> World<'n> {
             );
         }
         Ok(())
+    }
+
+    /// A scope that stands for no other rule: named after the first of what it selects.
+    fn scope_of(&mut self, selects: &[(&str, &str)], place: &str, number: usize) -> String {
+        let plain = |text: &str| text.replace([' ', ',', '"', '\\'], "-");
+        let rule = match selects {
+            [] => place.to_owned(),
+            _ => format!("{selects:?}"),
+        };
+        let (kind, name) = match selects.first() {
+            Some((field, name)) => (field.trim_matches('_').replace("match_", ""), plain(name)),
+            None => ("other".to_owned(), format!("rule-{number}")),
+        };
+        let more = (2_u64..).map(|n| format!("{kind}-{name}-{n}"));
+        let all = [name.clone(), format!("{kind}-{name}")].into_iter();
+        let is_free = |scope: &String| {
+            scope != "allowed" && self.rules.get(scope).is_none_or(|there| *there == rule)
+        };
+        let scope = all.chain(more).find(is_free).unwrap_or(name);
+        self.rules.insert(scope.clone(), rule);
+        scope
+    }
+
+    /// Consumers that a list denies stay out; all of them if it cannot be read.
+    fn deny(&mut self, object: &Object<'_>, place: &str) {
+        let Some(node) = object.get("deny").filter(|node| !node.is_empty()) else {
+            return;
+        };
+        node.pass();
+        match node.words() {
+            Some(names) if !names.is_empty() => {
+                self.keep_out(&names, place, "`deny` names it; give it keys by hand");
+            }
+            _ => self.keep_out(&[], place, "`deny` cannot be read; give it keys by hand"),
+        }
+    }
+
+    /// Leaves out some consumers, or all if none are named.
+    fn keep_out(&mut self, names: &[&str], place: &str, problem: &str) {
+        let why = (place.to_owned(), problem.to_owned());
+        if names.is_empty() {
+            self.shut.get_or_insert(why);
+            return;
+        }
+        for name in names {
+            let denied = self.denied.entry((*name).to_owned());
+            denied.or_insert_with(|| why.clone());
+        }
     }
 
     /// A list of clients that may call some routes, which get a scope that others do not have.
@@ -211,7 +290,7 @@ impl<'n> World<'n> {
         &mut self,
         document: &'n Document,
         nodes: &'n [Node],
-        off: bool,
+        off: Option<String>,
         found: &mut Found,
     ) -> Result<()> {
         for (i, node) in nodes.iter().enumerate() {
@@ -225,6 +304,7 @@ impl<'n> World<'n> {
             let place = Object::at(&document.file, node, what);
             let object = Object::open(node.see(), &CONSUMER, place, found)?;
             object.get("name");
+            let off = off.clone();
             self.consumers.push(Consumer { name, object, off });
         }
         Ok(())
@@ -234,12 +314,12 @@ impl<'n> World<'n> {
         for consumer in &self.consumers {
             let place = consumer.object.place.as_str();
             let client = found.client(consumer.name);
-            if consumer.off {
-                found.shut(
-                    &client,
-                    place,
-                    "its configuration is switched off (`defaultConfigDisable`)",
-                );
+            if let Some(problem) = &consumer.off {
+                found.shut(&client, place, problem.as_str());
+            }
+            let denied = self.denied.get(consumer.name).or(self.shut.as_ref());
+            if let Some((at, problem)) = denied {
+                found.shut(&client, at, problem.as_str());
             }
             if let Some(problem) = consumer.object.closed() {
                 found.shut(&client, place, problem);
@@ -274,45 +354,4 @@ impl<'n> World<'n> {
         }
         Ok(())
     }
-}
-
-/// Keys as texts, or as the console lists them.
-fn of_credentials<'n>(node: &'n Node, place: &str, found: &mut Found) -> Result<Vec<&'n str>> {
-    if let Some(words) = node.words() {
-        return Ok(words);
-    }
-    let mut keys = Vec::new();
-    for node in node.list().unwrap_or_default() {
-        let credential = Object::open(node.see(), &CREDENTIAL, place, found)?;
-        if let Some(problem) = credential.closed() {
-            credential.node.pass();
-            found.leave(place, problem);
-            continue;
-        }
-        let kind = credential.text("type")?.unwrap_or("key-auth");
-        let mut values = credential.words("values")?;
-        values.extend(credential.words("value")?);
-        let source = (credential.text("source")?, credential.text("key")?);
-        if kind != "key-auth" {
-            found.leave(
-                place,
-                format!(
-                    "{} credentials: only API keys are carried over",
-                    printable(kind, 40)
-                ),
-            );
-            continue;
-        }
-        if let (Some(source), name) = source {
-            let name = name.map(|n| format!(" `{n}`")).unwrap_or_default();
-            found.leave(
-                place,
-                format!(
-                    "its key stands in {source}{name}: list this in `credentials` of the policy"
-                ),
-            );
-        }
-        keys.extend(values);
-    }
-    Ok(keys)
 }

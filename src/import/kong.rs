@@ -2,7 +2,7 @@
 //! groups, rate-limiting plugins. Credentials, memberships and plugins may be inside their owner or
 //! in lists of their own, as `db_export` writes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::{Kind, Object};
 use super::found::Found;
@@ -14,9 +14,10 @@ use keystile_model::error::Result;
 mod person;
 mod plugins;
 mod tables;
+mod twice;
 
 use person::{Person, of_plugins};
-use plugins::{Around, Gates, Plugin, Shared};
+use plugins::{Around, Gates, Plugin, Shared, services};
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 12] = [
@@ -37,17 +38,22 @@ pub const KINDS: [&Kind; 12] = [
 #[derive(Default)]
 struct Group<'n> {
     place: String,
+    closed: Option<String>,
     plugins: Vec<Plugin<'n>>,
 }
 
 #[derive(Default)]
 struct World<'n> {
     people: Vec<Person<'n>>,
-    /// Every name that a consumer goes by.
-    by_name: BTreeMap<String, usize>,
+    by_id: BTreeMap<String, Vec<usize>>,
+    by_username: BTreeMap<String, Vec<usize>>,
+    /// Those of all files.
+    usernames: BTreeSet<String>,
     groups: BTreeMap<String, Group<'n>>,
     group_names: BTreeMap<String, String>,
     gates: Gates,
+    /// Why nobody is taken over, if a file says so.
+    closed: Option<String>,
 }
 
 pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
@@ -64,6 +70,12 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         }
     }
     let mut world = World::default();
+    for (_, file) in &files {
+        world.closed = world.closed.take().or_else(|| file.closed());
+        let nodes = file.list("consumers")?.iter();
+        let names = nodes.filter_map(|node| node.peek("username")?.text());
+        world.usernames.extend(names.map(str::to_owned));
+    }
     for (document, file) in &files {
         world.consumers(document, file, &shared, found)?;
     }
@@ -103,14 +115,21 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     world.settle(how, found)
 }
 
-/// What a reference names: a text, or an object with a name or an id.
-fn reference(node: &Node, place: &str, found: &mut Found) -> Result<Option<String>> {
+/// What a reference names: a text, or an object with an id or a name. A consumer's `custom_id` is
+/// none of its names.
+fn reference(
+    node: &Node,
+    place: &str,
+    closed: &mut Option<String>,
+    found: &mut Found,
+) -> Result<Option<String>> {
     if let Some(name) = node.text() {
         return Ok(Some(name.to_owned()));
     }
     let object = Object::open(node, &tables::REFERENCE, place, found)?;
+    *closed = closed.take().or_else(|| object.closed());
     let mut name = None;
-    for field in ["username", "name", "id", "custom_id"] {
+    for field in ["id", "username", "name"] {
         let text = object.text(field)?;
         name = name.or(text);
     }
@@ -138,12 +157,19 @@ impl<'n> World<'n> {
             let what = format!("consumer `{}`", printable(original, 100));
             let place = Object::at(&document.file, node, what);
             let object = Object::open(node.see(), &tables::CONSUMER, place, found)?;
-            for field in ["username", "custom_id", "id"] {
-                if let Some(text) = object.text(field)? {
-                    self.by_name
-                        .entry(text.to_owned())
-                        .or_insert(self.people.len());
-                }
+            let (id, username) = (object.text("id")?, object.text("username")?);
+            if username.is_none_or(str::is_empty) && self.usernames.contains(original) {
+                node.pass();
+                found.leave(&object.place, "is called as another consumer's `username`");
+                continue;
+            }
+            let at = self.people.len();
+            if let Some(id) = id {
+                self.by_id.entry(id.to_owned()).or_default().push(at);
+            }
+            if let Some(username) = username {
+                let name = username.to_owned();
+                self.by_username.entry(name).or_default().push(at);
             }
             let around = Around {
                 consumer: Some(original.to_owned()),
@@ -156,10 +182,9 @@ impl<'n> World<'n> {
                 shared,
                 found,
             )?;
-            self.people.push(Person::read(original, object, found)?);
-            for plugin in plugins {
-                self.place(plugin, found)?;
-            }
+            let mut person = Person::read(original, object, found)?;
+            person.plugins = plugins;
+            self.people.push(person);
         }
         Ok(())
     }
@@ -191,13 +216,16 @@ impl<'n> World<'n> {
             };
             let group = self.groups.entry(name.to_owned()).or_default();
             group.place.clone_from(&place);
+            group.closed = group.closed.take().or_else(|| object.closed());
             for plugin in plugins::read(object.list("plugins")?, &place, &around, shared, found)? {
                 self.place(plugin, found)?;
             }
             for member in object.list("consumers")? {
-                let who = reference(member, &place, found)?;
+                let mut closed = None;
+                let who = reference(member, &place, &mut closed, found)?;
                 if let Some(i) = self.owner(who.as_deref(), &place, found) {
                     self.join(i, name);
+                    self.close(i, closed);
                 }
             }
         }
@@ -226,9 +254,11 @@ impl<'n> World<'n> {
             let Some(group) = object.get("consumer_group") else {
                 return Ok(());
             };
-            if let Some(group) = reference(group, &object.place, found)? {
+            let mut closed = object.closed();
+            if let Some(group) = reference(group, &object.place, &mut closed, found)? {
                 world.join(i, &group);
             }
+            world.close(i, closed);
             Ok(())
         };
         for (field, kind, add) in [
@@ -240,10 +270,16 @@ impl<'n> World<'n> {
                 found.meet(&document.file);
                 let place = format!("{}: {field}[{i}]", document.file);
                 let object = Object::open(node.see(), kind, place, found)?;
+                let mut closed = None;
                 let who = match object.get("consumer") {
-                    Some(node) => reference(node, &object.place, found)?,
+                    Some(node) => reference(node, &object.place, &mut closed, found)?,
                     None => None,
                 };
+                let closed =
+                    closed.or_else(|| object.closed().filter(|_| field != "keyauth_credentials"));
+                for i in self.owners(who.as_deref()).to_vec() {
+                    self.close(i, closed.clone());
+                }
                 match self.owner(who.as_deref(), &object.place, found) {
                     Some(i) => add(self, i, object, found)?,
                     None => node.pass(),
@@ -253,12 +289,26 @@ impl<'n> World<'n> {
         Ok(())
     }
 
+    fn owners(&self, name: Option<&str>) -> &[usize] {
+        let all = name.and_then(|n| self.by_id.get(n).or(self.by_username.get(n)));
+        all.map_or(&[], Vec::as_slice)
+    }
+
+    /// The consumer of that id or username, if there is exactly one.
     fn owner(&self, name: Option<&str>, place: &str, found: &mut Found) -> Option<usize> {
-        let at = name.and_then(|name| self.by_name.get(name).copied());
-        if at.is_none() {
-            found.leave(place, "names no consumer of this file");
+        match self.owners(name) {
+            [one] => return Some(*one),
+            [] => found.leave(place, "names no consumer of this file"),
+            _ => found.leave(place, "names a consumer that stands here twice"),
         }
-        at
+        None
+    }
+
+    /// Leaves a consumer out, if there is a reason.
+    fn close(&mut self, person: usize, why: Option<String>) {
+        if let Some(person) = self.people.get_mut(person) {
+            person.close(why);
+        }
     }
 
     fn join(&mut self, person: usize, group: &str) {
@@ -277,11 +327,16 @@ impl<'n> World<'n> {
         match (&plugin.consumer, &plugin.group) {
             (None, None) => return self.gates.add(&plugin, found),
             (Some(consumer), _) => {
-                let consumer = consumer.clone();
-                let at = self.owner(Some(&consumer), &plugin.place, found);
-                match at.and_then(|i| self.people.get_mut(i)) {
-                    Some(person) => person.plugins.push(plugin),
-                    None => plugin.pass(),
+                let all = self.owners(Some(consumer)).to_vec();
+                if all.is_empty() {
+                    plugin.pass();
+                    found.leave(&plugin.place, "names no consumer of this file");
+                }
+                for i in all {
+                    let person = self.people.get_mut(i);
+                    person
+                        .into_iter()
+                        .for_each(|p| p.plugins.push(plugin.clone()));
                 }
             }
             (None, Some(group)) => {
@@ -302,48 +357,20 @@ impl<'n> World<'n> {
             };
             let (mut limits, closed) = of_plugins(&group.plugins, &place, found)?;
             limits.report(&place, found);
-            if let Some(closed) = closed {
+            if let Some(closed) = closed.or_else(|| group.closed.clone()) {
                 shut.insert(name, closed);
             }
             if let Some(plan) = limits.plan() {
                 plans.insert(name, found.plan(name, plan, &place));
             }
         }
+        let every = twice::keys(&self.people, found)?;
         for person in &self.people {
-            person.settle(&self.gates, &plans, &shut, how, found)?;
+            person.settle(&self.gates, &plans, &shut, (&every, how), found)?;
+            if let Some(closed) = &self.closed {
+                person.shut(closed, found);
+            }
         }
         Ok(())
     }
-}
-
-/// Plugins of services and routes, and of the routes in services.
-fn services<'n>(
-    nodes: &'n [Node],
-    file: &str,
-    shared: &Shared<'n>,
-    out: &mut Vec<Plugin<'n>>,
-    found: &mut Found,
-) -> Result<()> {
-    for node in nodes {
-        let names = ["name", "id"].iter().find_map(|n| node.peek(n)?.text());
-        let name = names.unwrap_or("without a name");
-        let place = Object::at(file, node, format!("service or route `{name}`"));
-        let object = Object::open(node.see(), &tables::SERVICE, place, found)?;
-        for field in ["name", "id"] {
-            object.get(field);
-        }
-        let around = Around {
-            at: Some(format!("service or route `{name}`")),
-            ..Around::default()
-        };
-        out.extend(plugins::read(
-            object.list("plugins")?,
-            &object.place,
-            &around,
-            shared,
-            found,
-        )?);
-        services(object.list("routes")?, file, shared, out, found)?;
-    }
-    Ok(())
 }

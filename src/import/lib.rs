@@ -12,6 +12,7 @@ use keystile_model::error::{Code, Result, refuse};
 use zeroize::Zeroizing;
 
 mod apisix;
+mod closing;
 mod documentation;
 mod envoy_gateway;
 mod fields;
@@ -23,6 +24,7 @@ mod moment;
 mod node;
 mod sendable;
 mod table;
+mod twice;
 mod tyk;
 mod unkey;
 

@@ -40,6 +40,22 @@ impl<'n> Config<'n> {
         self.get(field).and_then(Node::text)
     }
 
+    /// What in it closes, if a field that nobody knows does.
+    pub fn closed(&self) -> Option<String> {
+        self.0.iter().find_map(Object::closed)
+    }
+
+    /// A list's texts, and whether there is anything in it that is none.
+    pub fn texts(&self, field: &str) -> (Vec<&'n str>, bool) {
+        let node = self.get(field);
+        let items = node.map(|n| n.list().unwrap_or(std::slice::from_ref(n)));
+        let items = items.unwrap_or_default();
+        let texts: Vec<&str> = items.iter().filter_map(Node::text).collect();
+        let all = texts.len() == items.len();
+        items.iter().for_each(Node::pass);
+        (texts, !all)
+    }
+
     pub fn flag(&self, field: &str) -> bool {
         self.get(field).and_then(Node::flag) == Some(true)
     }
@@ -56,6 +72,8 @@ pub struct Read {
     pub lost: Vec<String>,
     /// A limit of 0: nothing is let through.
     pub shut: bool,
+    /// Unknown settings that close something.
+    pub closed: Option<String>,
 }
 
 impl Read {
@@ -76,28 +94,38 @@ impl Read {
             burst,
             by,
         };
+        self.put(new);
+    }
+
+    /// Of two limits for the same period, the stricter counts.
+    fn put(&mut self, new: RawLimit) {
         let same = |l: &&mut RawLimit| l.per == new.per && l.by == new.by;
-        match self.limits.iter_mut().find(same) {
-            Some(same) if same.requests > new.requests => *same = new,
-            Some(_) => {}
-            None => self.limits.push(new),
-        }
+        let Some(there) = self.limits.iter_mut().find(same) else {
+            self.limits.push(new);
+            return;
+        };
+        let holds = |l: &RawLimit| l.burst.unwrap_or(l.requests);
+        let holds = holds(there).min(holds(&new));
+        there.requests = there.requests.min(new.requests);
+        there.burst = (holds != there.requests).then_some(holds);
     }
 
     pub fn lose(&mut self, what: &str) {
         self.lost.push(what.to_owned());
     }
 
-    /// Adds another plugin's settings.
+    /// Adds another plugin's settings: the stricter of two counts.
     pub fn join(&mut self, other: Self) {
-        for l in other.limits {
-            if !self.limits.iter().any(|o| o.per == l.per && o.by == l.by) {
-                self.limits.push(l);
-            }
+        for limit in other.limits {
+            self.put(limit);
         }
-        self.month = self.month.or(other.month);
+        self.month = match (self.month, other.month) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
         self.lost.extend(other.lost);
         self.shut |= other.shut;
+        self.closed = self.closed.take().or(other.closed);
     }
 
     /// In the form for keys.

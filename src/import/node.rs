@@ -19,6 +19,8 @@ pub struct Node {
     pub data: Data,
     span: Option<(u64, u64)>,
     seen: Cell<bool>,
+    /// In a mapping, whether its names are keys.
+    keyed: Cell<bool>,
 }
 
 pub enum Data {
@@ -86,6 +88,7 @@ impl Node {
             data,
             span,
             seen: Cell::default(),
+            keyed: Cell::default(),
         }
     }
 
@@ -111,6 +114,12 @@ impl Node {
         }
     }
 
+    /// The cell of a table.
+    pub fn of_cell(cell: &str) -> Self {
+        let text = Zeroizing::new(cell.to_owned());
+        Self::new(Data::Text(text), 0, None)
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(self.data, Data::Null)
     }
@@ -134,6 +143,19 @@ impl Node {
     pub fn see(&self) -> &Self {
         self.seen.set(true);
         self
+    }
+
+    /// Marks a mapping whose names are keys: no message may hold them.
+    pub fn names_are_keys(&self) {
+        self.keyed.set(true);
+    }
+
+    /// What messages call a field in it, the `i`th: a name that may be a key is shortened.
+    pub fn shown_name(&self, i: usize, name: &str) -> String {
+        match self.keyed.get() {
+            true => format!("entry {}", i.saturating_add(1)),
+            false => shown_name(name),
+        }
     }
 
     /// Marks it and everything in it as read, because it is handled as a whole.
@@ -219,6 +241,22 @@ impl Node {
                 .filter(|node| !node.is_null()),
             _ => None,
         }
+    }
+}
+
+/// The longest name with a digit in it that is shown in full.
+const LONGEST_WITH_DIGITS: usize = 15;
+
+/// A field's name for messages. One that may be a key, because it is long and has digits in it or is
+/// longer than words are, is shortened.
+pub fn shown_name(name: &str) -> String {
+    let length = name.chars().count();
+    let has_digit = name.chars().any(|c| c.is_ascii_digit());
+    // As Tyk writes keys in Redis.
+    let is_key = name.starts_with("apikey-");
+    match is_key || length > 40 || has_digit && length > LONGEST_WITH_DIGITS {
+        true => format!("{}…", super::printable(name, 4)),
+        false => super::printable(name, 60),
     }
 }
 
@@ -349,56 +387,4 @@ fn number(v: impl ToString) -> Data {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(text: &str) -> Node {
-        parse("file", text, "a file").unwrap().remove(0).root
-    }
-
-    #[test]
-    fn values_know_their_lines_and_numbers_how_they_are_written() {
-        let yaml = one("a: &x\n- 0123456789012345\n- 1e3\nb: *x\nc: off\nd: null\n");
-        let a = yaml.peek("a").unwrap();
-        assert_eq!(a.list().unwrap()[0].line, 2);
-        assert_eq!(a.words().unwrap(), ["0123456789012345", "1e3"]);
-        assert_eq!(yaml.peek("b").unwrap().words(), a.words());
-        assert_eq!(yaml.peek("C").unwrap().flag(), Some(false));
-        assert!(yaml.peek("d").is_none());
-        let json = one(r#"{"a": [18446744073709551615, 2.0, "3", true, -1], "external_id": "é"}"#);
-        let a = json.peek("a").unwrap().list().unwrap();
-        assert_eq!(
-            a.iter().map(Node::number).collect::<Vec<_>>(),
-            [Some(u64::MAX), Some(2), Some(3), None, None]
-        );
-        assert_eq!(json.peek("externalId").unwrap().text(), Some("é"));
-    }
-
-    #[test]
-    fn a_file_may_hold_several_documents() {
-        let many = parse("f", "---\na: 1\n---\n---\nb: 2\n", "a file").unwrap();
-        assert_eq!(many.len(), 2);
-        assert_eq!(
-            parse("f", "{\"a\":1}\n{\"b\":2}\n", "a file")
-                .unwrap()
-                .len(),
-            2
-        );
-    }
-
-    #[test]
-    fn what_stands_twice_and_what_is_no_yaml_is_refused_without_being_shown() {
-        for text in [
-            "a: secret-1\na: secret-2\n",
-            "{\"a\":\"secret\",\"a\":2}",
-            "a: [secret",
-            "{\"secret\"",
-        ] {
-            let error = parse("f", text, "a file").err().unwrap().to_string();
-            assert!(
-                error.starts_with("f:") && !error.contains("secret"),
-                "{error}"
-            );
-        }
-    }
-}
+mod tests;

@@ -5,10 +5,13 @@ use csv::StringRecord;
 use keystile_core::key::Digest;
 
 use super::found::Found;
-use super::node::{flag_word, same_name};
-use super::{How, moment, printable};
+use super::node::same_name;
+use super::{How, printable};
+
 use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::rules;
+
+mod state;
 
 /// The fields that a column can hold, and other names that its header may have.
 const FIELDS: [(&str, &[&str]); 18] = [
@@ -53,13 +56,14 @@ const FIELDS: [(&str, &[&str]); 18] = [
     ("status", &["state", "subscription_status"]),
 ];
 
-/// Columns that disable a key: each of them counts, however many there are.
-const SWITCHES: [&str; 3] = ["disabled", "enabled", "status"];
+/// Columns that disable or end a key: each of them counts, however many there are.
+const SWITCHES: [&str; 5] = ["disabled", "enabled", "status", "expires", "not_before"];
 
 struct Table<'h> {
     name: &'h str,
     /// For each column, the field that it holds.
     columns: Vec<Option<&'static str>>,
+    header: StringRecord,
     how: &'h How,
 }
 
@@ -95,11 +99,74 @@ fn unreadable(name: &str, line: u64) -> Error {
     )
 }
 
+fn twice_named(name: &str, one: &str, other: &str) -> Error {
+    let (one, other) = (printable(one, 80), printable(other, 80));
+    refuse(
+        Code::FileInvalid,
+        format_args!("{name}:1: columns `{one}` and `{other}` have the same name"),
+        "join them into one column, or rename one of them",
+    )
+}
+
 /// The separator of columns: a comma or, if the header has none, `;` or a tab.
 fn delimiter(text: &str) -> u8 {
     let header = text.lines().next().unwrap_or_default();
     let of = |c: &&u8| header.as_bytes().contains(c);
     [b',', b';', b'\t'].iter().find(of).copied().unwrap_or(b',')
+}
+
+/// The field that each column holds.
+fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'static str>>> {
+    let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
+    for (field, others) in FIELDS {
+        let is = |title: &str| match how.columns.get(field) {
+            Some(wanted) => title.eq_ignore_ascii_case(wanted),
+            None => same_name(title, field),
+        };
+        let free = |columns: &[Option<&str>], i: usize| columns.get(i) == Some(&None);
+        let mut same = header.iter().enumerate().filter(|(_, title)| is(title));
+        let exact = same.next().map(|(i, _)| i);
+        let again: Vec<(usize, &str)> = same.collect();
+        if let (Some(i), Some((_, other)), false) =
+            (exact, again.first(), SWITCHES.contains(&field))
+        {
+            return Err(twice_named(name, header.get(i).unwrap_or_default(), other));
+        }
+        if exact.is_none()
+            && let Some(wanted) = how.columns.get(field)
+        {
+            return Err(refuse(
+                Code::FieldUnknown,
+                format_args!("{name}:1: there is no column `{}`", printable(wanted, 80)),
+                keystile_model::next!["name one of its first line with ", named("column")],
+            ));
+        }
+        let also: Vec<usize> = (0..header.len())
+            .filter(|i| {
+                header
+                    .get(*i)
+                    .is_some_and(|t| others.iter().any(|o| same_name(t, o)))
+            })
+            .filter(|i| free(&columns, *i) && Some(*i) != exact)
+            .collect();
+        let several = SWITCHES.contains(&field);
+        let most = if several {
+            also.len()
+        } else {
+            usize::from(exact.is_none())
+        };
+        let again = again.into_iter().map(|(i, _)| i);
+        for i in exact
+            .into_iter()
+            .chain(again)
+            .chain(also.into_iter().take(most))
+        {
+            if let Some(column) = columns.get_mut(i) {
+                column.get_or_insert(field);
+            }
+        }
+    }
+    Ok(columns)
 }
 
 impl<'h> Table<'h> {
@@ -113,50 +180,19 @@ impl<'h> Table<'h> {
                 format_args!("known are {}", fields.join(", ")),
             ));
         }
-        let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
-        for (field, others) in FIELDS {
-            let is = |title: &str| match how.columns.get(field) {
-                Some(wanted) => title.eq_ignore_ascii_case(wanted),
-                None => same_name(title, field),
-            };
-            let free = |columns: &[Option<&str>], i: usize| columns.get(i) == Some(&None);
-            let exact = header.iter().position(is);
-            if exact.is_none()
-                && let Some(wanted) = how.columns.get(field)
-            {
-                return Err(refuse(
-                    Code::FieldUnknown,
-                    format_args!("{name}:1: there is no column `{}`", printable(wanted, 80)),
-                    keystile_model::next!["name one of its first line with ", named("column")],
-                ));
-            }
-            let also: Vec<usize> = (0..header.len())
-                .filter(|i| {
-                    header
-                        .get(*i)
-                        .is_some_and(|t| others.iter().any(|o| same_name(t, o)))
-                })
-                .filter(|i| free(&columns, *i) && Some(*i) != exact)
-                .collect();
-            let several = SWITCHES.contains(&field);
-            let most = if several {
-                also.len()
-            } else {
-                usize::from(exact.is_none())
-            };
-            for i in exact.into_iter().chain(also.into_iter().take(most)) {
-                if let Some(column) = columns.get_mut(i) {
-                    column.get_or_insert(field);
-                }
-            }
-        }
+        let columns = columns(name, header, how)?;
         for (title, _) in header.iter().zip(&columns).filter(|(_, c)| c.is_none()) {
             found.leave(
                 &format!("{name}: column `{}`", printable(title, 80)),
                 "is none that is known; name it with `--column FIELD=HEADER`",
             );
         }
-        let table = Self { name, columns, how };
+        let table = Self {
+            name,
+            columns,
+            header: header.clone(),
+            how,
+        };
         if !table.has("key") && !table.has("sha256") {
             return Err(refuse(
                 Code::FieldMissing,
@@ -187,22 +223,18 @@ impl<'h> Table<'h> {
         let line = record.position().map_or(0, csv::Position::line);
         let place = format!("{}:{line}", self.name);
         let get = |field: &'static str| self.cells(record, field).next();
-        let words = |field: &'static str| -> Vec<String> {
-            let split = get(field).unwrap_or_default().split([' ', ';', ',']);
-            split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
-        };
-        // A restriction without content must not become no restriction.
-        let restrictions = ["cidrs", "deny_cidrs", "origins", "certificates"];
-        let is_void = |f: &&'static str| get(f).is_some() && words(f).is_empty();
-        if let Some(field) = restrictions.iter().find(|f| is_void(f)) {
-            found.leave(&place, format!("`{field}` holds separators alone"));
-            return Ok(());
-        }
-        let Some(disabled) = self.is_disabled(record, &place, found) else {
+        let words = |field| self.words(record, field);
+        let Some(state) = self.state(record, &place, found) else {
+            if let Some(digest) = self.digest(record) {
+                found.dead(&place, digest);
+            }
             return Ok(());
         };
         let Some(owner) = get("client").or(self.how.client.as_deref()) else {
             found.leave(&place, "names no client; name one with `--client`");
+            if let Some(digest) = self.digest(record).filter(|_| state.disabled) {
+                found.dead(&place, digest);
+            }
             return Ok(());
         };
         let client = found.client(owner);
@@ -234,92 +266,30 @@ impl<'h> Table<'h> {
             line.scopes = scopes;
             line.plan = text("plan");
             line.limits = words("limits");
-            line.expires = time(get("expires"));
-            line.not_before = time(get("not_before"));
+            line.expires = state.expires;
+            line.not_before = state.not_before;
             line.cidrs = words("cidrs");
             line.deny_cidrs = words("deny_cidrs");
             line.origins = words("origins");
             line.certificates = words("certificates");
-            line.disabled = disabled;
+            line.disabled = state.disabled;
         }
         Ok(())
     }
 
-    /// Whether a key is disabled; `None` if it is left out.
-    fn is_disabled(&self, record: &StringRecord, place: &str, found: &mut Found) -> Option<bool> {
-        match self.switch(record) {
-            Switch::On => Some(false),
-            Switch::Off => Some(true),
-            Switch::Unsaid => {
-                found.note(
-                    place,
-                    "does not say whether it is enabled, so it is disabled",
-                );
-                Some(true)
-            }
-            Switch::Out(word) => {
-                let word = printable(&word, 40);
-                found.leave(place, format!("is left out: its status is `{word}`"));
-                None
+    fn words(&self, record: &StringRecord, field: &'static str) -> Vec<String> {
+        let cell = self.cells(record, field).next().unwrap_or_default();
+        let split = cell.split([' ', ';', ',']);
+        split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn digest(&self, record: &StringRecord) -> Option<Digest> {
+        match self.cells(record, "sha256").next() {
+            Some(hex) => rules::hex_digest(hex).map(|digest| Digest(digest.0)),
+            None => {
+                let key = self.cells(record, "key").next()?;
+                Some(Digest::of_foreign(key.as_bytes()))
             }
         }
     }
-
-    /// Whether a key is enabled: every column about that must agree.
-    fn switch(&self, record: &StringRecord) -> Switch {
-        let words = ["false", "no", "0", "n", "f"];
-        let is_no = |cell: &str| words.contains(&cell.to_ascii_lowercase().as_str());
-        let mut out = Switch::On;
-        if self.cells(record, "disabled").any(|cell| !is_no(cell)) {
-            out = Switch::Off;
-        }
-        let enabled = record.iter().zip(&self.columns);
-        for (cell, _) in enabled.filter(|(_, c)| **c == Some("enabled")) {
-            match flag_word(cell) {
-                Some(true) => {}
-                Some(false) => out = Switch::Off,
-                None if cell.is_empty() => out = out.or(Switch::Unsaid),
-                None => return Switch::Out(cell.to_owned()),
-            }
-        }
-        let status = record.iter().zip(&self.columns);
-        for (cell, _) in status.filter(|(_, c)| **c == Some("status")) {
-            match cell.to_ascii_lowercase().as_str() {
-                "accepted" | "active" | "enabled" | "approved" | "valid" | "live" | "ok" => {}
-                "pending" | "paused" | "disabled" | "inactive" | "suspended" | "blocked" => {
-                    out = Switch::Off;
-                }
-                "" => out = out.or(Switch::Unsaid),
-                _ => return Switch::Out(cell.to_owned()),
-            }
-        }
-        out
-    }
-}
-
-enum Switch {
-    On,
-    Off,
-    /// There is a column for it, but its cell is empty.
-    Unsaid,
-    /// A word that may mean that the key has expired.
-    Out(String),
-}
-
-impl Switch {
-    fn or(self, other: Self) -> Self {
-        match self {
-            Self::On => other,
-            _ => self,
-        }
-    }
-}
-
-/// A time in any unit, or in the form of the command line: `90d`.
-fn time(cell: Option<&str>) -> String {
-    let cell = cell.unwrap_or_default();
-    if cell.eq_ignore_ascii_case("never") {
-        return String::new();
-    }
-    moment::of_text(cell).map_or_else(|| cell.to_owned(), moment::line)
 }

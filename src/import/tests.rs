@@ -14,8 +14,11 @@ macro_rules! vector {
     };
 }
 
+mod closing;
+mod gateways;
 mod kong;
 mod others;
+mod tyk;
 
 fn files(text: &str) -> Vec<File> {
     vec![File {

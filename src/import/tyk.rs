@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 
 use keystile_core::key::Digest;
-use keystile_core::policy::By;
 
 use super::fields::{Kind, Object};
 use super::found::Found;
-use super::limits::Read;
 use super::node::{Data, Document, Node};
 use super::{How, moment, printable};
 use keystile_model::error::Result;
 use keystile_model::rules;
 
+mod grant;
 mod tables;
 
+use grant::{Grant, grant, says};
 use tables::{FILE, ITEM, POLICY, RIGHT, SESSION};
 
 /// Every kind of object that this importer knows.
@@ -23,23 +23,29 @@ pub const KINDS: [&Kind; 5] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY];
 
 struct Key<'n> {
     session: Object<'n>,
+    /// Why it is left out, if what it stands in says so.
+    out: Option<String>,
     text: Option<&'n str>,
     hash: Option<&'n str>,
+}
+
+impl Key<'_> {
+    /// It is left out, so the same key elsewhere is, too.
+    fn is_out(&self, found: &mut Found) {
+        let hash = self.hash.and_then(rules::hex_digest);
+        let own = || Some(Digest::of_foreign(self.text?.as_bytes()));
+        if let Some(digest) = hash.map(|d| Digest(d.0)).or_else(own) {
+            found.dead(&self.session.place, digest);
+        }
+    }
 }
 
 #[derive(Default)]
 struct World<'n> {
     keys: Vec<Key<'n>>,
-    policies: BTreeMap<&'n str, Object<'n>>,
-}
-
-/// What a session or a policy grants.
-#[derive(Default)]
-struct Grant {
-    limits: Read,
-    scopes: Vec<String>,
-    off: bool,
-    out: Option<String>,
+    policies: BTreeMap<&'n str, Vec<Object<'n>>>,
+    /// Why nothing is taken over, if a file says so.
+    closed: Option<String>,
 }
 
 pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
@@ -65,6 +71,7 @@ impl<'n> World<'n> {
         }
         if !is("keys") && !is("data") && !is("policies") && !is("apis") {
             // As in Redis: the names are the keys.
+            root.names_are_keys();
             for (i, (name, node)) in root.pairs().into_iter().flatten().enumerate() {
                 if is_session(node) {
                     self.item(document, node, Some(name), i, found)?;
@@ -76,15 +83,22 @@ impl<'n> World<'n> {
             }
             return Ok(());
         }
+        let mut entries = root.pairs().into_iter().flatten();
+        if entries.any(|(name, node)| name != "data" && is_session(node)) {
+            root.names_are_keys();
+        }
         let file = Object::root(document, &FILE, found)?;
+        self.closed = self.closed.take().or_else(|| file.closed());
         for field in ["keys", "data"] {
             match file.get(field).map(|node| (node, &node.data)) {
                 Some((_, Data::List(items))) => self.items(document, items, found)?,
                 Some((node, Data::Map(_))) if node.peek("keys").is_some() => {
                     let inner = Object::open(node, &FILE, document.file.as_str(), found)?;
+                    self.closed = self.closed.take().or_else(|| inner.closed());
                     self.items(document, inner.list("keys")?, found)?;
                 }
                 Some((node, Data::Map(_))) => {
+                    node.names_are_keys();
                     for (i, (name, node)) in node.pairs().into_iter().flatten().enumerate() {
                         self.item(document, node, Some(name), i, found)?;
                     }
@@ -101,7 +115,7 @@ impl<'n> World<'n> {
                 .flatten()
             {
                 let again = Object::open(node, &POLICY, policy.place.as_str(), found)?;
-                self.policies.insert(id, again);
+                self.policies.entry(id).or_default().push(again);
             }
         }
         Ok(())
@@ -139,6 +153,7 @@ impl<'n> World<'n> {
         }
         let is_item = node.peek("data").or(node.peek("session")).is_some();
         let (mut text, mut hash) = (name.map(bare), None);
+        let mut out = None;
         let session = if is_item {
             let item = Object::open(node, &ITEM, place.as_str(), found)?;
             for field in ["key_id", "key", "token"] {
@@ -147,7 +162,14 @@ impl<'n> World<'n> {
             for field in ["key_hash", "hash"] {
                 hash = hash.or(item.text(field)?);
             }
+            let status = item.text("status")?.filter(|s| !is_good(s));
+            out = item
+                .closed()
+                .or_else(|| Some(format!("its status is `{}`", printable(status?, 40))));
             let (data, session) = (item.get("data"), item.get("session"));
+            if data.is_some() && session.is_some() {
+                out = Some("has both `data` and `session`".to_owned());
+            }
             data.or(session).unwrap_or(node)
         } else {
             node
@@ -164,6 +186,7 @@ impl<'n> World<'n> {
         found.meet(&document.file);
         self.keys.push(Key {
             session,
+            out,
             text,
             hash,
         });
@@ -173,8 +196,9 @@ impl<'n> World<'n> {
     fn key(&self, key: &Key<'n>, how: &How, found: &mut Found) -> Result<()> {
         let place = key.session.place.as_str();
         let mut grant = grant(&key.session, found)?;
-        grant.off |= key.session.flag("is_inactive")? == Some(true);
-        grant.out = grant.out.or_else(|| key.session.closed());
+        grant.off |= says(&key.session, "is_inactive", true)?;
+        let closed = [&key.out, &self.closed].into_iter().find_map(Clone::clone);
+        grant.out = grant.out.or(closed);
         self.apply_all(&key.session, &mut grant, found)?;
         grant.limits.report(place, found);
         if grant.scopes.is_empty() && grant.out.is_none() {
@@ -200,10 +224,12 @@ impl<'n> World<'n> {
         let Some(owner) = owner.or(how.client.as_deref()) else {
             key.session.node.pass();
             found.leave(place, "has no `alias`; name its client with `--client`");
+            key.is_out(found);
             return Ok(());
         };
         if let Some(out) = grant.out {
             found.leave(place, format!("is left out: {out}"));
+            key.is_out(found);
             return Ok(());
         }
         let client = found.client(owner);
@@ -239,7 +265,12 @@ impl<'n> World<'n> {
         policies.extend(one.filter(|p| !p.is_empty()));
         for id in policies {
             match self.policies.get(id) {
-                Some(policy) => self.apply(policy, grant, found)?,
+                // One that stands twice counts twice.
+                Some(policies) => {
+                    for policy in policies {
+                        self.apply(policy, grant, found)?;
+                    }
+                }
                 None => {
                     grant.out = Some(format!(
                         "its policy `{}` is not in the export",
@@ -253,10 +284,9 @@ impl<'n> World<'n> {
 
     fn apply(&self, policy: &Object<'n>, into: &mut Grant, found: &mut Found) -> Result<()> {
         let theirs = grant(policy, found)?;
-        let (active, inactive) = (policy.flag("active")?, policy.flag("is_inactive")?);
         let state = policy.text("state")?;
-        let off = active == Some(false)
-            || inactive == Some(true)
+        let off = says(policy, "active", false)?
+            || says(policy, "is_inactive", true)?
             || state.is_some_and(|s| !s.is_empty() && s != "active");
         into.off |= off || theirs.off;
         into.limits.join(theirs.limits);
@@ -293,62 +323,9 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("apikey-").unwrap_or(name)
 }
 
-/// Limits and scopes of a session or a policy.
-fn grant(object: &Object<'_>, found: &mut Found) -> Result<Grant> {
-    let place = object.place.as_str();
-    let mut grant = Grant::default();
-    let positive = |name: &str| -> Result<Option<String>> {
-        let text = object
-            .text(name)?
-            .filter(|t| !t.starts_with('-') && *t != "0");
-        Ok(text.map(str::to_owned))
-    };
-    let whole = |text: &str| {
-        let number = text.parse::<f64>().ok().filter(|n| n.fract() == 0.0)?;
-        format!("{number:.0}").parse::<u64>().ok()
-    };
-    match (positive("rate")?, positive("per")?) {
-        (Some(rate), Some(per)) => match (whole(&rate), whole(&per)) {
-            (Some(rate), Some(per)) => grant.limits.add(rate, per, None, By::Key),
-            _ => grant
-                .limits
-                .lose("a limit that is no whole number of requests and seconds"),
-        },
-        (Some(_), None) => grant.limits.lose("a limit without a period"),
-        _ => {}
-    }
-    if let Some(quota) = positive("quota_max")? {
-        grant.limits.lose(&format!(
-            "a quota of {}: write one by month or day into a plan",
-            printable(&quota, 20)
-        ));
-    }
-    for (api, node) in object.entries("access_rights")? {
-        let right = Object::open(node.see(), &RIGHT, place, found)?;
-        let api = right.text("api_id")?.unwrap_or(api);
-        let off = right.flag("disabled")? == Some(true);
-        for field in [
-            "allowed_urls",
-            "restricted_types",
-            "allowed_types",
-            "field_access_rights",
-        ] {
-            if let Some(narrow) = right.get(field) {
-                narrow.pass();
-                if !narrow.is_empty() {
-                    let api = printable(api, 80);
-                    grant.out = Some(format!(
-                        "`{field}` narrows it within API `{api}`; give it a scope of its own by hand"
-                    ));
-                }
-            }
-        }
-        if right.words("versions")?.iter().any(|v| *v != "Default") {
-            found.leave(place, format!("versions of API `{}`", printable(api, 80)));
-        }
-        if !off {
-            grant.scopes.push(api.to_owned());
-        }
-    }
-    Ok(grant)
+fn is_good(status: &str) -> bool {
+    matches!(
+        status.to_ascii_lowercase().as_str(),
+        "" | "ok" | "active" | "enabled" | "valid"
+    )
 }

@@ -9,15 +9,19 @@ use base64::engine::general_purpose::STANDARD;
 use keystile_core::key::Digest;
 use keystile_core::policy::By;
 
+use super::closing::closes;
 use super::fields::{Kind, Object};
 use super::found::Found;
 use super::limits::Read;
 use super::node::{Data, Document, Node};
-use super::{How, moment, printable};
+use super::{How, moment, printable, twice};
 use keystile_model::error::Result;
 use keystile_model::rules;
 
+mod limits;
 mod tables;
+
+use limits::{rate_limit, rate_limits, used_up};
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 6] = [
@@ -32,6 +36,7 @@ pub const KINDS: [&Kind; 6] = [
 pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
     let mut keys = Vec::new();
     for document in documents {
+        let mut shut = None;
         let nodes: Vec<&Node> = match &document.root.see().data {
             Data::List(items) => items.iter().collect(),
             // A key alone.
@@ -50,6 +55,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
             }
             _ => {
                 let file = Object::root(document, &tables::FILE, found)?;
+                shut = file.closed();
                 let (data, keys) = (file.get("data"), file.list("keys")?);
                 let data = match data {
                     Some(node) if matches!(node.data, Data::Map(_)) => std::slice::from_ref(node),
@@ -66,15 +72,16 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
                 None => format!("key {}", i + 1),
             };
             let place = Object::at(&document.file, node, what);
-            keys.push(Object::open(node.see(), &tables::KEY, place, found)?);
+            let key = Object::open(node.see(), &tables::KEY, place, found)?;
+            keys.push((key, shut.clone()));
         }
     }
     let mut spaces: BTreeSet<&str> = BTreeSet::new();
-    for key in &keys {
+    for (key, _) in &keys {
         spaces.extend(space(key)?);
     }
-    for key in &keys {
-        of_key(key, spaces.len() > 1, how, found)?;
+    for (key, shut) in &keys {
+        of_key(key, shut.clone(), spaces.len() > 1, how, found)?;
     }
     Ok(())
 }
@@ -89,7 +96,13 @@ fn space<'n>(key: &Object<'n>) -> Result<Option<&'n str>> {
     Ok(space)
 }
 
-fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Result<()> {
+fn of_key(
+    key: &Object<'_>,
+    mut shut: Option<String>,
+    several: bool,
+    how: &How,
+    found: &mut Found,
+) -> Result<()> {
     let place = key.place.as_str();
     let identity = match key.get("identity") {
         Some(node) => Some(Object::open(node, &tables::IDENTITY, place, found)?),
@@ -105,20 +118,8 @@ fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Resu
     }
     rate_limits(key, place, &mut limits, found)?;
     limits.report(place, found);
-    if let Some(roles) = key.get("roles") {
-        roles.pass();
-        if !roles.is_empty() {
-            found.leave(place, "roles: only permissions become scopes");
-        }
-    }
-    let used_up = used_up(key, place, found)?;
-    let mut scopes = Vec::new();
-    for node in key.list("permissions")? {
-        let name = ["slug", "name"].iter().find_map(|n| node.peek(n)?.text());
-        let name = name.or_else(|| node.text());
-        node.pass();
-        scopes.extend(name.and_then(|p| found.scope(p, place)));
-    }
+    let used_up = used_up(key, &mut shut, place, found)?;
+    let mut scopes = permissions(key, place, found)?;
     if several && let Some(space) = space(key)? {
         scopes.extend(found.scope(space, place));
         found.note(
@@ -128,36 +129,84 @@ fn of_key(key: &Object<'_>, several: bool, how: &How, found: &mut Found) -> Resu
             ),
         );
     }
-    let enabled = key.flag("enabled")?;
+    key.flag("enabled")?;
+    let enabled = key.all("enabled").all(|node| node.flag() == Some(true));
     let words = Words {
         name: key.text("name")?.unwrap_or_default().to_owned(),
         scopes,
         limits,
-        disabled: used_up || enabled == Some(false),
+        disabled: used_up || !enabled,
         cidrs: Vec::new(),
     };
     let Some(owner) = owner.or(how.client.as_deref()).filter(|o| !o.is_empty()) else {
-        key.node.pass();
         found.leave(
             place,
             "belongs to no identity; name its client with `--client`",
         );
+        if words.disabled {
+            dead(key, place, found)?;
+        }
+        key.node.pass();
         return Ok(());
     };
     let Some(cidrs) = networks(key)? else {
-        key.node.pass();
         found.leave(place, "`ipWhitelist` holds what is no address or range");
-        return Ok(());
+        return dead(key, place, found);
     };
     let closed = key.closed();
     let closed = closed.or_else(|| identity.as_ref().and_then(Object::closed));
     let why = stays_out(key, &words)?.map(str::to_owned);
-    if let Some(why) = why.or(closed) {
-        key.node.pass();
+    if let Some(why) = why.or(closed).or(shut) {
         found.leave(place, why);
-        return Ok(());
+        return dead(key, place, found);
     }
     line(key, owner, Words { cidrs, ..words }, how, found)
+}
+
+/// A key that is left out keeps the same key out elsewhere, too.
+fn dead(key: &Object<'_>, place: &str, found: &mut Found) -> Result<()> {
+    let plain = key.text("plaintext")?.or(key.text("key")?);
+    let digest = match (key.get("hash"), plain) {
+        (Some(hash), _) => digest(hash, place, found)?,
+        (None, plain) => plain.map(|plain| Digest::of_foreign(plain.as_bytes())),
+    };
+    key.node.pass();
+    if let Some(digest) = digest {
+        found.dead(place, digest);
+    }
+    Ok(())
+}
+
+/// Permissions as scopes, but for those that are switched off.
+fn permissions(key: &Object<'_>, place: &str, found: &mut Found) -> Result<Vec<String>> {
+    if let Some(roles) = key.get("roles") {
+        roles.pass();
+        if !roles.is_empty() {
+            found.leave(place, "roles: only permissions become scopes");
+        }
+    }
+    let mut scopes = Vec::new();
+    for node in key.list("permissions")? {
+        let name = ["slug", "name"].iter().find_map(|n| node.peek(n)?.text());
+        let name = name.or_else(|| node.text());
+        node.pass();
+        let closed = node
+            .pairs()
+            .and_then(|mut pairs| pairs.find(|(name, value)| closes(name, value)));
+        if let Some((field, _)) = closed {
+            let name = printable(name.unwrap_or_default(), 80);
+            let field = printable(field, 60);
+            found.leave(
+                place,
+                format!(
+                    "permission `{name}`: field `{field}` may switch it off, so it becomes no scope"
+                ),
+            );
+            continue;
+        }
+        scopes.extend(name.and_then(|p| found.scope(p, place)));
+    }
+    Ok(scopes)
 }
 
 struct Words {
@@ -178,8 +227,13 @@ fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
         Some(text) => text.split(',').map(str::trim).collect(),
         None => key.words("ipWhitelist")?,
     };
-    let words = words.into_iter().filter(|word| !word.is_empty());
+    let given = !node.is_empty();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    if given && words.is_empty() {
+        return Ok(None);
+    }
     Ok(words
+        .into_iter()
         .map(|word| Some(rules::cidr(word).ok()?.to_string()))
         .collect())
 }
@@ -188,7 +242,7 @@ fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
 fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
     let mut deleted = false;
     for field in ["deletedAt", "deletedAtM"] {
-        if let Some(node) = key.get(field) {
+        for node in key.all(field) {
             node.pass();
             deleted |= node.number() != Some(0);
         }
@@ -204,15 +258,21 @@ fn stays_out(key: &Object<'_>, words: &Words) -> Result<Option<&'static str>> {
 
 fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Found) -> Result<()> {
     let place = key.place.as_str();
-    let expires = match key.get("expires").map(|node| (node, moment::of(node))) {
-        None | Some((_, Some(0))) => String::new(),
-        Some((_, Some(at))) => moment::line(at),
-        Some((node, None)) => {
-            node.pass();
-            found.leave(place, "`expires` is no time; issue a new key");
-            return Ok(());
+    let mut expires = String::new();
+    for node in key.all("expires") {
+        match moment::of(node) {
+            Some(0) => {}
+            // The earliest of several spellings counts.
+            Some(at) => {
+                let at = moment::line(at);
+                expires = twice::stricter(&expires, &at, true).unwrap_or(at);
+            }
+            None => {
+                found.leave(place, "`expires` is no time; issue a new key");
+                return dead(key, place, found);
+            }
         }
-    };
+    }
     let client = found.client(owner);
     let plain = key.text("plaintext")?.or(key.text("key")?);
     let line = match (key.get("hash"), plain) {
@@ -261,85 +321,4 @@ fn digest(node: &Node, place: &str, found: &mut Found) -> Result<Option<Digest>>
     }
     let bytes = STANDARD.decode(value).ok();
     Ok(bytes.and_then(|b| b.try_into().ok()).map(Digest))
-}
-
-/// Whether a key has no requests left. Usage counts are listed.
-fn used_up(key: &Object<'_>, place: &str, found: &mut Found) -> Result<bool> {
-    let mut remaining = key
-        .number("remaining")?
-        .or(key.number("remainingRequests")?);
-    if let Some(credits) = key.get("credits") {
-        if matches!(credits.data, Data::Map(_)) {
-            let credits = Object::open(credits, &tables::CREDITS, place, found)?;
-            remaining = credits.number("remaining")?.or(remaining);
-        } else {
-            remaining = credits.number().or(remaining);
-        }
-    }
-    match remaining {
-        None => {}
-        Some(0) => found.note(place, "has no credits left, so it is disabled"),
-        Some(_) => found.leave(
-            place,
-            "credits: usage counts are not carried over; write a quota into a plan",
-        ),
-    }
-    Ok(remaining == Some(0))
-}
-
-fn rate_limits(key: &Object<'_>, place: &str, limits: &mut Read, found: &mut Found) -> Result<()> {
-    if let Some(node) = key.get("ratelimit") {
-        rate_limit(node, By::Key, place, limits, found)?;
-    }
-    for node in key.list("ratelimits")? {
-        rate_limit(node.see(), By::Key, place, limits, found)?;
-    }
-    let (n, ms) = (
-        key.number("ratelimitLimit")?,
-        key.number("ratelimitDuration")?,
-    );
-    match (n, ms) {
-        (Some(n), Some(ms)) => add(n, ms, None, By::Key, limits),
-        (None, None) => {}
-        _ => limits.lose(NOT_WHOLE),
-    }
-    Ok(())
-}
-
-const NOT_WHOLE: &str = "a rate limit that is no whole number of requests and seconds";
-
-fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut Read) {
-    if n > 0 && (ms < 1000 || !ms.is_multiple_of(1000)) {
-        limits.lose(NOT_WHOLE);
-    } else {
-        limits.add(n, ms / 1000, burst, by);
-    }
-}
-
-fn rate_limit(
-    node: &Node,
-    by: By,
-    place: &str,
-    limits: &mut Read,
-    found: &mut Found,
-) -> Result<()> {
-    let object = Object::open(node, &tables::RATE_LIMIT, place, found)?;
-    let (limit, duration) = (object.number("limit")?, object.number("duration")?);
-    let (rate, interval) = (
-        object.number("refillRate")?,
-        object.number("refillInterval")?,
-    );
-    if object.flag("autoApply")? == Some(false) {
-        found.leave(
-            place,
-            "a rate limit that is not applied to every request; write it as `cost` or `limit` of routes",
-        );
-        return Ok(());
-    }
-    match (limit, duration, rate, interval) {
-        (Some(n), Some(ms), ..) => add(n, ms, None, by, limits),
-        (burst, None, Some(n), Some(ms)) => add(n, ms, burst.filter(|b| *b > n), by, limits),
-        _ => limits.lose(NOT_WHOLE),
-    }
-    Ok(())
 }

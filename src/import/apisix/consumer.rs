@@ -1,6 +1,6 @@
 //! Consumers of APISIX, and their keys.
 
-use super::plugins::{Plugins, is_off, pass_off};
+use super::plugins::{Plugins, may_be_off, pass_off};
 use super::{Groups, World, tables};
 use crate::fields::Object;
 use crate::found::Found;
@@ -76,6 +76,9 @@ impl<'n> World<'n> {
         }
         let at = self.denied.consumers.get(username);
         let by_group = group.and_then(|g| self.denied.groups.get(g));
+        if let Some((at, problem)) = &self.denied.all {
+            found.shut(client, at, problem.as_str());
+        }
         if let Some(at) = at.or(by_group) {
             let problem = format!("`consumer-restriction` denies it ({at}); give it keys by hand");
             found.shut(client, place, problem);
@@ -130,7 +133,7 @@ fn take<'n>(
             found.leave(&place, "key-auth without a key");
             continue;
         };
-        let off = is_off(auth.node);
+        let off = may_be_off(auth.node);
         if let Some(key) = found.plain_key(&place, client, secret, how) {
             key.name = label;
             key.disabled = off;

@@ -4,7 +4,7 @@ use super::tables;
 use crate::fields::Object;
 use crate::found::Found;
 use crate::limits::{self, Config, Read};
-use crate::node::Node;
+use crate::node::{Data, Node};
 use crate::printable;
 use keystile_model::error::Result;
 use keystile_model::rules;
@@ -25,7 +25,7 @@ impl<'n> Plugins<'n> {
             shut: object.closed(),
             ..Self::default()
         };
-        if let Some(status) = object.get("status") {
+        for status in object.all("status") {
             status.pass();
             if status.number() != Some(1) {
                 out.shut = Some("it is switched off (`status`)".to_owned());
@@ -45,11 +45,13 @@ impl<'n> Plugins<'n> {
                 "limit-count" => {
                     let config = Config::open([node.see()], &limits::APISIX_COUNT, place, found)?;
                     config.pass_off();
+                    out.shut = out.shut.take().or_else(|| config.closed());
                     out.limits.join(limits::apisix_count(&config));
                 }
                 "limit-req" => {
                     let config = Config::open([node.see()], &limits::APISIX_REQ, place, found)?;
                     config.pass_off();
+                    out.shut = out.shut.take().or_else(|| config.closed());
                     out.limits.join(limits::apisix_req(&config));
                 }
                 "ip-restriction" => out.networks(node, place, found)?,
@@ -71,6 +73,7 @@ impl<'n> Plugins<'n> {
     fn networks(&mut self, node: &'n Node, place: &str, found: &mut Found) -> Result<()> {
         let object = Object::open(node.see(), &tables::IP_RESTRICTION, place, found)?;
         pass_off(&object);
+        self.shut = self.shut.take().or_else(|| object.closed());
         for (field, into) in [
             ("whitelist", &mut self.cidrs),
             ("blacklist", &mut self.deny_cidrs),
@@ -97,7 +100,8 @@ impl<'n> Plugins<'n> {
     /// Why its consumers must be left out, if they must.
     pub fn closed(&self) -> Option<String> {
         let zero = self.limits.shut.then(|| "it has a limit of 0".to_owned());
-        self.shut.clone().or(zero)
+        let unknown = || self.limits.closed.clone();
+        self.shut.clone().or(zero).or_else(unknown)
     }
 }
 
@@ -115,8 +119,15 @@ pub fn pass_off(object: &Object<'_>) {
     }
 }
 
-/// Whether a plugin is switched off.
+/// Whether a plugin that closes is switched off: nothing but `_meta` does that, and nothing but a
+/// clear yes.
 pub fn is_off(settings: &Node) -> bool {
-    let flag = |node: Option<&Node>| node.and_then(Node::flag) == Some(true);
-    flag(settings.peek("disable")) || flag(settings.peek("_meta").and_then(|m| m.peek("disable")))
+    let off = settings.peek("_meta").and_then(|meta| meta.peek("disable"));
+    off.is_some_and(|off| matches!(off.data, Data::Bool(true)))
+}
+
+/// Whether the key of `key-auth` may be switched off, as either field may say it.
+pub fn may_be_off(settings: &Node) -> bool {
+    let said = |node: Option<&Node>| node.is_some_and(|n| n.flag() != Some(false));
+    said(settings.peek("disable")) || said(settings.peek("_meta").and_then(|m| m.peek("disable")))
 }

@@ -16,9 +16,18 @@ use keystile_model::error::Result;
 pub struct Denied {
     pub consumers: BTreeMap<String, String>,
     pub groups: BTreeMap<String, String>,
+    /// Where something stands that may deny any of them, and what.
+    pub all: Option<(String, String)>,
 }
 
 impl Denied {
+    /// Keeps all consumers out if a field closes what they stand in.
+    pub fn shut(&mut self, around: &Object<'_>) {
+        if let Some(problem) = around.closed() {
+            self.all.get_or_insert((around.place.clone(), problem));
+        }
+    }
+
     /// Searches everything in a list of routes or services.
     pub fn look(&mut self, node: &Node, place: &str, found: &mut Found) -> Result<()> {
         match &node.see().data {
@@ -55,6 +64,10 @@ impl Denied {
     fn restriction(&mut self, node: &Node, place: &str, found: &mut Found) -> Result<()> {
         let object = Object::open(node.see(), &tables::RESTRICTION, place, found)?;
         pass_off(&object);
+        if let Some(problem) = object.closed() {
+            let problem = format!("`consumer-restriction`: {problem}");
+            self.all.get_or_insert((place.to_owned(), problem));
+        }
         let kind = object.text("type")?.unwrap_or("consumer_name");
         let into = match kind {
             "consumer_name" => &mut self.consumers,

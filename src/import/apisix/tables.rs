@@ -109,7 +109,16 @@ pub const IP_RESTRICTION: Kind = Kind {
 };
 
 /// Plugins that shut out or let in by something that a key does not have here.
-pub const SHUTS: [&str; 11] = [
+pub const SHUTS: [&str; 20] = [
+    "authz-casbin",
+    "authz-casdoor",
+    "authz-keycloak",
+    "cas-auth",
+    "chaitin-waf",
+    "csrf",
+    "openid-connect",
+    "request-validation",
+    "workflow",
     "serverless-pre-function",
     "serverless-post-function",
     "consumer-restriction",

@@ -61,7 +61,10 @@ pub const SPEC: Kind = Kind {
             "clients of a policy that also requires these are left out",
         ),
         lost(&["cors"], ONLY_KEYS),
-        no_effect(&["mergeType"]),
+        becomes(
+            &["mergeType"],
+            "what the policies that it is merged with also require counts",
+        ),
     ],
 };
 

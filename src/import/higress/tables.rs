@@ -45,6 +45,7 @@ pub const CONFIG: Kind = Kind {
             "listed: `credentials` of the policy",
         ),
         becomes(&["allow"], "a scope of the clients that it names"),
+        becomes(&["deny"], "clients that it names are left out"),
         becomes(&["_rules_"], "scopes of the clients in their `allow`"),
         becomes(&["global_auth"], "listed: routes that require no key"),
         no_effect(&["realm"]),
@@ -77,6 +78,7 @@ pub const RULE: Kind = Kind {
     name: "rule",
     fields: &[
         becomes(&["config", "allow"], "a scope of the clients that it names"),
+        becomes(&["deny"], "clients that it names are left out"),
         becomes(&["configDisable"], "a disabled rule does nothing"),
         becomes(
             &[

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plugins::{Gates, Plugin};
+use super::twice::Keys;
 use super::{reference, tables};
 use crate::fields::Object;
 use crate::found::Found;
@@ -17,11 +18,13 @@ const LONGEST_TTL: u64 = 100_000_000;
 /// A consumer, with what other lists hold for it.
 pub struct Person<'n> {
     pub object: Object<'n>,
-    original: String,
+    pub original: String,
     pub credentials: Vec<Object<'n>>,
     scopes: Vec<String>,
     pub groups: BTreeSet<String>,
     pub plugins: Vec<Plugin<'n>>,
+    /// Why it is left out, if one of its groups or references to it says so.
+    pub closed: Option<String>,
 }
 
 impl<'n> Person<'n> {
@@ -33,6 +36,7 @@ impl<'n> Person<'n> {
             scopes: Vec::new(),
             groups: BTreeSet::new(),
             plugins: Vec::new(),
+            closed: object.closed(),
             object,
         };
         person.own(found)?;
@@ -55,7 +59,8 @@ impl<'n> Person<'n> {
         if let Some(groups) = self.object.get("groups") {
             // A single one may be without a list.
             for node in groups.list().unwrap_or(std::slice::from_ref(groups)) {
-                self.groups.extend(reference(node, &place, found)?);
+                let group = reference(node, &place, &mut self.closed, found)?;
+                self.groups.extend(group);
             }
         }
         Ok(())
@@ -63,7 +68,23 @@ impl<'n> Person<'n> {
 
     pub fn acl(&mut self, object: &Object<'n>) -> Result<()> {
         self.scopes.extend(object.text("group")?.map(str::to_owned));
+        self.close(object.closed());
         Ok(())
+    }
+
+    /// Leaves it out, if there is a reason.
+    pub fn close(&mut self, why: Option<String>) {
+        self.closed = self.closed.take().or(why);
+    }
+
+    /// What messages call its `n`th credential.
+    pub fn key_place(&self, n: usize) -> String {
+        format!("{}, key {}", self.object.place, n.saturating_add(1))
+    }
+
+    pub fn shut(&self, why: &str, found: &mut Found) {
+        let client = crate::found::client_name(&self.original);
+        found.shut(&client, &self.object.place, why);
     }
 
     pub fn settle(
@@ -71,7 +92,7 @@ impl<'n> Person<'n> {
         gates: &Gates,
         plans: &BTreeMap<&str, String>,
         shut: &BTreeMap<&str, String>,
-        how: &How,
+        (every, how): (&Keys<'_>, &How),
         found: &mut Found,
     ) -> Result<()> {
         let place = &self.object.place;
@@ -87,7 +108,10 @@ impl<'n> Person<'n> {
         }
         let (mut limits, closed) = of_plugins(&self.plugins, place, found)?;
         limits.report(place, found);
-        if let Some(closed) = closed.or_else(|| self.object.closed()) {
+        let in_group = !self.scopes.is_empty() || !self.groups.is_empty();
+        let unread = gates.unread.as_ref().filter(|_| in_group);
+        let all = [closed.as_ref(), self.closed.as_ref(), unread];
+        if let Some(closed) = all.into_iter().flatten().next() {
             found.shut(&client, place, closed);
         }
         for group in &self.groups {
@@ -110,7 +134,7 @@ impl<'n> Person<'n> {
             );
         }
         self.plans(&client, &limits, plans, gates, found);
-        self.keys(&client, &limits, gates, how, found)
+        self.keys(&client, &limits, gates, (every, how), found)
     }
 
     /// A consumer's own limits come before those of its groups.
@@ -146,7 +170,7 @@ impl<'n> Person<'n> {
         client: &str,
         limits: &Read,
         gates: &Gates,
-        how: &How,
+        (every, how): (&Keys<'_>, &How),
         found: &mut Found,
     ) -> Result<()> {
         let groups = self
@@ -159,10 +183,10 @@ impl<'n> Person<'n> {
             .filter_map(|s| found.scope(s, &self.object.place))
             .collect();
         for (n, credential) in self.credentials.iter().enumerate() {
-            let place = format!("{}, key {}", self.object.place, n + 1);
-            let Some(expires) = expires(credential, &place, found)? else {
+            let place = self.key_place(n);
+            if expires(credential, &place, found)?.is_none() {
                 continue;
-            };
+            }
             if let Some(closed) = credential.closed() {
                 credential.node.pass();
                 found.leave(&place, closed);
@@ -172,8 +196,15 @@ impl<'n> Person<'n> {
                 found.leave(&place, "a credential without a key");
                 continue;
             };
+            let ends = match every.get(key).map(|all| (all.out(), &all.ends)) {
+                Some((Some(out), _)) => {
+                    found.leave(&place, out);
+                    continue;
+                }
+                ends => ends.map(|(_, ends)| ends.clone()).unwrap_or_default(),
+            };
             if let Some(key) = found.plain_key(&place, client, key, how) {
-                key.expires = expires;
+                key.expires = ends;
                 key.scopes.clone_from(&scopes);
                 key.limits = limits.words();
             }
@@ -184,7 +215,7 @@ impl<'n> Person<'n> {
 
 /// When a credential expires; empty if never. None if that is not known, in which case it is left
 /// out.
-fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Result<Option<String>> {
+pub fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Result<Option<String>> {
     let (ttl, created) = (credential.get("ttl"), credential.get("created_at"));
     credential.text("key")?;
     let (ttl, created) = (ttl.map(moment::of), created.and_then(moment::of));
@@ -217,8 +248,12 @@ pub fn of_plugins(
 ) -> Result<(Read, Option<String>)> {
     let mut out = Read::default();
     let mut shut = None;
+    let mut limiting = Vec::new();
     for plugin in plugins {
         let name = &plugin.name;
+        if let Some(closed) = &plugin.closed {
+            shut.get_or_insert_with(|| format!("plugin `{name}`: {closed}"));
+        }
         if plugin.shuts() {
             plugin.pass();
             let at = plugin
@@ -245,11 +280,22 @@ pub fn of_plugins(
             if read.shut {
                 shut.get_or_insert_with(|| format!("plugin `{name}` has a limit of 0"));
             }
+            if let Some(closed) = &read.closed {
+                shut.get_or_insert_with(|| format!("plugin `{name}`: {closed}"));
+            }
+            limiting.push(format!("`{name}`"));
             out.join(read);
         } else {
             plugin.pass();
             found.leave(place, format!("plugin `{name}`"));
         }
+    }
+    if limiting.len() > 1 {
+        let names = limiting.join(" and ");
+        found.note(
+            place,
+            format!("plugins {names}: of two limits for one period, the stricter counts"),
+        );
     }
     Ok((out, shut))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reference;
-use super::tables::{ACL_PLUGIN, KEY_AUTH, PLUGIN, SHUTS};
+use super::tables::{ACL_PLUGIN, KEY_AUTH, PLUGIN, SERVICE, SHUTS};
 use crate::fields::{Kind, Object};
 use crate::found::Found;
 use crate::limits::{self, Config, Read};
@@ -11,6 +11,7 @@ use crate::node::Node;
 use keystile_model::error::Result;
 
 /// A plugin, and what it is in force for.
+#[derive(Clone)]
 pub struct Plugin<'n> {
     pub name: String,
     pub consumer: Option<String>,
@@ -18,6 +19,8 @@ pub struct Plugin<'n> {
     /// The service or route that it is narrowed to.
     pub at: Option<String>,
     pub place: String,
+    /// Why it may shut out more than is known.
+    pub closed: Option<String>,
     settings: Vec<&'n Node>,
     /// A shared configuration that it names but that the file does not contain.
     missing: Option<String>,
@@ -51,11 +54,16 @@ pub fn read<'n>(
         };
         let object = Object::open(node.see(), &PLUGIN, place.as_str(), found)?;
         let name = object.text("name")?.unwrap_or_default().to_owned();
-        let refer = |field: &str, found: &mut Found| match object.get(field) {
-            Some(node) => reference(node, &object.place, found),
+        let mut closed = object.closed();
+        let mut refer = |field: &str, found: &mut Found| match object.get(field) {
+            Some(node) => reference(node, &object.place, &mut closed, found),
             None => Ok(None),
         };
-        let consumer = refer("consumer", found)?.or_else(|| around.consumer.clone());
+        // A reference that cannot be read names nobody; such a plugin is not one for everybody.
+        let nobody = object.get("consumer").map(|_| String::new());
+        let consumer = refer("consumer", found)?
+            .or(nobody)
+            .or_else(|| around.consumer.clone());
         let group = refer("consumer_group", found)?.or_else(|| around.group.clone());
         let service = refer("service", found)?.map(|s| format!("service `{s}`"));
         let route = refer("route", found)?.map(|r| format!("route `{r}`"));
@@ -72,6 +80,7 @@ pub fn read<'n>(
         }
         out.push(Plugin {
             place,
+            closed,
             missing: named.filter(|_| theirs.is_none()).map(str::to_owned),
             settings: own.into_iter().chain(theirs).collect(),
             at: at.or_else(|| around.at.clone()),
@@ -81,6 +90,38 @@ pub fn read<'n>(
         });
     }
     Ok(out)
+}
+
+/// Plugins of services and routes, and of the routes in services.
+pub fn services<'n>(
+    nodes: &'n [Node],
+    file: &str,
+    shared: &Shared<'n>,
+    out: &mut Vec<Plugin<'n>>,
+    found: &mut Found,
+) -> Result<()> {
+    for node in nodes {
+        let names = ["name", "id"].iter().find_map(|n| node.peek(n)?.text());
+        let name = names.unwrap_or("without a name");
+        let place = Object::at(file, node, format!("service or route `{name}`"));
+        let object = Object::open(node.see(), &SERVICE, place, found)?;
+        for field in ["name", "id"] {
+            object.get(field);
+        }
+        let around = Around {
+            at: Some(format!("service or route `{name}`")),
+            ..Around::default()
+        };
+        out.extend(read(
+            object.list("plugins")?,
+            &object.place,
+            &around,
+            shared,
+            found,
+        )?);
+        services(object.list("routes")?, file, shared, out, found)?;
+    }
+    Ok(())
 }
 
 impl<'n> Plugin<'n> {
@@ -104,14 +145,17 @@ impl<'n> Plugin<'n> {
 
     /// The limits of a consumer's or a group's plugin. None if it sets none.
     pub fn limits(&self, found: &mut Found) -> Result<Option<Read>> {
-        Ok(Some(match self.name.as_str() {
-            "rate-limiting" => limits::kong(&self.config(&limits::KONG, found)?),
+        type Kongs = fn(&Config<'_>) -> Read;
+        let (kind, read): (&'static Kind, Kongs) = match self.name.as_str() {
+            "rate-limiting" => (&limits::KONG, limits::kong),
             // A setting of a group in `db_export`, which names no plugin, is one of these.
-            "rate-limiting-advanced" => {
-                limits::kong_advanced(&self.config(&limits::KONG_ADVANCED, found)?)
-            }
+            "rate-limiting-advanced" => (&limits::KONG_ADVANCED, limits::kong_advanced),
             _ => return Ok(None),
-        }))
+        };
+        let config = self.config(kind, found)?;
+        let mut read = read(&config);
+        read.closed = config.closed();
+        Ok(Some(read))
     }
 }
 
@@ -124,6 +168,8 @@ pub struct Gates {
     pub denied_groups: BTreeSet<String>,
     /// Consumer groups that an `acl` allows.
     pub allowed_groups: BTreeSet<String>,
+    /// Why a group may be denied of which that cannot be read.
+    pub unread: Option<String>,
 }
 
 impl Gates {
@@ -160,10 +206,17 @@ impl Gates {
 
     fn acl(&mut self, plugin: &Plugin<'_>, place: &str, found: &mut Found) -> Result<()> {
         let config = plugin.config(&ACL_PLUGIN, found)?;
-        let list = |names: [&str; 2]| -> Vec<&str> {
-            names.iter().flat_map(|name| config.words(name)).collect()
+        let list = |[new, old]: [&str; 2]| -> (Vec<&str>, bool) {
+            let (one, two) = (config.texts(new), config.texts(old));
+            ([one.0, two.0].concat(), one.1 || two.1)
         };
-        let (allow, deny) = (list(["allow", "whitelist"]), list(["deny", "blacklist"]));
+        let (allow, _) = list(["allow", "whitelist"]);
+        let (deny, unread) = list(["deny", "blacklist"]);
+        if unread || config.closed().or(plugin.closed.clone()).is_some() {
+            let why = "plugin `acl` denies what cannot be read";
+            found.leave(place, format!("{why}: look at what it restricts"));
+            self.unread = Some(format!("{why} ({place}), and it is in a group"));
+        }
         let with_groups = config.flag("include_consumer_groups");
         if !allow.is_empty() {
             let words = allow.join(", ");

@@ -186,7 +186,11 @@ pub const MEMBERSHIP: Kind = Kind {
 pub const REFERENCE: Kind = Kind {
     name: "reference",
     fields: &[
-        becomes(&["id", "username", "name", "custom_id"], "what it names"),
+        becomes(&["id", "username", "name"], "what it names"),
+        lost(
+            &["custom_id"],
+            "a consumer is named by its `id` or `username`",
+        ),
         no_effect(&["tags", "created_at", "updated_at", "type", "ws_id"]),
     ],
 };

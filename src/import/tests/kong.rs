@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -161,4 +163,207 @@ fn a_limit_of_nothing_shuts_its_consumer_out() {
     let text = "consumers:\n- {username: a, keyauth_credentials: [{key: kong-of-a-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 0}}]}\n";
     let found = found(System::Kong, text, &How::default());
     assert!(found.keys.is_empty() && left(&found, "`a`, key 1", "limit of 0"));
+}
+
+#[test]
+fn a_consumer_is_named_by_id_or_username_and_never_by_its_custom_id() {
+    let text = "\
+consumers:
+- {username: bob, custom_id: alice, id: '7'}
+- {username: alice}
+- {username: '7'}
+- {custom_id: zoe}
+- {custom_id: bob, id: c-4, keyauth_credentials: [{key: kong-other-bob-5e8a1f0c7b2d}]}
+keyauth_credentials:
+- {consumer: alice, key: kong-alice-5e8a1f0c7b2d}
+- {consumer: bob, key: kong-bob-5e8a1f0c7b2d}
+- {consumer: '7', key: kong-seven-5e8a1f0c7b2d}
+- {consumer: zoe, key: kong-zoe-5e8a1f0c7b2d}
+- {consumer: {custom_id: alice}, key: kong-custom-5e8a1f0c7b2d}
+acls:
+- {consumer: alice, group: readers}
+- {consumer: bob, group: admins}
+plugins:
+- {name: request-termination, consumer: alice}
+";
+    let found = found(System::Kong, text, &How::default());
+    assert_eq!(key(&found, "kong-bob-5e8a1f0c7b2d").client, "bob");
+    assert_eq!(key(&found, "kong-bob-5e8a1f0c7b2d").scopes, ["admins"]);
+    assert_eq!(key(&found, "kong-seven-5e8a1f0c7b2d").client, "bob");
+    assert_eq!(found.keys.len(), 2, "alice is shut out");
+    let twice = "\
+consumers:
+- {username: a, keyauth_credentials: [{key: kong-a-one-5e8a1f0c7b2d}]}
+- {username: a, keyauth_credentials: [{key: kong-a-two-5e8a1f0c7b2d}]}
+- {username: b, custom_id: c, keyauth_credentials: [{key: kong-b-5e8a1f0c7b2d9f4e}]}
+keyauth_credentials: [{consumer: a, key: kong-a-three-5e8a1f0c7b2d}]
+plugins:
+- {name: rate-limiting, consumer: a, config: {minute: 5}}
+- {name: request-termination, consumer: {custom_id: c}}
+";
+    let several = super::found(System::Kong, twice, &How::default());
+    for one in ["kong-a-one-5e8a1f0c7b2d", "kong-a-two-5e8a1f0c7b2d"] {
+        assert_eq!(key(&several, one).limits, ["5/1m@client"], "{one}");
+    }
+    assert!(left(
+        &several,
+        "keyauth_credentials[0]",
+        "stands here twice"
+    ));
+    assert!(left(&several, "plugins[1]", "names no consumer"));
+    for place in ["keyauth_credentials[3]", "keyauth_credentials[4]"] {
+        assert!(left(&found, place, "names no consumer"), "{place}");
+    }
+    assert!(left(&found, "`bob`", "is called as another consumer's"));
+    let nested = "consumers:\n- {custom_id: zoe, keyauth_credentials: [{key: kong-zoe-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 5}}]}\n";
+    let found = super::found(System::Kong, nested, &How::default());
+    assert_eq!(key(&found, "kong-zoe-5e8a1f0c7b2d").limits, ["5/1m@client"]);
+}
+
+const CLOSING: &str = r#"
+FILE
+consumers:
+- username: initech
+  keyauth_credentials: [{key: kong-initech-5e8a1f0c7b2d}]
+  CONSUMER
+consumer_groups:
+- {name: gold GROUP}
+services:
+- {name: shop SERVICE}
+"#;
+
+#[test]
+fn what_closes_any_object_of_a_consumer_keeps_it_out() {
+    let cases = [
+        ("FILE", "disabled: true"),
+        ("CONSUMER", "acls: [{group: x, disabled: true}]"),
+        ("CONSUMER", "groups: [{name: gold, suspended: true}]"),
+        (
+            "CONSUMER",
+            "plugins: [{name: rate-limiting, config: {minute: 5}, locked: true}]",
+        ),
+        (
+            "CONSUMER",
+            "plugins: [{name: rate-limiting, config: {minute: 5, blocked: true}}]",
+        ),
+        (
+            "GROUP",
+            ", enabled: false, consumers: [{username: initech}]",
+        ),
+        ("GROUP", ", consumers: [{username: initech, banned: true}]"),
+        (
+            "FILE",
+            "consumer_group_consumers: [{consumer: initech, consumer_group: gold, revoked: true}]",
+        ),
+        (
+            "FILE",
+            "acls: [{consumer: initech, group: x, archived: true}]",
+        ),
+        (
+            "FILE",
+            "acls: [{consumer: {username: initech, frozen: true}, group: x}]",
+        ),
+        ("CONSUMER", "acls: [{group: x}]\nSERVICE"),
+    ];
+    for (at, more) in cases {
+        let (more, service) = match more.strip_suffix("\nSERVICE") {
+            Some(more) => (
+                more,
+                ", plugins: [{name: acl, config: {deny: [evil, {name: x}]}}]",
+            ),
+            None => (more, ""),
+        };
+        let mut text = CLOSING.replace("SERVICE", service).replace(at, more);
+        for rest in ["FILE", "CONSUMER", "GROUP"] {
+            text = text.replace(rest, "");
+        }
+        let found = found(System::Kong, &text, &How::default());
+        assert!(found.keys.is_empty() && found.clients.is_empty(), "{text}");
+        let out = "client `initech` and its keys are left out";
+        assert!(left(&found, "`initech`", out), "{more}: {:?}", found.left);
+    }
+    let open = CLOSING.replace("CONSUMER", "groups: [gold]");
+    let open = ["FILE", "GROUP", "SERVICE"]
+        .iter()
+        .fold(open, |text, at| text.replace(at, ""));
+    assert_eq!(found(System::Kong, &open, &How::default()).keys.len(), 1);
+}
+
+#[test]
+fn of_a_deny_list_that_can_be_read_in_part_that_part_denies() {
+    let text = "\
+services: [{name: shop, plugins: [{name: acl, config: {deny: [evil, {name: x}]}}]}]
+consumers:
+- {username: evil, acls: [{group: evil}], keyauth_credentials: [{key: kong-evil-5e8a1f0c7b2d}]}
+- {username: good, acls: [{group: good}], keyauth_credentials: [{key: kong-good-5e8a1f0c7b2d}]}
+- {username: none, keyauth_credentials: [{key: kong-none-5e8a1f0c7b2d}]}
+";
+    let found = found(System::Kong, text, &How::default());
+    assert_eq!(found.keys.len(), 1);
+    assert_eq!(key(&found, "kong-none-5e8a1f0c7b2d").client, "none");
+    assert!(left(&found, "`shop`", "denies what cannot be read"));
+    assert!(left(&found, "`good`", "denies what cannot be read"));
+}
+
+#[test]
+fn of_two_plugins_limits_for_one_period_the_stricter_counts() {
+    let text = "\
+consumer_groups:
+- name: gold
+  plugins:
+  - {name: rate-limiting, config: {minute: 1000, month: 9000}}
+  - {name: rate-limiting-advanced, config: {limit: [10], window_size: [60]}}
+  - {name: rate-limiting, config: {month: 8000}}
+consumers:
+- username: initech
+  groups: [{name: gold}]
+  keyauth_credentials: [{key: kong-initech-5e8a1f0c7b2d}]
+  plugins:
+  - {name: rate-limiting, config: {second: 100}}
+  - {name: rate-limiting-advanced, config: {limit: [1], window_size: [1]}}
+";
+    let found = found(System::Kong, text, &How::default());
+    assert_eq!(
+        key(&found, "kong-initech-5e8a1f0c7b2d").limits,
+        ["1/1s@client"]
+    );
+    let gold = &found.plans["gold"];
+    assert_eq!((gold.limits.len(), gold.limits[0].requests), (1, 10));
+    assert_eq!(gold.quota.as_ref().unwrap().requests, 8000);
+    let both = "plugins `rate-limiting` and `rate-limiting-advanced`";
+    let named = |(note, at): (&String, &BTreeSet<String>)| {
+        note.contains(both) && at.iter().any(|a| a.contains("`initech`"))
+    };
+    assert!(found.noted.iter().any(named), "{:?}", found.noted);
+}
+
+#[test]
+fn a_credential_that_stands_twice_has_the_stricter_state() {
+    let text = "\
+consumers:
+- username: initech
+  keyauth_credentials:
+  - {key: kong-twice-5e8a1f0c7b2d}
+  - {key: kong-twice-5e8a1f0c7b2d, ttl: 3600, created_at: 1700000000}
+  - {key: kong-twice-5e8a1f0c7b2d, ttl: 60, created_at: 1800000000}
+  - {key: kong-closed-5e8a1f0c7b2d}
+  - {key: kong-closed-5e8a1f0c7b2d, revoked: true}
+  - {key: kong-unknown-5e8a1f0c7b2d}
+  - {key: kong-unknown-5e8a1f0c7b2d, ttl: 60}
+  - {key: kong-others-5e8a1f0c7b2d}
+  - {key: kong-same-5e8a1f0c7b2d}
+- username: hooli
+  keyauth_credentials: [{key: kong-others-5e8a1f0c7b2d}]
+keyauth_credentials:
+- {key: kong-same-5e8a1f0c7b2d, consumer: initech}
+";
+    let found = found(System::Kong, text, &How::default());
+    let twice = key(&found, "kong-twice-5e8a1f0c7b2d");
+    assert_eq!(twice.expires, "2023-11-14T23:13:20Z");
+    assert_eq!(key(&found, "kong-same-5e8a1f0c7b2d").client, "initech");
+    assert_eq!(found.keys.len(), 2);
+    assert!(left(&found, "`initech`, key 4", "stands twice"));
+    assert!(left(&found, "`initech`, key 6", "stands twice"));
+    assert!(left(&found, "`hooli`, key 1", "of several consumers"));
+    assert!(left(&found, "`initech`, key 8", "of several consumers"));
 }

@@ -1,6 +1,20 @@
 //! What happens to the fields of Tyk's exports.
 
-use crate::fields::{Kind, becomes, lost, no_effect};
+use crate::fields::{Field, Kind, becomes, lost, no_effect};
+
+/// Sessions of other kinds: their ids are names of users or certificates, or a signature or a
+/// certificate is asked for besides.
+const OTHERS: Field = becomes(
+    &[
+        "basic_auth_data",
+        "jwt_data",
+        "hmac_enabled",
+        "enable_http_signature_validation",
+        "certificate",
+        "mtls_static_certificate_bindings",
+    ],
+    "a session that has any of these is left out: it is none of an API key alone",
+);
 
 pub const ITEM: Kind = Kind {
     name: "key",
@@ -8,7 +22,11 @@ pub const ITEM: Kind = Kind {
         becomes(&["key_id", "key", "token"], "the key"),
         becomes(&["key_hash", "hash"], "the key's digest, if it is SHA-256"),
         becomes(&["data", "session"], "the session: see below"),
-        no_effect(&["api_model", "created_at", "status", "action", "_id"]),
+        becomes(
+            &["status"],
+            "a key with another status than `ok` is left out",
+        ),
+        no_effect(&["api_model", "created_at", "action", "_id"]),
     ],
 };
 
@@ -35,18 +53,7 @@ pub const SESSION: Kind = Kind {
             &["quota_max"],
             "listed: no quota starts with a key's first use",
         ),
-        lost(
-            &["basic_auth_data", "jwt_data"],
-            "only API keys are carried over",
-        ),
-        lost(
-            &["hmac_enabled", "enable_http_signature_validation"],
-            "request signatures are not checked here",
-        ),
-        lost(
-            &["certificate", "mtls_static_certificate_bindings"],
-            "bind the key with `keystilectl key update --certificate`",
-        ),
+        OTHERS,
         lost(&["meta_data"], "set labels with `keystilectl key update`"),
         lost(
             &["smoothing", "max_query_depth", "monitor"],
@@ -95,16 +102,10 @@ pub const RIGHT: Kind = Kind {
             "a key that is restricted to fields is left out",
         ),
         lost(
-            &["limit"],
+            &["limit", "endpoints", "json_rpc_methods"],
             "write it as `limit` of these routes in the policy",
         ),
-        no_effect(&[
-            "api_name",
-            "allowance_scope",
-            "disable_introspection",
-            "endpoints",
-            "json_rpc_methods",
-        ]),
+        no_effect(&["api_name", "allowance_scope", "disable_introspection"]),
     ],
 };
 
@@ -114,6 +115,7 @@ pub const POLICY: Kind = Kind {
         becomes(&["id", "_id"], "nothing; sessions name it"),
         becomes(&["rate", "per", "quota_max"], "as for a session"),
         becomes(&["access_rights"], "as for a session"),
+        OTHERS,
         becomes(
             &["active", "is_inactive", "state"],
             "keys of an inactive policy are disabled",
@@ -125,8 +127,6 @@ pub const POLICY: Kind = Kind {
             "quota_renewal_rate",
             "throttle_interval",
             "throttle_retry_limit",
-            "hmac_enabled",
-            "enable_http_signature_validation",
             "tags",
             "key_expires_in",
             "partitions",

@@ -1,0 +1,122 @@
+//! The parts of a SecurityPolicy and of a Secret.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::{Name, tables};
+use crate::fields::{Kind, Object};
+use crate::found::Found;
+use crate::node::Node;
+use crate::{How, printable};
+use keystile_model::error::Result;
+
+/// Where keys are sent in requests, and the client's name to upstreams.
+pub fn of_places(
+    auth: &Object<'_>,
+    place: &str,
+    shut: &mut Option<String>,
+    found: &mut Found,
+) -> Result<()> {
+    let mut places = Vec::new();
+    for node in auth.list("extractFrom")? {
+        let from = Object::open(node.see(), &tables::PLACES, place, found)?;
+        *shut = shut.take().or_else(|| from.closed());
+        for (field, word) in [
+            ("headers", "header"),
+            ("params", "query"),
+            ("cookies", "cookie"),
+        ] {
+            places.extend(from.words(field)?.iter().map(|n| format!("{word} {n}")));
+        }
+    }
+    if let Some(header) = auth
+        .text("forwardClientIDHeader")?
+        .filter(|h| !h.is_empty())
+    {
+        let header = printable(header, 80);
+        found.leave(
+            place,
+            format!("`{header}` tells the upstream who calls: write it as `identity.client` of the policy"),
+        );
+    }
+    if !places.is_empty() {
+        let places = places.join(", ");
+        found.leave(
+            place,
+            format!("keys stand in {places}: list these in `credentials` of the policy"),
+        );
+    }
+    Ok(())
+}
+
+pub fn named(
+    node: &Node,
+    kind: &'static Kind,
+    space: &str,
+    place: &str,
+    shut: &mut Option<String>,
+    found: &mut Found,
+) -> Result<Name> {
+    let object = Object::open(node, kind, place, found)?;
+    *shut = shut.take().or_else(|| object.closed());
+    let space = object
+        .text("namespace")?
+        .filter(|s| !s.is_empty())
+        .unwrap_or(space);
+    let name = object.text("name")?.unwrap_or_default();
+    Ok((space.to_owned(), name.to_owned()))
+}
+
+pub fn target(
+    node: &Node,
+    place: &str,
+    shut: &mut Option<String>,
+    found: &mut Found,
+) -> Result<String> {
+    let target = Object::open(node.see(), &tables::TARGET, place, found)?;
+    *shut = shut.take().or_else(|| target.closed());
+    let kind = target.text("kind")?.unwrap_or("HTTPRoute");
+    let section = target.text("sectionName")?;
+    let name = target.text("name")?.unwrap_or("by label");
+    for field in ["matchLabels", "matchExpressions"] {
+        target.get(field).into_iter().for_each(Node::pass);
+    }
+    let section = section.map(|s| format!(" ({s})")).unwrap_or_default();
+    Ok(printable(&format!("{kind} {name}{section}"), 150))
+}
+
+pub fn of_entry(
+    client: &str,
+    encoded: bool,
+    value: &Node,
+    place: &str,
+    scopes: Vec<String>,
+    how: &How,
+    found: &mut Found,
+) {
+    let Some(text) = value.text() else {
+        found.leave(place, "holds no key");
+        return;
+    };
+    let bytes = Zeroizing::new(match encoded {
+        true => STANDARD
+            .decode(text.split_whitespace().collect::<String>())
+            .unwrap_or_default(),
+        false => text.as_bytes().to_vec(),
+    });
+    let Some(key) = std::str::from_utf8(&bytes).ok().filter(|k| !k.is_empty()) else {
+        found.leave(place, "is no base64 of a text");
+        return;
+    };
+    let client = found.client(client);
+    let scopes: Vec<String> = scopes
+        .iter()
+        .filter_map(|s| found.scope(s, place))
+        .collect();
+    // `kubectl create secret --from-file` keeps the line feed of the file.
+    let key = key.trim_end_matches(['\r', '\n']);
+    if let Some(line) = found.plain_key(place, &client, key, how) {
+        line.scopes = scopes;
+    }
+}

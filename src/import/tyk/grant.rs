@@ -1,0 +1,146 @@
+//! What a session or a policy of Tyk grants.
+
+use keystile_core::policy::By;
+
+use super::tables::RIGHT;
+use crate::fields::Object;
+use crate::found::Found;
+use crate::limits::Read;
+use crate::node::{Data, Node, same_name};
+use crate::printable;
+use keystile_model::error::Result;
+
+#[derive(Default)]
+pub struct Grant {
+    pub limits: Read,
+    pub scopes: Vec<String>,
+    pub off: bool,
+    pub out: Option<String>,
+}
+
+/// What makes a session one of something else than an API key.
+const OTHER_SESSIONS: [&str; 6] = [
+    "basic_auth_data",
+    "jwt_data",
+    "hmac_enabled",
+    "enable_http_signature_validation",
+    "certificate",
+    "mtls_static_certificate_bindings",
+];
+
+/// Whether a flag is set to this in any of its spellings.
+pub fn says(object: &Object<'_>, name: &str, wanted: bool) -> Result<bool> {
+    let exact = object.flag(name)? == Some(wanted);
+    Ok(exact
+        || spellings(object, name)
+            .any(|node| !node.is_null() && node.flag().is_none_or(|flag| flag == wanted)))
+}
+
+/// A field in all of its spellings.
+fn spellings<'n>(object: &Object<'n>, name: &str) -> impl Iterator<Item = &'n Node> {
+    let pairs = object.node.pairs().into_iter().flatten();
+    pairs
+        .filter(move |(n, _)| same_name(n, name))
+        .map(|(_, node)| node)
+}
+
+/// Whether anything in it is set.
+fn holds(node: &Node) -> bool {
+    match &node.data {
+        Data::List(items) => items.iter().any(holds),
+        Data::Map(pairs) => pairs.iter().any(|(_, node)| holds(node)),
+        Data::Bool(set) => *set,
+        _ => !node.is_empty() && node.flag() != Some(false),
+    }
+}
+
+/// Why this is no session of an API key.
+fn other_session(object: &Object<'_>) -> Option<String> {
+    let mut out = None;
+    for name in OTHER_SESSIONS {
+        if let Some(node) = object.get(name) {
+            node.pass();
+        }
+        for node in spellings(object, name).filter(|node| holds(node)) {
+            node.pass();
+            out.get_or_insert_with(|| {
+                format!("`{name}`: it is no session of an API key alone; issue a new key")
+            });
+        }
+    }
+    out
+}
+
+/// Limits and scopes of a session or a policy.
+pub fn grant(object: &Object<'_>, found: &mut Found) -> Result<Grant> {
+    let place = object.place.as_str();
+    let mut grant = Grant {
+        out: object.closed().or_else(|| other_session(object)),
+        ..Grant::default()
+    };
+    let positive = |name: &str| -> Result<Option<String>> {
+        let text = object
+            .text(name)?
+            .filter(|t| !t.starts_with('-') && *t != "0");
+        Ok(text.map(str::to_owned))
+    };
+    let whole = |text: &str| {
+        let number = text.parse::<f64>().ok().filter(|n| n.fract() == 0.0)?;
+        format!("{number:.0}").parse::<u64>().ok()
+    };
+    match (positive("rate")?, positive("per")?) {
+        (Some(rate), Some(per)) => match (whole(&rate), whole(&per)) {
+            (Some(rate), Some(per)) => grant.limits.add(rate, per, None, By::Key),
+            _ => grant
+                .limits
+                .lose("a limit that is no whole number of requests and seconds"),
+        },
+        (Some(_), None) => grant.limits.lose("a limit without a period"),
+        _ => {}
+    }
+    if let Some(quota) = positive("quota_max")? {
+        grant.limits.lose(&format!(
+            "a quota of {}: write one by month or day into a plan",
+            printable(&quota, 20)
+        ));
+    }
+    for (api, node) in object.entries("access_rights")? {
+        let right = Object::open(node.see(), &RIGHT, place, found)?;
+        one_right(&right, api, &mut grant, found)?;
+    }
+    Ok(grant)
+}
+
+/// A right to an API.
+fn one_right(right: &Object<'_>, api: &str, grant: &mut Grant, found: &mut Found) -> Result<()> {
+    let place = right.place.as_str();
+    let api = right.text("api_id")?.unwrap_or(api);
+    let off = says(right, "disabled", true)?;
+    if let Some(closed) = right.closed() {
+        let api = printable(api, 80);
+        grant.out = Some(format!("right to API `{api}`: {closed}"));
+    }
+    for field in [
+        "allowed_urls",
+        "restricted_types",
+        "allowed_types",
+        "field_access_rights",
+    ] {
+        if let Some(narrow) = right.get(field) {
+            narrow.pass();
+            if !narrow.is_empty() {
+                let api = printable(api, 80);
+                grant.out = Some(format!(
+                    "`{field}` narrows it within API `{api}`; give it a scope of its own by hand"
+                ));
+            }
+        }
+    }
+    if right.words("versions")?.iter().any(|v| *v != "Default") {
+        found.leave(place, format!("versions of API `{}`", printable(api, 80)));
+    }
+    if !off {
+        grant.scopes.push(api.to_owned());
+    }
+    Ok(())
+}
