@@ -306,7 +306,7 @@ fn tokens_webhooks_and_the_way_out(screen: Screen) {
 
     b.write("[name=token]", "kst_owner_wrong");
     b.follow("button[type=submit]");
-    assert!(b.text(".note.bad").contains("Paste the whole"));
+    assert!(b.text(".note.bad").contains("paste the whole"));
     b.judge("act-sign-in-refused");
 }
 

@@ -287,9 +287,7 @@ fn client_page(b: &Browser, go: &impl Fn(&str), first: &str, second: &str) {
 
 fn key_pages(b: &Browser, go: &impl Fn(&str), first: &str, other: &str) {
     go(&format!("/console/keys/{first}"));
-    let lately = b
-        .text("section[aria-label='How it is used']")
-        .replace('\u{202f}', "");
+    let lately = b.text("section[aria-label='Use']").replace('\u{202f}', "");
     for words in [
         "192.0.2.0",
         "curl/8",
@@ -338,10 +336,7 @@ fn its_own(b: &Browser, go: &impl Fn(&str), first: &str, second: &str, foreign: 
     }
     b.judge("client-usage");
     go(&format!("/console/keys/{first}"));
-    assert!(
-        b.text("section[aria-label='How it is used']")
-            .contains("192.0.2.0")
-    );
+    assert!(b.text("section[aria-label='Use']").contains("192.0.2.0"));
     b.judge("client-usage-key");
 }
 
