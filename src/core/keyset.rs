@@ -33,6 +33,7 @@ mod in_force;
 mod network;
 mod overlay;
 mod refusal;
+mod secrets;
 pub(crate) mod signing;
 mod table;
 
@@ -44,6 +45,7 @@ pub use in_force::{InForce, PlanInForce, Rules};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::Refusal;
+pub use secrets::Secrets;
 pub use signing::{NodeKey, SigningKey, SigningKeyError, SigningKeys};
 
 use table::{Shape, Table};

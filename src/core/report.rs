@@ -9,8 +9,8 @@ pub mod usage;
 
 use serde::{Deserialize, Serialize};
 
-use crate::keyset::SigningKeys;
 use crate::keyset::signing::Domain;
+use crate::keyset::{Holding, SigningKeys, StoreId};
 use crate::report::message::{MessageError, Sealed};
 
 /// Where reports are posted.
@@ -58,6 +58,18 @@ pub struct StoreState {
     pub base: u64,
     /// An overlay is here without its base, which should be pushed again.
     pub missing_base: bool,
+}
+
+impl StoreState {
+    /// What is held of a store.
+    pub fn of(store: StoreId, held: &Holding) -> Self {
+        Self {
+            store: store.to_string(),
+            version: held.version(),
+            base: held.base_version(),
+            missing_base: held.waiting().is_some(),
+        }
+    }
 }
 
 /// Signs a report with the first of the keys. `None` if there is no key or the report

@@ -30,7 +30,7 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, RootContext};
 
 use host::Level;
-use keystile_core::keyset::{Artefact, NodeKey, Refusal, SigningKeyError, SigningKeys};
+use keystile_core::keyset::{Artefact, Refusal, Secrets};
 
 /// Names of filter state that we set; Envoy puts `wasm.` before them.
 const STATE_CLIENT: &str = "keystile.client";
@@ -144,16 +144,8 @@ impl Drop for Root {
 )]
 fn load(size: usize) -> Result<Artefact, Refusal> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
-    let keys = match keys.is_empty() {
-        true => Err(SigningKeyError::Empty),
-        false => SigningKeys::parse(&keys),
-    };
-    let keys = keys.map_err(Refusal::SigningKeys)?;
     let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
-    let node_key = match node_key.is_empty() {
-        true => None,
-        false => Some(NodeKey::parse(&node_key).map_err(Refusal::NodeKey)?),
-    };
+    let Secrets { keys, node_key } = Secrets::parse(&keys, &node_key)?;
     let mut source = host::PluginConfiguration { size };
     let artefact = Artefact::load(&mut source, &keys, |signed| {
         if let Ok(store) = signed.store().parse() {

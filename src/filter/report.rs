@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::host::{self, Level};
 use super::slots::{self, Slot};
 use super::{metrics, vm};
-use keystile_core::keyset::{Holding, StoreId};
+use keystile_core::keyset::StoreId;
 use keystile_core::policy::ReportTarget;
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
 use keystile_core::report::{MAX_NODE, PATH, Report, StoreState, seal};
@@ -75,7 +75,7 @@ pub fn tick(living: u32) {
         let mut stores = Vec::new();
         vm::each(|store, held| {
             stores.push(store);
-            let state = state(store, held);
+            let state = StoreState::of(store, held);
             let same = |t: &Told| t.store == store && t.by == slot && t.state == state;
             if let Some(target) = held.report()
                 && !told.iter().any(|t| same(t) && now < t.due)
@@ -135,15 +135,6 @@ pub fn answered(token: u32, body_size: usize) -> bool {
         }
         true
     })
-}
-
-fn state(store: StoreId, held: &Holding) -> StoreState {
-    StoreState {
-        store: store.to_string(),
-        version: held.version(),
-        base: held.base_version(),
-        missing_base: held.waiting().is_some(),
-    }
 }
 
 fn send(

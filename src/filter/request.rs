@@ -6,20 +6,15 @@ use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::peer::Shown;
 use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
-use keystile_core::decide::{Decision, Denial, Request, Unavailable, could_be_ours, decide};
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::key::Prefix;
 use keystile_core::keyset::{InForce, StoreId};
-use keystile_core::policy::{Mode, Policy, RateLimitFields};
+use keystile_core::outcome::{self, ANONYMOUS};
+use keystile_core::policy::{Mode, RateLimitFields};
 use keystile_core::reply::{Kind, is_grpc, rate_fields, reply};
-use keystile_core::request::credential::{
-    Edit, Edits, FewEdits, Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled,
-    strip_trailers,
-};
+use keystile_core::request::credential::{Edit, FewEdits, Seen, strip_trailers};
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
-
-/// Filter state of requests that are let in without a key.
-const ANONYMOUS: &[u8] = b"-";
 
 /// What to do to the response of a request.
 pub enum Later {
@@ -166,7 +161,7 @@ fn decided(
         return refuse(&unavailable, None, None, Some(headers));
     };
     // A request that still holds its key, or a claimed identity, is not passed on.
-    let seen = match admit(root, keyset, &decision, id.as_ref(), headers) {
+    let seen = match admit(root, keyset, &decision, headers) {
         Ok(seen) => seen,
         Err(status) => {
             complain("a header could not be changed", status);
@@ -188,60 +183,20 @@ fn admit(
     root: Option<u32>,
     keyset: &InForce,
     decision: &Decision<'_>,
-    id: Option<&[u8; 10]>,
     headers: Headers<'_>,
 ) -> Result<Seen, host::Status> {
-    let (policy, glance) = (keyset.policy(), decision.glance);
     let mut edits = FewEdits::default();
-    take_out_keys(keyset, glance, decision.open, headers, &mut edits);
-    // The decision holds for the request itself, not for what it asks a framework to take it for.
-    let judged = !decision.open || decision.overridden;
-    let overrides = judged && policy.mode == Mode::Enforce;
-    let seen = strip_smuggled(policy, glance, headers, overrides, &mut edits);
-    if decision.another_host && policy.mode == Mode::Enforce {
-        strip_hosts(headers, &mut edits);
-    }
+    let seen = outcome::take_out(keyset, decision, headers, &mut edits);
     apply(&edits)?;
     if let Some(other) = keyset.other() {
         take_out_others(other, decision)?;
     }
-
     let whose = (keyset.store(), keyset.policy_id());
     let mark = |client: &[u8]| marks::admitted(root, whose, client, decision).map(|()| seen);
-    let caller = decision.entry.as_ref();
-    let caller = caller.filter(|_| decision.verdict.is_ok() && !decision.anonymous);
-    let (Some(entry), Some(id)) = (caller, id) else {
+    let Some(entry) = outcome::caller(decision) else {
         return mark(ANONYMOUS);
     };
-    // None of these exists: what the caller sent was removed above.
-    let add = |name: &str, value: &[u8]| match name {
-        "" => Ok(()),
-        name => host::add_request_header(name, value),
-    };
-    add(&policy.identity.client, entry.client.as_bytes())?;
-    add(&policy.identity.key, id)?;
-    if !policy.identity.scopes.is_empty() {
-        let mut names = String::new();
-        // The keys may number scopes by another table than the listener's policy does.
-        let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
-        let leaves = |policy: &Policy, name: &str| {
-            let number = policy.scope_number(name);
-            number.is_some_and(|n| policy.leaves(true, n))
-        };
-        let other = keyset.other().map(InForce::policy);
-        let held = |name: &&str| {
-            !entry.publishable
-                || (leaves(policy, name) && other.is_none_or(|other| leaves(other, name)))
-        };
-        for name in entry.scopes().filter_map(name_of).filter(held) {
-            match names.is_empty() {
-                true => names.reserve(64),
-                false => names.push(' '),
-            }
-            names.push_str(name);
-        }
-        add(&policy.identity.scopes, names.as_bytes())?;
-    }
+    outcome::identity(keyset, entry, host::add_request_header)?;
     mark(entry.client.as_bytes())
 }
 
@@ -251,31 +206,9 @@ fn admit(
 #[inline(never)]
 fn take_out_others(other: &InForce, decision: &Decision<'_>) -> Result<(), host::Status> {
     let bytes = host::request_headers()?;
-    let headers = Headers::new(&bytes);
     let mut edits = FewEdits::default();
-    // The request was not examined under that policy.
-    let glance = Glance::default();
-    take_out_keys(other, glance, decision.also_open, headers, &mut edits);
-    strip_smuggled(other.policy(), glance, headers, false, &mut edits);
+    outcome::take_out_others(other, decision, Headers::new(&bytes), &mut edits);
     apply(&edits)
-}
-
-fn take_out_keys<'a>(
-    keyset: &'a InForce,
-    glance: Glance,
-    is_open: bool,
-    headers: Headers<'a>,
-    edits: &mut impl Edits<'a>,
-) {
-    let policy = keyset.policy();
-    match (policy.keys_stay(), is_open) {
-        (true, _) => {}
-        (false, true) => {
-            let ours = |text: &[u8]| could_be_ours(keyset, text);
-            strip_ours(policy, glance, headers, &ours, edits);
-        }
-        (false, false) => strip(policy, glance, headers, edits),
-    }
 }
 
 /// Information for logs. None of it opens anything, so a failure to write it refuses nothing.
@@ -313,26 +246,16 @@ fn refuse(
     decision: Option<&Decision<'_>>,
     headers: Option<Headers<'_>>,
 ) -> Outcome {
-    let policy = keyset.map(InForce::policy);
-    if let (Some(policy), Some(headers)) = (policy, headers) {
-        // Access logs print the path of refused requests as well.
+    if let (Some(keyset), Some(headers)) = (keyset, headers) {
         let glance = decision.map_or_else(Glance::default, |d| d.glance);
-        let mut edits = FewEdits::default();
-        strip_query(policy, glance, headers, &mut edits);
-        let _ = apply(&edits);
-        if let Some(other) = keyset.and_then(InForce::other)
+        take_out_of_query(keyset, glance, headers);
+        if let Some(other) = keyset.other()
             && let Ok(bytes) = host::request_headers()
         {
-            let mut edits = FewEdits::default();
-            strip_query(
-                other.policy(),
-                Glance::default(),
-                Headers::new(&bytes),
-                &mut edits,
-            );
-            let _ = apply(&edits);
+            take_out_of_query(other, Glance::default(), Headers::new(&bytes));
         }
     }
+    let policy = keyset.map(InForce::policy);
     let kind = headers.map_or(Kind::Plain, Kind::of);
     let rate = decision.and_then(|d| d.rate.as_ref());
     let answer = reply(denial, policy, rate, kind == Kind::Grpc);
@@ -343,6 +266,13 @@ fn refuse(
         later: (kind == Kind::Disguised).then_some(Later::Status(answer.status)),
         ..Outcome::default()
     }
+}
+
+/// Access logs print the path of refused requests as well.
+fn take_out_of_query(keyset: &InForce, glance: Glance, headers: Headers<'_>) {
+    let mut edits = FewEdits::default();
+    outcome::take_out_of_query(keyset, glance, headers, &mut edits);
+    let _ = apply(&edits);
 }
 
 /// Where the request that is being decided comes from.

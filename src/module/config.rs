@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use keystile_core::decide::Unavailable;
-use keystile_core::keyset::{
-    Artefact, InForce, NodeKey, Refusal, SigningKeyError, SigningKeys, StoreId,
-};
+use keystile_core::keyset::{Artefact, InForce, Refusal, Secrets, SigningKeys, StoreId};
 use keystile_core::policy::{ClientCertificates, ReportTarget};
 use keystile_core::report::MAX_NODE;
 
@@ -192,16 +190,11 @@ struct Loaded {
 )]
 fn load(bytes: &[u8]) -> Result<Loaded, Refused> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
-    let keys = match keys.is_empty() {
-        true => Err(SigningKeyError::Empty),
-        false => SigningKeys::parse(&keys),
-    };
-    let keys = keys.map_err(Refusal::SigningKeys)?;
     let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
-    let own = match node_key.is_empty() {
-        true => None,
-        false => Some(NodeKey::parse(&node_key).map_err(Refusal::NodeKey)?),
-    };
+    let Secrets {
+        keys,
+        node_key: own,
+    } = Secrets::parse(&keys, &node_key)?;
     let artefact = Artefact::load(&mut &*bytes, &keys, |_| {})?;
     let mut node = match &own {
         Some(own) => own.node().to_owned(),

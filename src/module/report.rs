@@ -7,7 +7,7 @@
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use keystile_core::keyset::{Holding, StoreId};
+use keystile_core::keyset::StoreId;
 use keystile_core::policy::ReportTarget;
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER, Sealed};
 use keystile_core::report::{PATH, Report, StoreState, seal};
@@ -76,7 +76,7 @@ pub fn tick(host: &Configuration<'_>, config: &Config) {
     let (mut stores, mut due) = (Vec::new(), Vec::new());
     state::each(|store, held| {
         stores.push(store);
-        let state = state_of(store, held);
+        let state = StoreState::of(store, held);
         let same = |t: &Told| t.store == store && t.state == state;
         if let Some(target) = held.report()
             && !reports.told.iter().any(|t| same(t) && now < t.due)
@@ -128,15 +128,6 @@ pub fn answered(call: Call, status: u16) -> bool {
         told.failed(now);
     }
     true
-}
-
-fn state_of(store: StoreId, held: &Holding) -> StoreState {
-    StoreState {
-        store: store.to_string(),
-        version: held.version(),
-        base: held.base_version(),
-        missing_base: held.waiting().is_some(),
-    }
 }
 
 fn send(
