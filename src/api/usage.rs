@@ -275,7 +275,6 @@ impl Operation for Show {
         "Show how many requests there were",
     );
 
-    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     fn run(self, store: &mut Store, world: &World) -> Result<Usage> {
         let now = world.now.seconds();
         let most = self.limit.unwrap_or(GROUPS);
@@ -332,37 +331,7 @@ impl Operation for Show {
                         points: group.course.clone(),
                     });
                 }
-                let span = question.span;
-                let lost = tx.lost((span.from() / 3600, span.until() / 3600))?;
-                let (n, others) = answer.others;
-                let staff = world.caller.bound().is_none();
-                Ok(Usage {
-                    client: whose.client.map(|(_, name)| name),
-                    key: whose.key,
-                    from: Time(span.from()),
-                    until: Time(span.until()),
-                    step: span.step,
-                    requests: answer.sum.requests,
-                    allowed: answer.sum.allowed,
-                    refused: answer.sum.requests.saturating_sub(answer.sum.allowed),
-                    points: (span.first..)
-                        .zip(&answer.course)
-                        .map(|(t, sum)| UsagePoint {
-                            at: Time(t * span.step.seconds()),
-                            requests: sum.requests,
-                            allowed: sum.allowed,
-                        })
-                        .collect(),
-                    by: self.by,
-                    groups,
-                    others: (n > 0).then_some(UsageOthers {
-                        groups: n,
-                        requests: others.requests,
-                        allowed: others.allowed,
-                    }),
-                    counted_since: tx.began()?.map(Time),
-                    uncounted: staff.then_some(lost.dropped + lost.late),
-                })
+                self.shown(tx, world, whose, (question.span, answer, groups))
             })
         })
     }
@@ -389,6 +358,44 @@ impl Subject {
 }
 
 impl Show {
+    fn shown(
+        &self,
+        tx: &UsageTx<'_>,
+        world: &World,
+        whose: Subject,
+        (span, answer, groups): (question::Span, question::Answer, Vec<UsageGroup>),
+    ) -> Result<Usage> {
+        let lost = tx.lost((span.from() / 3600, span.until() / 3600))?;
+        let (n, others) = answer.others;
+        let staff = world.caller.bound().is_none();
+        let course = (span.first..).zip(&answer.course);
+        let points = course.map(|(t, sum)| UsagePoint {
+            at: Time(t * span.step.seconds()),
+            requests: sum.requests,
+            allowed: sum.allowed,
+        });
+        Ok(Usage {
+            client: whose.client.map(|(_, name)| name),
+            key: whose.key,
+            from: Time(span.from()),
+            until: Time(span.until()),
+            step: span.step,
+            requests: answer.sum.requests,
+            allowed: answer.sum.allowed,
+            refused: answer.sum.requests.saturating_sub(answer.sum.allowed),
+            points: points.collect(),
+            by: self.by,
+            groups,
+            others: (n > 0).then_some(UsageOthers {
+                groups: n,
+                requests: others.requests,
+                allowed: others.allowed,
+            }),
+            counted_since: tx.began()?.map(Time),
+            uncounted: staff.then_some(lost.dropped + lost.late),
+        })
+    }
+
     fn subject(&self, tx: &Tx<'_>, world: &World) -> Result<Subject> {
         let named = [self.of.is_some(), self.client.is_some(), self.key.is_some()];
         if named.iter().filter(|n| **n).count() > 1 {

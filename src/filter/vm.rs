@@ -116,7 +116,6 @@ pub fn make_room(store: StoreId, signed: &Signed) {
 
 /// Puts what a root context was given in force, unless something newer is: an older version would
 /// undo a revocation. `loaded_us` is how long loading it blocked this thread.
-#[expect(clippy::too_many_lines, reason = "to be cut into steps")]
 pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     let store = artefact.store();
     standing::configures();
@@ -136,13 +135,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         Artefact::Overlay(o) => &o.base,
     };
     let is_its_own = standing::is_its_own(store, of);
-    let (version, name, size) = match &artefact {
-        Artefact::Keyset(k) => (k.version, "keyset", format!("{} keys", k.len())),
-        Artefact::Overlay(o) => {
-            let size = format!("{} keys over version {}", o.len(), o.base.version);
-            (o.version, "overlay", size)
-        }
-    };
+    let pushed = Pushed::of(&artefact);
     let floor = slots::floor(store);
     let now = host::monotonic_ns();
     PLACES.with_borrow_mut(|places| {
@@ -163,37 +156,73 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     // The last root of a store drops everything held for it, so this root leaves its former store
     // only now.
     leave(root, Some(store));
-    match taken {
-        Some((Taken::Older(newest), _)) => {
-            metrics::push_refused("older_version");
-            let policy = match is_its_own {
-                true => "its policy applies to its own listeners only",
-                false => "its policy lets in only what the newest one also allows",
-            };
-            let line = format!(
-                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not used, and {policy}. Reissue it with `keystilectl keyset renew`"
-            );
-            if !tell_later(store, &line) {
-                host::log(Level::Warn, &line);
-            }
-        }
-        // Logged at the next tick: a canary, which never ticks, has no base and needs none.
-        Some((Taken::WithoutBase, _)) => {}
-        Some((Taken::InForce, now)) => host::log(
-            Level::Info,
-            &format!(
-                "keystile: {name} version {version} with {size} is in force, loaded in {loaded_us} us, linear memory {} KiB{}",
-                host::memory_bytes() / 1024,
-                if now == version {
-                    String::new()
-                } else {
-                    format!("; overall version {now}")
-                },
-            ),
-        ),
-        None => {}
+    if let Some((taken, now)) = taken {
+        pushed.tell(store, taken, is_its_own, (now, loaded_us));
     }
     slots::taken();
+}
+
+/// What the log calls a push.
+struct Pushed {
+    kind: &'static str,
+    version: u64,
+    size: String,
+}
+
+impl Pushed {
+    fn of(artefact: &Artefact) -> Self {
+        match artefact {
+            Artefact::Keyset(k) => Self {
+                kind: "keyset",
+                version: k.version,
+                size: format!("{} keys", k.len()),
+            },
+            Artefact::Overlay(o) => Self {
+                kind: "overlay",
+                version: o.version,
+                size: format!("{} keys over version {}", o.len(), o.base.version),
+            },
+        }
+    }
+
+    /// Logs what became of it; `now` is the version of the store that is in force.
+    fn tell(&self, store: StoreId, taken: Taken, is_its_own: bool, (now, loaded_us): (u64, u64)) {
+        let Self {
+            kind,
+            version,
+            size,
+        } = self;
+        match taken {
+            Taken::Older(newest) => {
+                metrics::push_refused("older_version");
+                let policy = match is_its_own {
+                    true => "its policy applies to its own listeners only",
+                    false => "its policy lets in only what the newest one also allows",
+                };
+                let line = format!(
+                    "keystile: {kind} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not used, and {policy}. Reissue it with `keystilectl keyset renew`"
+                );
+                if !tell_later(store, &line) {
+                    host::log(Level::Warn, &line);
+                }
+            }
+            // Logged at the next tick: a canary, which never ticks, has no base and needs none.
+            Taken::WithoutBase => {}
+            Taken::InForce => {
+                let overall = match now == *version {
+                    true => String::new(),
+                    false => format!("; overall version {now}"),
+                };
+                let memory = host::memory_bytes() / 1024;
+                host::log(
+                    Level::Info,
+                    &format!(
+                        "keystile: {kind} version {version} with {size} is in force, loaded in {loaded_us} us, linear memory {memory} KiB{overall}"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 /// Keeps a line for the log until it is known whether the base that it is about gets its overlay.

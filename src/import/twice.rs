@@ -52,6 +52,16 @@ impl Found {
 
 /// Narrows a key to what both say. The field that cannot be joined, if there is one.
 fn join(there: &mut KeyLine, other: &KeyLine) -> Result<(), &'static str> {
+    // No place is narrower than the other in these.
+    let same = [
+        ("client", &there.client, &other.client),
+        ("environment", &there.environment, &other.environment),
+        ("type", &there.kind, &other.kind),
+        ("plan", &there.plan, &other.plan),
+    ];
+    if let Some((field, ..)) = same.iter().find(|(_, one, other)| one != other) {
+        return Err(field);
+    }
     let both = [
         ("cidrs", &mut there.cidrs, &other.cidrs),
         ("origins", &mut there.origins, &other.origins),
@@ -76,8 +86,11 @@ fn join(there: &mut KeyLine, other: &KeyLine) -> Result<(), &'static str> {
             there.deny_cidrs.push(range.clone());
         }
     }
-    if there.limits.is_empty() {
-        there.limits.clone_from(&other.limits);
+    // Each limit of a key has a bucket of its own, and a request needs room in all of them.
+    for limit in &other.limits {
+        if !there.limits.contains(limit) {
+            there.limits.push(limit.clone());
+        }
     }
     there.disabled |= other.disabled;
     there.expires = stricter(&there.expires, &other.expires, true).ok_or("expires")?;

@@ -96,6 +96,35 @@ fn read_csv(text: &str) -> keystile_model::error::Result<Found> {
 }
 
 #[test]
+fn a_key_that_stands_twice_goes_to_nobody_if_the_places_disagree_on_whose_it_is() {
+    for (title, one, other) in [
+        ("client", "acme", "hooli"),
+        ("plan", "gold", "free"),
+        ("plan", "gold", ""),
+        ("environment", "live", "test"),
+    ] {
+        let row = |cell: &str| {
+            let client = if title == "client" { cell } else { "acme" };
+            let more = if title == "client" { "" } else { cell };
+            format!("{client},csv-dup-4c1f0e9d2b7a6358,{more}\n")
+        };
+        let more = if title == "client" { "name" } else { title };
+        for (one, other) in [(one, other), (other, one)] {
+            let text = format!("client,key,{more}\n{}{}", row(one), row(other));
+            let found = found(System::Csv, &text, &How::default());
+            assert!(found.keys.is_empty(), "{title}");
+            assert!(left(&found, "file:2", &format!("with another `{title}`")));
+        }
+    }
+    let text =
+        "client,key,limits\na,csv-dup-4c1f0e9d2b7a6358,100/1m\na,csv-dup-4c1f0e9d2b7a6358,9/1m\n";
+    assert_eq!(
+        found(System::Csv, text, &How::default()).keys[0].limits,
+        ["100/1m", "9/1m"]
+    );
+}
+
+#[test]
 fn a_key_that_stands_twice_is_as_closed_as_the_stricter_of_both() {
     let live = r#""enabled": true"#;
     let unkey = |one: &str, other: &str| {
@@ -148,7 +177,7 @@ fn a_key_that_stands_twice_is_as_closed_as_the_stricter_of_both() {
 fn a_key_that_stands_twice_is_good_only_where_both_are() {
     let table = |one: &str, other: &str| {
         format!(
-            "client,key,cidrs\na,csv-dup-4c1f0e9d2b7a6358,{one}\nb,csv-dup-4c1f0e9d2b7a6358,{other}\n"
+            "client,key,cidrs\na,csv-dup-4c1f0e9d2b7a6358,{one}\na,csv-dup-4c1f0e9d2b7a6358,{other}\n"
         )
     };
     let cidrs = |one: &str, other: &str| {

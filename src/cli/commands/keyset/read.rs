@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keystile_core::hex;
 use keystile_core::key::Prefix;
-use keystile_core::keyset::{Entry, Refusal, SigningKeys};
+use keystile_core::keyset::{Entry, Keyset, Refusal, SigningKeys};
 use serde_json::{Value, json};
 
 use super::versions::{self, version_in_place_of};
@@ -160,8 +160,47 @@ impl Verify {
     }
 }
 
+/// What a keyset is, line by line; the counts are of revoked, disabled and imported keys.
+fn summary(k: &Keyset, now: u64, (revoked, disabled, imported): (usize, usize, usize)) -> String {
+    output::fields([
+        ("store", k.store.to_string()),
+        ("version", k.version.to_string()),
+        (
+            "issued",
+            format!(
+                "{} ({})",
+                when::short(k.issued_at),
+                when::relative(k.issued_at, now)
+            ),
+        ),
+        (
+            "good until",
+            k.not_after
+                .map(|t| format!("{} ({})", when::short(t), when::relative(t, now)))
+                .unwrap_or_default(),
+        ),
+        (
+            "keys",
+            format!(
+                "{} ({revoked} revoked, {disabled} disabled, {imported} imported)",
+                k.len()
+            ),
+        ),
+        (
+            "pages",
+            format!("{} ({} corrupt)", k.pages(), k.corrupt_pages()),
+        ),
+        ("environments", k.environments.join(" ")),
+        (
+            "plans",
+            k.policy.plans.keys().cloned().collect::<Vec<_>>().join(" "),
+        ),
+        ("routes", k.policy.routes.len().to_string()),
+        ("scopes", k.policy.scopes.join(" ")),
+    ])
+}
+
 impl Inspect {
-    #[expect(clippy::too_many_lines, reason = "to be cut into steps")]
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         if let Some(version) = version_in_place_of(cx, &self.file) {
             return versions::inspect(cx, version);
@@ -206,42 +245,7 @@ impl Inspect {
             map.insert("entries".to_owned(), o.entries().map(entry).collect());
         }
         cx.out.show(&json, || {
-            let mut out = output::fields([
-                ("store", k.store.to_string()),
-                ("version", k.version.to_string()),
-                (
-                    "issued",
-                    format!(
-                        "{} ({})",
-                        when::short(k.issued_at),
-                        when::relative(k.issued_at, cx.now())
-                    ),
-                ),
-                (
-                    "good until",
-                    k.not_after
-                        .map(|t| format!("{} ({})", when::short(t), when::relative(t, cx.now())))
-                        .unwrap_or_default(),
-                ),
-                (
-                    "keys",
-                    format!(
-                        "{} ({revoked} revoked, {disabled} disabled, {imported} imported)",
-                        k.len()
-                    ),
-                ),
-                (
-                    "pages",
-                    format!("{} ({} corrupt)", k.pages(), k.corrupt_pages()),
-                ),
-                ("environments", k.environments.join(" ")),
-                (
-                    "plans",
-                    k.policy.plans.keys().cloned().collect::<Vec<_>>().join(" "),
-                ),
-                ("routes", k.policy.routes.len().to_string()),
-                ("scopes", k.policy.scopes.join(" ")),
-            ]);
+            let mut out = summary(k, cx.now(), (revoked, disabled, imported));
             if self.keys {
                 out.push('\n');
                 out.push_str(&self.table(&o));
