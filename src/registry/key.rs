@@ -23,8 +23,14 @@ mod making;
 pub use making::{Issued, issue};
 pub(super) use making::{New, make, random_ids};
 
-/// The rules that a draft makes, which hold under a policy.
-pub fn checked(mut draft: Draft, policy: &Policy, now: u64) -> Result<Rules> {
+/// The rules that a draft makes, which hold under a policy. `admit` is asked first, so that a
+/// refusal tells a bound caller of no plan or scope that is not its own.
+pub fn checked(
+    mut draft: Draft,
+    policy: &Policy,
+    now: u64,
+    admit: impl FnOnce(&Rules) -> Result<()>,
+) -> Result<Rules> {
     let environment = match (draft.environment.take(), policy.environments.first()) {
         (Some(e), _) => e,
         (None, Some(first)) => first.clone(),
@@ -39,6 +45,7 @@ pub fn checked(mut draft: Draft, policy: &Policy, now: u64) -> Result<Rules> {
     };
     let any_scope = draft.any_scope;
     let rules = draft.rules(environment);
+    admit(&rules)?;
     rules::check(&rules, policy, now, any_scope)?;
     rules.check_words(None)?;
     Ok(rules)
@@ -132,13 +139,17 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
             scopes: new,
             ..r.clone()
         };
-        rules::check(&known, &policy, world.now.seconds(), any_scope)?;
-        rules::check(r, &policy, world.now.seconds(), true)?;
-        r.check_words(Some(&before.rules))?;
-        if let Some(ceilings) = world.caller.bound() {
+        // First, so that a refusal tells nobody which other plans and scopes there are.
+        let ceilings = world.caller.bound();
+        if let Some(ceilings) = ceilings {
             bounds::not_ended(&before, world.now.seconds())?;
             let plan = before.client_plan.as_deref();
             ceilings.admit_change(&before.rules, r, plan, world.now.seconds())?;
+        }
+        rules::check(&known, &policy, world.now.seconds(), any_scope)?;
+        rules::check(r, &policy, world.now.seconds(), true)?;
+        r.check_words(Some(&before.rules))?;
+        if ceilings.is_some() {
             bounds::schedule(&policy, &before, r)?;
         }
         change(tx, world, "key.update", &before, after)

@@ -45,10 +45,12 @@ pub fn issue(
         let policy = policy(tx)?.policy;
         let client = client(tx, &world.caller, client_name)?;
         let now = world.now.seconds();
-        let rules = super::checked(draft, &policy, now)?;
-        if let Some(ceilings) = world.caller.bound() {
-            let plan = client.plan.as_deref();
-            ceilings.admit(&rules, plan, now)?;
+        let plan = client.plan.as_deref();
+        let ceilings = world.caller.bound();
+        let rules = super::checked(draft, &policy, now, |rules| {
+            ceilings.map_or(Ok(()), |c| c.admit(rules, plan, now))
+        })?;
+        if let Some(ceilings) = ceilings {
             super::bounds::new_schedule(&policy, &rules, plan, None)?;
             if let Some(most) = ceilings.max_keys {
                 let most = u64::from(most);

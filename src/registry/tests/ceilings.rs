@@ -10,7 +10,7 @@ fn rules(change: impl FnOnce(&mut Rules)) -> Rules {
     let policy = keystile_policy::file::parse("p", keystile_policy::file::DEFAULT.to_owned())
         .unwrap()
         .policy;
-    let mut rules = key::checked(Draft::default(), &policy, NOW).unwrap();
+    let mut rules = key::checked(Draft::default(), &policy, NOW, |_| Ok(())).unwrap();
     change(&mut rules);
     rules
 }
