@@ -11,17 +11,12 @@
 //! [`InForce`] is the two together; [`Holding`] is what a VM has of them, and which of it is in
 //! force.
 
-use core::fmt;
-use core::hash::{Hash as _, Hasher as _};
-use core::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hex::Hex;
 use crate::key::Prefix;
 use crate::limit::quota::{Quota, Zones};
-use crate::mix::Mix;
 use crate::policy::{Plan, Policy, RawPolicy};
 
 mod base;
@@ -29,6 +24,7 @@ mod build;
 mod entry;
 pub mod envelope;
 mod holding;
+mod id;
 mod in_force;
 mod network;
 mod overlay;
@@ -41,6 +37,7 @@ pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
 pub use entry::{Entry, OwnLimits};
 pub use holding::{Holding, Taken};
+pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce, Rules};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
@@ -56,45 +53,6 @@ pub const FORMAT: u32 = 1;
 /// Bytes of a page. One lookup verifies at most two, and pages are small enough that the first
 /// touch costs some 20 µs.
 pub const PAGE: usize = 4096;
-
-/// The store that a keyset comes from; drawn at random when the store is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoreId(pub [u8; 8]);
-
-impl fmt::Display for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Hex(&self.0).fmt(f)
-    }
-}
-
-/// The text is not sixteen hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreIdError;
-
-impl FromStr for StoreId {
-    type Err = StoreIdError;
-
-    fn from_str(s: &str) -> Result<Self, StoreIdError> {
-        if s.len() != 16 || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(StoreIdError);
-        }
-        let n = u64::from_str_radix(s, 16).map_err(|_| StoreIdError)?;
-        Ok(Self(n.to_be_bytes()))
-    }
-}
-
-/// Identifies a policy: the same for the same rules, whatever else changes in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PolicyId(pub [u8; 8]);
-
-impl PolicyId {
-    /// Only signed policies are compared, so nobody can construct a collision.
-    fn of(policy: &RawPolicy) -> Self {
-        let mut mix = Mix::default();
-        policy.hash(&mut mix);
-        Self(mix.finish().to_be_bytes())
-    }
-}
 
 /// The two kinds of artefact. Each is signed in a domain of its own, so that neither passes for the
 /// other.
