@@ -7,7 +7,8 @@ use std::time::Duration;
 use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{PATIENCE, Store};
+use super::Store;
+use super::trouble::PATIENCE;
 use crate::master_key::MasterKey;
 use keystile_model::error::{Code, Result, refuse};
 

@@ -8,12 +8,12 @@ use keystile_core::policy::{Limit, checked_limits};
 use rusqlite::types::Type;
 use rusqlite::{Error, Row};
 
-use super::envoy::KnownProcesses;
 use keystile_model::record::{self, Labels};
 
 type Result<T> = rusqlite::Result<T>;
 
-fn odd(column: usize, kind: Type, what: impl Display) -> Error {
+/// A column that does not hold what it should.
+pub fn odd(column: usize, kind: Type, what: impl Display) -> Error {
     Error::FromSqlConversionFailure(column, kind, what.to_string().into())
 }
 
@@ -123,21 +123,4 @@ pub fn labels_text(labels: &Labels) -> String {
         return String::new();
     }
     serde_json::to_string(labels).unwrap_or_default()
-}
-
-/// Processes of an Envoy.
-pub fn processes(row: &Row<'_>, column: usize) -> Result<KnownProcesses> {
-    let text = text(row, column)?;
-    if text.is_empty() {
-        return Ok(KnownProcesses::default());
-    }
-    serde_json::from_str(text).map_err(|e| odd(column, Type::Text, e))
-}
-
-/// Processes as [`processes`] reads them.
-pub fn processes_text(processes: &KnownProcesses) -> String {
-    if *processes == KnownProcesses::default() {
-        return String::new();
-    }
-    serde_json::to_string(processes).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The known Envoys, until they are forgotten by name.
 
 use crate::trouble::Sql as _;
+use rusqlite::types::Type;
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
         address: row.get(3)?,
         gone: column::optional(row, 4)?,
         proved: row.get(5)?,
-        processes: column::processes(row, 6)?,
+        processes: processes(row, 6)?,
     })
 }
 
@@ -92,7 +93,7 @@ impl Tx<'_> {
                 envoy.address,
                 envoy.gone.map(column::signed),
                 envoy.proved,
-                column::processes_text(&envoy.processes),
+                processes_text(&envoy.processes),
             ])
             .sql()?;
         Ok(())
@@ -105,4 +106,21 @@ impl Tx<'_> {
             .sql()?;
         Ok(())
     }
+}
+
+/// Processes of an Envoy.
+fn processes(row: &Row<'_>, at: usize) -> rusqlite::Result<KnownProcesses> {
+    let text = column::text(row, at)?;
+    if text.is_empty() {
+        return Ok(KnownProcesses::default());
+    }
+    serde_json::from_str(text).map_err(|e| column::odd(at, Type::Text, e))
+}
+
+/// Processes as [`processes`] reads them.
+fn processes_text(processes: &KnownProcesses) -> String {
+    if *processes == KnownProcesses::default() {
+        return String::new();
+    }
+    serde_json::to_string(processes).unwrap_or_default()
 }

@@ -9,8 +9,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use keystile_core::keyset::StoreId;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
@@ -23,6 +22,7 @@ use keystile_model::world::World;
 mod backup;
 #[doc(hidden)]
 pub mod bench;
+mod beside;
 pub mod checkpoint;
 mod client;
 mod column;
@@ -30,6 +30,7 @@ mod envoy;
 mod key;
 mod log;
 pub mod master_key;
+mod meta;
 mod node;
 mod outbox;
 mod overview;
@@ -47,19 +48,18 @@ mod usage;
 
 pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
 pub use log::{Deed, Found, Query};
+pub use meta::{Meta, Timeline};
 pub use node::EnrolledNode;
 pub use outbox::Message;
 pub use replay::Replay;
 pub use schema::Alone;
-pub use timeline::{LostKey, Timeline};
+pub use timeline::LostKey;
 pub use usage::*;
 
 use scope::Scope;
 pub use transaction::Tx;
-use trouble::{Sql as _, trouble};
-
-/// How long one process waits for another one's transaction.
-const PATIENCE: Duration = Duration::from_secs(30);
+use transaction::go_on;
+use trouble::{PATIENCE, Sql as _, damaged, trouble};
 
 /// One script per version of the schema, oldest first. Never change a released one: add another.
 const MIGRATIONS: [&str; 11] = [
@@ -95,25 +95,6 @@ pub struct Store {
     usage: Option<UsageStore>,
     /// How often the end of the audit log could not be written beside it.
     unnoted: u64,
-}
-
-/// What the store knows about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// Names the store in keysets and buckets.
-    pub store: StoreId,
-    /// Distinguishes it from others that were restored from the same backup.
-    pub timeline: Timeline,
-    /// Version of the keyset that the timeline began with; 0 if it is the first.
-    pub began: u64,
-    /// Version of the keyset.
-    pub version: u64,
-    /// Seconds.
-    pub issued_at: u64,
-    /// End of the audit log.
-    pub head: Head,
-    /// Where the audit log begins: after this record, the last that was removed.
-    pub start: Head,
 }
 
 impl Store {
@@ -358,29 +339,10 @@ fn has_log(path: &Path) -> bool {
     std::fs::metadata(log).is_ok_and(|m| m.len() > 0)
 }
 
-fn go_on(stop: &AtomicBool) -> Result<()> {
-    match stop.load(Ordering::Relaxed) {
-        false => Ok(()),
-        true => Err(refuse(
-            Code::Interrupted,
-            "it was interrupted",
-            "nothing was changed; try again",
-        )),
-    }
-}
-
 fn only_glancing() -> Error {
     refuse(
         Code::Interrupted,
         "there is something to write",
         "nothing was changed; try again",
-    )
-}
-
-pub(crate) fn damaged(how: &str) -> Error {
-    refuse(
-        Code::StoreDamaged,
-        format_args!("the store is damaged: {how}"),
-        "nothing was changed; restore the folder from a backup",
     )
 }

@@ -1,27 +1,15 @@
 //! Timelines, which distinguish stores that were restored from the same backup.
 
 use crate::trouble::Sql as _;
-use std::fmt;
 
-use keystile_core::hex::Hex;
 use keystile_core::key::KeyId;
 use rusqlite::params;
 use sha2::{Digest as _, Sha256};
 
+use super::meta::Timeline;
 use super::{Tx, column};
 use keystile_model::error::Result;
 use keystile_model::world::World;
-
-/// Identifies the history of a store since it was created or last restored. Two stores restored
-/// from one backup have the same id but different timelines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeline(pub [u8; 8]);
-
-impl fmt::Display for Timeline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Hex(&self.0).fmt(f)
-    }
-}
 
 /// A key of the last published keyset that a restore has lost or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,17 +2,18 @@
 
 use super::trouble::Sql as _;
 use keystile_model::audit::{Outcome, Record};
-use keystile_model::error::Result;
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::Key;
 use keystile_model::world::World;
 use rusqlite::params;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::column;
+use super::meta::Meta;
 use super::scope::Scope;
-use super::{Meta, column, go_on};
 
 /// A transaction: a consistent view for reading, all or nothing for writing.
 pub struct Tx<'s> {
@@ -154,5 +155,16 @@ impl Tx<'_> {
             .sql()?;
         self.tx.commit().sql()?;
         Ok(())
+    }
+}
+
+pub(super) fn go_on(stop: &AtomicBool) -> Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => Err(refuse(
+            Code::Interrupted,
+            "it was interrupted",
+            "nothing was changed; try again",
+        )),
     }
 }

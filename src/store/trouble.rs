@@ -2,8 +2,10 @@
 
 use keystile_model::error::{Code, Error, Result, refuse};
 use rusqlite::ErrorCode;
+use std::time::Duration;
 
-use crate::{PATIENCE, damaged};
+/// How long one process waits for another one's transaction.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A refusal for what the database says.
 pub(crate) fn trouble(e: rusqlite::Error) -> Error {
@@ -58,4 +60,12 @@ impl<T> Sql<T> for rusqlite::Result<T> {
     fn sql(self) -> Result<T> {
         self.map_err(trouble)
     }
+}
+
+pub(crate) fn damaged(how: &str) -> Error {
+    refuse(
+        Code::StoreDamaged,
+        format_args!("the store is damaged: {how}"),
+        "nothing was changed; restore the folder from a backup",
+    )
 }
