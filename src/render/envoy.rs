@@ -3,6 +3,7 @@
 
 mod native;
 pub mod parts;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -10,12 +11,9 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use keystile_model::error::{Result, defect};
+use keystile_model::error::Result;
 use keystile_policy::yaml::{self, Node};
-
-const ECDS: &str = include_str!("../../envoy/ecds-file.yaml");
-const DISCOVERY: &str = include_str!("../../envoy/discovery.yaml");
-const STATIC: &str = include_str!("../../envoy/static.yaml");
+use template::{DISCOVERY, ECDS, STATIC, drifted};
 
 const LISTENER: &str = "static_resources.listeners[0]";
 const CLUSTERS: &str = "static_resources.clusters";
@@ -197,10 +195,6 @@ fn quoted(text: impl Display) -> String {
     } else {
         serde_json::Value::String(text).to_string()
     }
-}
-
-fn drifted(what: &str) -> keystile_model::error::Error {
-    defect(format_args!("the template is not as expected: {what}"))
 }
 
 /// Replaces scalars of a YAML text in place.

@@ -6,6 +6,7 @@
 //! places the filters.
 
 mod patches;
+mod place;
 mod types;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::envoy::parts::{ControlPlane, Parts};
 use crate::manifest::{self, Metadata, Resource};
 use keystile_model::error::{Result, defect};
 use patches::{BOOTSTRAP, Patches};
+pub use place::Place;
 use types::{
     Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
 };
@@ -24,15 +26,6 @@ use types::{
 const NAME: &str = "keystile";
 /// Istio leaves the `vm_id` of all WasmPlugins empty.
 const PLUGIN_VM_ID: &str = "";
-
-/// Where the filter runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Place {
-    /// On a gateway
-    Gateway,
-    /// In front of a workload, for inbound requests
-    Sidecar,
-}
 
 /// What happens when the filter traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,5 +1,6 @@
 //! The control plane in a cluster: resources of Kubernetes.
 
+mod controllers;
 pub mod pod;
 pub mod types;
 mod workload;

@@ -2,7 +2,7 @@
 
 use keystile_model::error::Result;
 
-use super::drifted;
+use super::template::drifted;
 use crate::ecds::{MODULE, WASM};
 
 /// Above the filter that stands guard over workers that may lack ours: a module's configuration is

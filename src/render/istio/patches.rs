@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Place;
+use super::place::Place;
 use super::types::{
     ApplyTo, ConfigPatch, Context, EnvoyFilterSpec, FilterChainMatch, FilterMatch, ListenerMatch,
     Operation, Patch, PatchMatch, SubFilterMatch, WorkloadSelector,

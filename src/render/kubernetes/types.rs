@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::pod::PodTemplate;
-use crate::manifest::{Labels, Metadata, Resource};
+use crate::manifest::{Labels, Metadata};
 
 /// `v1` ConfigMap.
 #[derive(Serialize)]
@@ -38,17 +37,6 @@ pub struct ServicePort {
 pub enum Port {
     Number(u16),
     Name(&'static str),
-}
-
-/// Of an `apps/v1` StatefulSet.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StatefulSetSpec {
-    pub service_name: &'static str,
-    pub replicas: u32,
-    pub selector: LabelSelector,
-    pub template: PodTemplate,
-    pub volume_claim_templates: Vec<Resource<ClaimSpec>>,
 }
 
 /// Of a `policy/v1` PodDisruptionBudget.
@@ -100,27 +88,6 @@ pub struct PolicyPort {
 pub struct ClaimSpec {
     pub access_modes: [&'static str; 1],
     pub resources: Resources,
-}
-
-/// Of a `batch/v1` CronJob.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CronJobSpec {
-    pub schedule: String,
-    pub concurrency_policy: &'static str,
-    pub job_template: JobTemplate,
-}
-
-#[derive(Serialize)]
-pub struct JobTemplate {
-    pub spec: JobSpec,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JobSpec {
-    pub backoff_limit: u32,
-    pub template: PodTemplate,
 }
 
 #[derive(Default, Serialize)]

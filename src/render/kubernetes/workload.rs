@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::controllers::{CronJobSpec, JobSpec, JobTemplate, StatefulSetSpec};
 use super::pod::{
     Affinity, Capabilities, Container, ContainerPort, EnvVar, HttpGet, PodAffinity,
     PodAffinityTerm, PodMetadata, PodSecurityContext, PodSpec, PodTemplate, Probe, SeccompProfile,
     SecurityContext, Volume, VolumeMount, VolumeSource,
 };
-use super::types::{CronJobSpec, JobSpec, JobTemplate, Port, Resources, StatefulSetSpec};
+use super::types::{Port, Resources};
 use super::{API, BACKUP, Cluster, DISCOVERY, NAME, labels, matching, server_labels};
 use crate::manifest::{Labels, Metadata, Resource};
 
