@@ -24,6 +24,7 @@ pub mod init;
 mod interrupt;
 pub mod key;
 pub mod keyset;
+mod labels;
 pub mod master_key;
 pub mod node;
 pub mod policy;

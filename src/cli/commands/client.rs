@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::labels::{label_words, words};
 use crate::output::{self, Output, cell};
 use keystile_api::client::{self, ClientRow, ClientView};
 use keystile_api::key::KeyView;
 use keystile_model::error::Result;
-use keystile_model::record::{Labels, Status};
+use keystile_model::record::Status;
 use keystile_model::rules;
 use keystile_model::when;
 use keystile_model::wire::PAGE;
@@ -258,15 +259,4 @@ fn fields(client: &ClientView) -> String {
         ("labels", label_words(&client.labels)),
         ("created", when::short(client.created.0)),
     ])
-}
-
-/// Labels in one cell.
-pub fn label_words(labels: &Labels) -> String {
-    let words: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    words.join(" ")
-}
-
-/// Pairs as they were typed.
-pub fn words(labels: &[(String, String)]) -> Vec<String> {
-    labels.iter().map(|(k, v)| format!("{k}={v}")).collect()
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use keystile_core::key::KeyId;
 
 use super::options::Changed;
-use super::print;
+use super::shown::print;
 use crate::commands::{Context, fleet, key_id};
 use keystile_api::key;
 use keystile_model::error::Result;

@@ -3,8 +3,8 @@
 use clap::Args;
 use keystile_core::key::Name;
 
-use super::fields;
 use super::options::Given;
+use super::shown::fields;
 use crate::commands::Context;
 use crate::output;
 use keystile_api::key::{self, Issued, IssuedKey};

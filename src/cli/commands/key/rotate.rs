@@ -12,8 +12,8 @@ use indicatif::ProgressBar;
 use keystile_core::key::KeyId;
 use zeroize::Zeroizing;
 
-use super::fields;
 use super::issue::shown;
+use super::shown::fields;
 use crate::commands::{Context, key_id};
 use keystile_api::key::{self, IssuedKey};
 use keystile_model::error::{Code, Error, Result, refuse};
