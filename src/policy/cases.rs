@@ -22,10 +22,12 @@ use crate::zones;
 use keystile_model::error::{Act, Code, Result, named, refuse, refuse_all};
 use keystile_model::world::World;
 
+mod case;
 mod file;
 mod junit;
+mod key;
 
-pub use file::{Case, Cases, Expect, Holder};
+pub use case::{Case, Cases, Expect, Holder};
 pub use junit::junit;
 
 /// The result of a case.

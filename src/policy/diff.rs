@@ -15,41 +15,18 @@ use keystile_model::record::limit_words;
 
 mod access;
 pub mod classes;
+mod effect;
 mod everywhere;
+mod example;
 pub mod paths;
 
 use access::{Access, Outcome};
 use classes::{Class, Classes};
+pub use effect::Effect;
 pub use everywhere::Everywhere;
 
 /// The most classes that are compared: seconds of work.
 const MOST: usize = 20_000_000;
-
-/// What a change does to access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Effect {
-    /// Somebody is let in who was refused before.
-    Opens,
-    /// Somebody is refused who was let in before.
-    Closes,
-    /// Some are let in and others refused.
-    Moves,
-    /// Access stays the same, but limits or what the upstream or the caller is told change.
-    Alters,
-}
-
-impl Effect {
-    /// In a table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Opens => "opens",
-            Self::Closes => "closes",
-            Self::Moves => "moves",
-            Self::Alters => "alters",
-        }
-    }
-}
 
 /// What changes.
 #[derive(Serialize)]

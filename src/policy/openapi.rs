@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keystile_core::request::route::{HostPattern, Template};
+use keystile_core::request::route::HostPattern;
 use serde::Serialize;
 
 use crate::file as policy_file;
@@ -15,18 +15,24 @@ use keystile_model::error::{Code, Result, refuse};
 mod credentials;
 mod document;
 mod extensible;
+mod notes;
+mod path_item;
 mod place;
 mod read;
 mod reference;
 mod security;
+mod syntax;
 mod text;
 
 use credentials::Schemes;
 use document::{Document, Found};
+use notes::Notes;
+pub use notes::Unsaid;
 use place::{Base, bases, template};
 pub use reference::Beside;
 use reference::Files;
 use security::Demand;
+use text::Line;
 
 /// How to draft.
 #[derive(Clone, Copy, Default)]
@@ -55,52 +61,11 @@ pub struct Drafted {
     pub unsaid: Vec<Unsaid>,
 }
 
-/// Something that could not be expressed.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Unsaid {
-    /// What, and what was done about it.
-    pub problem: String,
-    /// Where: operations, servers or security schemes.
-    pub places: Vec<String>,
-}
-
-/// What could not be expressed so far, by problem.
-#[derive(Default)]
-struct Notes(BTreeMap<String, BTreeSet<String>>);
-
-impl Notes {
-    fn add(&mut self, place: &str, problem: impl Into<String>) {
-        self.0
-            .entry(problem.into())
-            .or_default()
-            .insert(place.to_owned());
-    }
-
-    fn unsaid(self) -> Vec<Unsaid> {
-        self.0
-            .into_iter()
-            .map(|(problem, places)| Unsaid {
-                problem,
-                places: places.into_iter().collect(),
-            })
-            .collect()
-    }
-}
-
 /// A route under construction, for one path shape.
 struct Shape {
     path: String,
     /// By host (empty for all) and method (empty for all others).
     asks: BTreeMap<(String, String), Demand>,
-}
-
-/// A route as it is written.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    path: String,
-    methods: Vec<String>,
-    hosts: Vec<String>,
-    demand: Demand,
 }
 
 /// Drafts a policy. `name` is what messages call the document.
@@ -294,11 +259,6 @@ fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
         out.extend(of_shape);
     }
     out
-}
-
-/// The shape of a path: equal shapes match the same paths.
-fn shape(path: &str) -> Option<String> {
-    Template::parse(path).ok().map(|t| t.to_string())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
+use super::look::{Kind, MOST};
 use super::*;
 use crate::file as policy_file;
+use keystile_core::policy::{Auth, Policy, RawPolicy, RawRoute};
 
 fn found(text: &str) -> Findings {
     check(&policy_file::parse("policy.yaml", format!("version: 1\n{text}")).unwrap())

@@ -5,9 +5,18 @@ use std::collections::BTreeSet;
 
 use keystile_core::policy::Auth;
 
-use super::{Findings, Kind, Known, Look, Seen, Way};
+use super::look::{Kind, Known, Look, Seen, Way};
 use crate::file::PolicyFile;
 use crate::yaml;
+
+/// Hints for the author of a policy, each with file and line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is open next to something protected.
+    pub warnings: Vec<String>,
+    /// What is refused that a caller may have sent in good faith.
+    pub notes: Vec<String>,
+}
 
 /// Methods that callers are likely to try, the most significant first.
 const USUAL: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "HEAD", "GET"];

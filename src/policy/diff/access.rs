@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Effect;
+use super::effect::Effect;
 
 /// Who may pass.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

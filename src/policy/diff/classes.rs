@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use keystile_core::policy::{Policy, RawPolicy};
 use keystile_core::request::route::{Comparison, HostPattern, Pattern, Template};
 
+pub use super::example::Example;
+use super::example::fresh;
 use super::paths::paths;
 
 /// All classes.
@@ -19,14 +21,6 @@ pub struct Classes {
     hosts: Vec<Example>,
     methods: Vec<Example>,
     paths: Vec<Example>,
-}
-
-/// An example of a class, and the name of the class.
-pub struct Example {
-    /// The example itself.
-    pub text: String,
-    /// How a policy writes the class; `*` for what no route names.
-    pub words: String,
 }
 
 /// The name of a virtual host as the host of an example: no host looks like it.
@@ -201,18 +195,6 @@ pub fn methods(a: &RawPolicy, b: &RawPolicy) -> Vec<Example> {
             words: "*".to_owned(),
         }])
         .collect()
-}
-
-/// A text that is none of those known.
-pub(super) fn fresh(known: &BTreeSet<&str>, make: impl Fn(&str) -> String) -> String {
-    let mut word = "other".to_owned();
-    loop {
-        let text = make(&word);
-        if !known.contains(text.as_str()) {
-            return text;
-        }
-        word.push('x');
-    }
 }
 
 fn shapes(a: &RawPolicy, b: &RawPolicy) -> Vec<Vec<String>> {

@@ -8,7 +8,7 @@ use keystile_core::policy::{
 };
 use serde::Serialize;
 
-use super::Effect;
+use super::effect::Effect;
 use crate::file::PolicyFile;
 use keystile_model::record::limit_words;
 

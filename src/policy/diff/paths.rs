@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use keystile_core::request::route::{Comparison, Pattern};
 
-use super::classes::{Example, fresh};
+use super::example::{Example, fresh};
 
 /// The most sets of places that are visited.
 const MOST: usize = 200_000;

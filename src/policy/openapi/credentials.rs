@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Notes;
 use super::document::{Document, Found, Requirement, Scheme};
+use super::notes::Notes;
 use super::reference::Files;
 use keystile_model::error::Result;
 

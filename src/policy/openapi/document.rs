@@ -6,12 +6,11 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::extensible::{self, Extensible};
+use super::extensible::Extensible;
+use super::path_item::shared;
+pub use super::path_item::{Operation, Parameter, PathItem, Requirement, Server};
 use super::reference::Files;
 use keystile_model::error::Result;
-
-/// What an operation requires: all of these schemes, each with scopes.
-pub type Requirement = Extensible<Option<Vec<String>>>;
 
 /// The document.
 #[derive(Deserialize)]
@@ -24,7 +23,7 @@ pub struct Document {
     info: Info,
     #[serde(default)]
     pub servers: Vec<Server>,
-    #[serde(default, deserialize_with = "extensible::shared")]
+    #[serde(default, deserialize_with = "shared")]
     pub paths: BTreeMap<String, Rc<PathItem>>,
     /// What every operation requires by default.
     #[serde(default)]
@@ -46,60 +45,10 @@ struct Info {
 struct Components {
     #[serde(default)]
     security_schemes: Extensible<Scheme>,
-    #[serde(default, deserialize_with = "extensible::shared")]
+    #[serde(default, deserialize_with = "shared")]
     path_items: BTreeMap<String, Rc<PathItem>>,
     #[serde(default)]
     parameters: Extensible<Parameter>,
-}
-
-#[derive(Deserialize)]
-pub struct Server {
-    #[serde(default)]
-    pub url: String,
-    #[serde(default)]
-    pub variables: Extensible<Variable>,
-}
-
-#[derive(Default, Deserialize)]
-pub struct Variable {
-    #[serde(default)]
-    pub default: String,
-    #[serde(default, rename = "enum")]
-    pub values: Vec<String>,
-}
-
-/// What is under one path.
-#[derive(Default)]
-pub struct PathItem {
-    pub reference: Option<String>,
-    pub servers: Vec<Server>,
-    pub parameters: Vec<Parameter>,
-    /// With their methods; none for all methods that have no operation of their own.
-    pub operations: Vec<(Option<String>, Rc<Operation>)>,
-    /// Fields that OpenAPI does not know.
-    pub unknown: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-pub struct Operation {
-    #[serde(default, rename = "$ref")]
-    pub reference: Option<String>,
-    pub security: Option<Vec<Requirement>>,
-    #[serde(default)]
-    pub servers: Vec<Server>,
-    #[serde(default)]
-    parameters: Vec<Parameter>,
-}
-
-#[derive(Clone, Default, Deserialize)]
-pub struct Parameter {
-    #[serde(default, rename = "$ref")]
-    pub reference: Option<String>,
-    #[serde(default)]
-    name: String,
-    /// GitHub's notation for a parameter that takes several segments.
-    #[serde(default, rename = "x-multi-segment")]
-    multi_segment: bool,
 }
 
 /// A way to authenticate callers.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keystile_core::request::route::{HostPattern, Template};
 
 use super::document::Server;
-use super::{Notes, shape};
+use super::notes::Notes;
 
 /// The most servers to which the values of variables are expanded.
 const MOST: usize = 1024;
@@ -364,4 +364,9 @@ fn clean(name: &str) -> String {
         true => "p".to_owned(),
         false => clean,
     }
+}
+
+/// The shape of a path: equal shapes match the same paths.
+fn shape(path: &str) -> Option<String> {
+    Template::parse(path).ok().map(|t| t.to_string())
 }

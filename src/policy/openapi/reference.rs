@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::read::either;
+use super::syntax::either;
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::url;
 

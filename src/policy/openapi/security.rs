@@ -6,9 +6,9 @@ use keystile_core::hex;
 use keystile_core::policy::is_scope;
 use sha2::{Digest as _, Sha256};
 
-use super::Notes;
 use super::credentials::Schemes;
 use super::document::{Document, Operation, Requirement};
+use super::notes::Notes;
 
 /// What a route requires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

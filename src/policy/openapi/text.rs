@@ -3,9 +3,17 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::Line;
 use super::document::Document;
 use super::security::Demand;
+
+/// A route as it is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) path: String,
+    pub(super) methods: Vec<String>,
+    pub(super) hosts: Vec<String>,
+    pub(super) demand: Demand,
+}
 
 /// The text of the policy.
 pub fn policy(

@@ -5,7 +5,8 @@ use keystile_model::nearest::nearest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::{Case, Expect, Holder, Key, Sent, codes};
+use super::super::case::{Case, Expect, Holder, Sent, codes};
+use super::super::key::Key;
 use crate::explain::Certificate;
 
 #[derive(Deserialize)]
