@@ -5,15 +5,12 @@
 use std::cell::RefCell;
 
 use super::given::Given;
+use super::host;
 use super::quotas::SharedTallies;
-use super::{host, metrics};
+use super::swap::swap;
 use keystile_core::limit::bucket::{BucketKey, Buckets, Change, Contended, Levels, Sole};
 use keystile_core::limit::lease::{self, Leases};
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
-
-/// Every lost swap means that another worker's take succeeded, so losing this often in a row
-/// requires a rival that never pauses. The request is then refused, with `Retry-After: 1`.
-const TRIES: usize = 64;
 
 thread_local! {
     /// Leases belong to the VM and outlive configuration pushes.
@@ -80,32 +77,4 @@ fn parsed(stored: &mut Option<Given>, f: &mut dyn FnMut(&mut Levels) -> bool) ->
         *stored = Some(levels.to_bytes().into());
     }
     Some(is_changed)
-}
-
-/// Gives `f` the stored value to change in place, and stores it if `f` says that it changed. `None`
-/// means that the value is not ours: somebody else writes under our prefix.
-pub fn swap(
-    key: &[u8],
-    mut f: impl FnMut(&mut Option<Given>) -> Option<bool>,
-) -> Result<(), Contended> {
-    for _ in 0..TRIES {
-        let (mut stored, cas) = match host::shared_bucket(key) {
-            Ok(Some((bytes, cas))) => (Some(bytes), cas),
-            Ok(None) => (None, host::CAS_ABSENT),
-            Err(_) => break,
-        };
-        match f(&mut stored) {
-            Some(true) => {}
-            Some(false) => return Ok(()),
-            None => break,
-        }
-        let new = stored.as_deref().unwrap_or_default();
-        match host::set_shared_data(key, new, cas) {
-            Ok(()) => return Ok(()),
-            Err(host::Status::CAS_MISMATCH) => {}
-            Err(_) => break,
-        }
-    }
-    metrics::contended();
-    Err(Contended)
 }

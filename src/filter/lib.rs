@@ -11,16 +11,19 @@
 mod buckets;
 mod clock;
 mod entry;
+mod floors;
 mod given;
 mod host;
 mod marks;
 mod metrics;
+mod names;
 mod peer;
 mod quotas;
 mod report;
 mod request;
 mod slots;
 mod standing;
+mod swap;
 mod tunnels;
 mod usage;
 mod vm;
@@ -31,15 +34,7 @@ use proxy_wasm::traits::{Context, RootContext};
 
 use host::Level;
 use keystile_core::keyset::{Artefact, Refusal, Secrets};
-
-/// Names of filter state that we set; Envoy puts `wasm.` before them.
-const STATE_CLIENT: &str = "keystile.client";
-const STATE_KEY: &str = "keystile.key";
-const STATE_REASON: &str = "keystile.reason";
-/// What the guard asks for: that it begins with [`keystile_core::decide::MARK`].
-const STATE_PASS: &str = "keystile.pass";
-/// The name of our filter if there is only one; its guard asks for [`STATE_PASS`].
-const USUAL_NAME: &str = "keystile";
+use names::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON};
 
 /// Soon after the start, so that the gauges exist early; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
@@ -92,6 +87,7 @@ impl RootContext for Root {
                 entry::configured(self.id, store);
                 marks::declare(store);
                 vm::take(self.id, artefact, loaded_us);
+                slots::taken();
                 usage::configured(store);
                 if report::is_wanted(store) {
                     host::set_tick_period(REPORT_TICK);

@@ -7,7 +7,8 @@
 
 use std::cell::RefCell;
 
-use super::{STATE_CLIENT, STATE_PASS, USUAL_NAME, host};
+use super::host;
+use super::names::{STATE_CLIENT, STATE_PASS, USUAL_NAME};
 use keystile_core::decide::{Decision, NOBODY, Prior};
 use keystile_core::keyset::{PolicyId, StoreId};
 

@@ -1,4 +1,6 @@
-//! The certificate of the peer of the connection.
+//! The peer of the connection: its address and its certificate.
+
+use std::net::IpAddr;
 
 use super::host;
 use keystile_core::keyset::InForce;
@@ -51,4 +53,14 @@ impl Shown {
 /// A property of type bool: one byte.
 fn is_true(path: &str) -> bool {
     host::property(path).as_deref() == Some(&[1])
+}
+
+/// Where the request that is being decided comes from.
+pub fn source_address() -> Option<IpAddr> {
+    let text = host::property("source\0address")?;
+    let text = core::str::from_utf8(&text).ok()?;
+    match text.parse::<std::net::SocketAddr>() {
+        Ok(address) => Some(address.ip()),
+        Err(_) => text.parse().ok(),
+    }
 }

@@ -1,7 +1,7 @@
 //! Tallies of quotas in shared data, by compare-and-swap, like [`super::buckets`]: all workers of
 //! this Envoy draw on the same one.
 
-use super::buckets::swap;
+use super::swap::swap;
 use keystile_core::key::KeyId;
 use keystile_core::keyset::StoreId;
 use keystile_core::limit::bucket::Contended;

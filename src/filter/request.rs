@@ -1,11 +1,10 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
-use std::net::IpAddr;
-
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
-use super::peer::Shown;
-use super::{STATE_KEY, STATE_REASON, clock, marks, metrics, standing, usage, vm};
+use super::names::{STATE_KEY, STATE_REASON};
+use super::peer::{Shown, source_address};
+use super::{clock, marks, metrics, standing, usage, vm};
 use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::key::Prefix;
 use keystile_core::keyset::{InForce, StoreId};
@@ -273,16 +272,6 @@ fn take_out_of_query(keyset: &InForce, glance: Glance, headers: Headers<'_>) {
     let mut edits = FewEdits::default();
     outcome::take_out_of_query(keyset, glance, headers, &mut edits);
     let _ = apply(&edits);
-}
-
-/// Where the request that is being decided comes from.
-pub fn source_address() -> Option<IpAddr> {
-    let text = host::property("source\0address")?;
-    let text = core::str::from_utf8(&text).ok()?;
-    match text.parse::<std::net::SocketAddr>() {
-        Ok(address) => Some(address.ip()),
-        Err(_) => text.parse().ok(),
-    }
 }
 
 /// Whether the connection itself is encrypted. The scheme would be the caller's claim.

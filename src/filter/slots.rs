@@ -7,8 +7,7 @@
 
 use std::cell::Cell;
 
-use super::{host, metrics, vm};
-use keystile_core::keyset::StoreId;
+use super::{floors, host, metrics, vm};
 
 const SLOTS: u32 = 256;
 /// A VM whose heartbeat is older is dead. Ticks come every second.
@@ -41,7 +40,7 @@ pub fn process() -> Option<u64> {
     // Read again in case another VM was first.
     for _ in 0..2 {
         if let Some((bytes, _)) = host::shared_data(PROCESS).ok()? {
-            return number(&bytes);
+            return floors::number(&bytes);
         }
         let (wall, since_boot) = (host::wall_ns()?, host::monotonic_ns());
         let made = scatter(wall ^ scatter(since_boot));
@@ -67,41 +66,6 @@ fn heartbeat(claimed: u64, now: u64) -> [u8; 16] {
 
 fn slot_key(n: u32) -> String {
     format!("keystile/vm/{n}")
-}
-
-fn floor_key(store: StoreId) -> String {
-    format!("keystile/version/{store}")
-}
-
-fn number(bytes: &[u8]) -> Option<u64> {
-    bytes.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// The highest version of a store that any VM of this process had in force, below which a VM that
-/// is recreated after a crash must not fall.
-pub fn floor(store: StoreId) -> u64 {
-    match host::shared_data(floor_key(store).as_bytes()) {
-        Ok(Some((bytes, _))) => number(&bytes).unwrap_or(0),
-        _ => 0,
-    }
-}
-
-fn raise_floor(store: StoreId, version: u64) {
-    let key = floor_key(store);
-    for _ in 0..16 {
-        let (have, cas) = match host::shared_data(key.as_bytes()) {
-            Ok(Some((bytes, cas))) => (number(&bytes).unwrap_or(0), cas),
-            Ok(None) => (0, host::CAS_ABSENT),
-            Err(_) => return,
-        };
-        if have >= version {
-            return;
-        }
-        match host::set_shared_data(key.as_bytes(), &version.to_be_bytes(), cas) {
-            Err(host::Status::CAS_MISMATCH) => {}
-            _ => return,
-        }
-    }
 }
 
 /// Once a second: heartbeat, gauges, and the numbers of dead VMs. Gives the number of live VMs.
@@ -151,7 +115,7 @@ pub fn taken() {
 
 /// Only a VM that ticks does this, because the canary's configuration may still be discarded.
 fn raise_floors() {
-    vm::each(|store, held| raise_floor(store, held.version()));
+    vm::each(|store, held| floors::raise(store, held.version()));
 }
 
 /// Shows what this VM has in force, if it has a number.

@@ -7,7 +7,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::{STATE_REASON, clock, host, metrics, vm};
+use super::names::STATE_REASON;
+use super::{clock, host, metrics, vm};
 use keystile_core::decide::{Denial, still_good};
 use keystile_core::key::Prefix;
 use keystile_core::keyset::StoreId;

@@ -109,7 +109,7 @@ fn origin(target: &ReportTarget, headers: Headers<'_>, address: Option<IpAddr>) 
     let address = match target.address {
         Address::None => None,
         kept => address
-            .or_else(super::request::source_address)
+            .or_else(super::peer::source_address)
             .and_then(|a| kept.of(a)),
     };
     let agent = match target.agent {

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::host::{self, Level};
-use super::{metrics, slots, standing};
+use super::{floors, metrics, standing};
 use keystile_core::decide::Unavailable;
 use keystile_core::keyset::{
     Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken,
@@ -110,7 +110,7 @@ pub fn in_force(root: u32, store: StoreId) -> Result<Arc<InForce>, Unavailable> 
 /// pages do not match despite the good signature, Envoy's canary has found that out before any
 /// worker.
 pub fn make_room(store: StoreId, signed: &Signed) {
-    let floor = slots::floor(store);
+    let floor = floors::floor(store);
     let _ = with(store, |held| held.make_room(signed, floor));
 }
 
@@ -136,7 +136,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     };
     let is_its_own = standing::is_its_own(store, of);
     let pushed = Pushed::of(&artefact);
-    let floor = slots::floor(store);
+    let floor = floors::floor(store);
     let now = host::monotonic_ns();
     PLACES.with_borrow_mut(|places| {
         for place in places.iter_mut().filter(|p| p.store == store) {
@@ -159,7 +159,6 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     if let Some((taken, now)) = taken {
         pushed.tell(store, taken, is_its_own, (now, loaded_us));
     }
-    slots::taken();
 }
 
 /// What the log calls a push.
