@@ -17,6 +17,7 @@ mod edits;
 mod marks;
 mod metrics;
 mod peer;
+mod push;
 mod report;
 mod request;
 mod state;

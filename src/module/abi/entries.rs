@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{Buffer, Configuration, Envoys, Header, Level, Stream, VERSION, load, log};
-use crate::config::{self, Config};
-use crate::{answers, request, tick};
+use crate::config::Config;
+use crate::{answers, push, request, tick};
 
 mod filter;
 
@@ -76,7 +76,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
                 configuration.bytes(),
             )
         };
-        let made = host.and_then(|host| config::new(&host, name, bytes));
+        let made = host.and_then(|host| push::new(&host, name, bytes));
         made.map_or(core::ptr::null(), |made| Arc::into_raw(made).cast())
     })
 }
@@ -91,7 +91,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destr
         || {
             if !made.is_null() {
                 // SAFETY: it came from `config_new`, and Envoy gives it up.
-                config::end(unsafe { Arc::from_raw(made.cast::<Config>()) });
+                push::end(unsafe { Arc::from_raw(made.cast::<Config>()) });
             }
         },
     );
