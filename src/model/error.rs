@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::words;
+use crate::redaction::redacted;
 
 pub use crate::refusal::{Act, Code, Fault, Kind, Next, Surface, Trouble, named};
 
@@ -31,7 +31,7 @@ pub fn refuse(code: Code, fact: impl Display, next: impl Into<Next>) -> Error {
             leans: false,
             place: String::new(),
             // Somebody may have put a key in place of a name.
-            fact: words::redacted(&fact.to_string()),
+            fact: redacted(&fact.to_string()),
             next: next.into().redacted(),
         }],
         more: 0,
@@ -163,7 +163,7 @@ impl Error {
     }
 
     fn set_field(mut self, name: impl Display, leans: bool) -> Self {
-        let name = words::redacted(&name.to_string());
+        let name = redacted(&name.to_string());
         for f in self.faults.iter_mut().filter(|f| f.field.is_none()) {
             f.field = Some(name.clone().into());
             f.leans = leans;
@@ -174,7 +174,7 @@ impl Error {
     /// The same with `place: ` before each message.
     #[must_use]
     pub fn at(mut self, place: impl Display) -> Self {
-        let place = words::redacted(&place.to_string());
+        let place = redacted(&place.to_string());
         for f in &mut self.faults {
             f.place = match f.place.is_empty() {
                 true => place.clone(),

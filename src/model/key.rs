@@ -14,13 +14,14 @@
 
 use std::collections::BTreeMap;
 
-use keystile_core::key::{KeyId, Name};
+use keystile_core::key::{Digest, KeyId, Name};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result, refuse, told_all};
-use crate::record::Key;
+use crate::record::Status;
+use crate::when;
 use crate::wire::{
     self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords, is_default,
 };
@@ -33,9 +34,14 @@ use shape::{
 pub const LABELS: &str =
     "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
 
+mod property;
 pub mod shape;
 #[macro_use]
 mod structs;
+mod used;
+
+pub use property::Property;
+pub use used::KeyUse;
 
 properties! {
     name: Text<{ words::NAME }>, String, String {
@@ -219,38 +225,6 @@ properties! {
     }
 }
 
-/// A property of keys, as the surfaces speak of it.
-pub struct Property {
-    /// Its name in JSON, in the audit log and in the header of an import.
-    pub name: &'static str,
-    /// Its option on the command line, without the dashes.
-    pub option: &'static str,
-    /// What stands behind the option.
-    pub value: &'static str,
-    /// It holds several words.
-    pub many: bool,
-    /// Checks one word.
-    pub check: fn(&str) -> std::result::Result<(), String>,
-    /// What the option says of a new key.
-    pub issue_help: &'static str,
-    /// What it says of a change.
-    pub update_help: &'static str,
-    /// The option that empties it, and what that one says; none if there is no such option.
-    pub none: Option<(&'static str, &'static str)>,
-    /// Its line in `key show`.
-    pub heading: &'static str,
-    /// Its label in the console.
-    pub label: &'static str,
-    /// What could stand in its field there.
-    pub placeholder: &'static str,
-    /// What is said below its field for a new key.
-    pub hint: &'static str,
-    /// The same in the form that changes a key; none if it is not in that form.
-    pub change_hint: Option<&'static str>,
-    /// It is a column of an import.
-    pub imported: bool,
-}
-
 fn unknown(name: &str) -> Error {
     refuse(
         Code::FieldUnknown,
@@ -264,18 +238,103 @@ fn wrong(name: &str, words: Vec<String>) -> Error {
     told_all(Code::InvalidValue, &words).field(name.to_owned())
 }
 
-impl Property {
-    /// What an option, a field or a column holds, as words: one, or several that were parted.
-    pub fn words(&self, text: &str, parted: impl Fn(char) -> bool) -> Vec<String> {
-        match self.many {
-            true => text
-                .split(parted)
-                .filter(|w| !w.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            false if text.is_empty() => Vec::new(),
-            false => vec![text.to_owned()],
+/// A key as the store holds it: everything but the key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The public id.
+    pub id: KeyId,
+    /// Never printed.
+    pub digest: Digest,
+    /// It was imported.
+    pub imported: bool,
+    /// Number of its client.
+    pub client_number: u32,
+    /// Name of its client.
+    pub client: String,
+    /// Plan of its client.
+    pub client_plan: Option<String>,
+    /// What it may do.
+    pub rules: Rules,
+    /// When it stops working because it was rotated.
+    pub overlap_end: Option<u64>,
+    /// Disabled.
+    pub disabled: bool,
+    /// When it was revoked.
+    pub revoked: Option<u64>,
+    /// The reason.
+    pub reason: String,
+    /// First key in its chain of rotations.
+    pub lineage: KeyId,
+    /// The key that it replaced.
+    pub rotated_from: Option<KeyId>,
+    /// Seconds.
+    pub created: u64,
+}
+
+impl AsRef<Self> for Key {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl Key {
+    /// Its status at a time, in seconds since the epoch.
+    pub fn status(&self, now: u64) -> Status {
+        if self.revoked.is_some() {
+            Status::Revoked
+        } else if self.ends().is_some_and(|end| end <= now) {
+            Status::Expired
+        } else if self.disabled {
+            Status::Disabled
+        } else if self.rules.not_before.is_some_and(|t| t > now) {
+            Status::Pending
+        } else if self.overlap_end.is_some() {
+            Status::Rotating
+        } else {
+            Status::Active
         }
+    }
+
+    /// When it stops working without further action.
+    pub fn ends(&self) -> Option<u64> {
+        match (self.rules.expires, self.overlap_end) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The plan that its limits come from.
+    pub fn effective_plan(&self) -> Option<&str> {
+        self.rules.plan.as_deref().or(self.client_plan.as_deref())
+    }
+
+    /// As JSON for the audit log: what is there, without key and digest, in the order of the
+    /// names. A rotation of all keys makes millions of them.
+    pub fn audit_text(&self) -> String {
+        let rules = &self.rules;
+        let mut all: BTreeMap<&str, Value> = rules.audited().collect();
+        all.insert("client", json!(self.client));
+        all.insert("environment", json!(rules.environment.as_str()));
+        all.insert("type", json!(KeyType::of(rules).as_str()));
+        let switched = [("disabled", self.disabled), ("imported", self.imported)];
+        all.extend(
+            switched
+                .into_iter()
+                .filter(|(_, is)| *is)
+                .map(|(name, is)| (name, json!(is))),
+        );
+        if !self.reason.is_empty() {
+            all.insert("reason", json!(self.reason));
+        }
+        for (name, at) in [("revoked", self.revoked), ("works_until", self.overlap_end)] {
+            all.extend(at.map(|at| (name, json!(when::rfc3339(at)))));
+        }
+        all.extend(
+            self.rotated_from
+                .map(|id| ("rotated_from", json!(id.to_string()))),
+        );
+        // Only text and lists of text, all of which JSON can represent.
+        serde_json::to_string(&all).unwrap_or_default()
     }
 }
 
@@ -312,22 +371,6 @@ impl KeyType {
 
 /// Called after each key with the number of keys so far.
 pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
-
-/// How a key was used, as far as the policy has it recorded; only requests that were let through
-/// count.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct KeyUse {
-    /// The first use.
-    pub first_used: Option<Time>,
-    /// The last use, to the minute.
-    pub last_used: Option<Time>,
-    /// The address of the first use.
-    pub first_address: Option<String>,
-    /// The address of the last use.
-    pub last_address: Option<String>,
-    /// The user agent of the last use.
-    pub last_agent: Option<String>,
-}
 
 impl Update {
     /// A change that changes nothing yet.

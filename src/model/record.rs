@@ -5,12 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use keystile_core::key::{Digest, KeyId};
 use keystile_core::keyset::{Network, SigningKey};
 use keystile_core::policy::{By, Limit, RawLimit};
 use serde_json::{Value, json};
 
-use crate::key::{KeyType, Rules};
+pub use crate::key::Key;
 use crate::when;
 
 /// Labels: `key=value` pairs.
@@ -44,45 +43,6 @@ impl Client {
             "labels": self.labels,
             "created": when::rfc3339(self.created),
         })
-    }
-}
-
-/// A key as the store holds it: everything but the key.
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// The public id.
-    pub id: KeyId,
-    /// Never printed.
-    pub digest: Digest,
-    /// It was imported.
-    pub imported: bool,
-    /// Number of its client.
-    pub client_number: u32,
-    /// Name of its client.
-    pub client: String,
-    /// Plan of its client.
-    pub client_plan: Option<String>,
-    /// What it may do.
-    pub rules: Rules,
-    /// When it stops working because it was rotated.
-    pub overlap_end: Option<u64>,
-    /// Disabled.
-    pub disabled: bool,
-    /// When it was revoked.
-    pub revoked: Option<u64>,
-    /// The reason.
-    pub reason: String,
-    /// First key in its chain of rotations.
-    pub lineage: KeyId,
-    /// The key that it replaced.
-    pub rotated_from: Option<KeyId>,
-    /// Seconds.
-    pub created: u64,
-}
-
-impl AsRef<Self> for Key {
-    fn as_ref(&self) -> &Self {
-        self
     }
 }
 
@@ -120,67 +80,6 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl Key {
-    /// Its status at a time, in seconds since the epoch.
-    pub fn status(&self, now: u64) -> Status {
-        if self.revoked.is_some() {
-            Status::Revoked
-        } else if self.ends().is_some_and(|end| end <= now) {
-            Status::Expired
-        } else if self.disabled {
-            Status::Disabled
-        } else if self.rules.not_before.is_some_and(|t| t > now) {
-            Status::Pending
-        } else if self.overlap_end.is_some() {
-            Status::Rotating
-        } else {
-            Status::Active
-        }
-    }
-
-    /// When it stops working without further action.
-    pub fn ends(&self) -> Option<u64> {
-        match (self.rules.expires, self.overlap_end) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-
-    /// The plan that its limits come from.
-    pub fn effective_plan(&self) -> Option<&str> {
-        self.rules.plan.as_deref().or(self.client_plan.as_deref())
-    }
-
-    /// As JSON for the audit log: what is there, without key and digest, in the order of the
-    /// names. A rotation of all keys makes millions of them.
-    pub fn audit_text(&self) -> String {
-        let rules = &self.rules;
-        let mut all: BTreeMap<&str, Value> = rules.audited().collect();
-        all.insert("client", json!(self.client));
-        all.insert("environment", json!(rules.environment.as_str()));
-        all.insert("type", json!(KeyType::of(rules).as_str()));
-        let switched = [("disabled", self.disabled), ("imported", self.imported)];
-        all.extend(
-            switched
-                .into_iter()
-                .filter(|(_, is)| *is)
-                .map(|(name, is)| (name, json!(is))),
-        );
-        if !self.reason.is_empty() {
-            all.insert("reason", json!(self.reason));
-        }
-        for (name, at) in [("revoked", self.revoked), ("works_until", self.overlap_end)] {
-            all.extend(at.map(|at| (name, json!(when::rfc3339(at)))));
-        }
-        all.extend(
-            self.rotated_from
-                .map(|id| ("rotated_from", json!(id.to_string()))),
-        );
-        // Only text and lists of text, all of which JSON can represent.
-        serde_json::to_string(&all).unwrap_or_default()
     }
 }
 

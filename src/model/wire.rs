@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::error::{Code, Fault, refuse};
 use crate::record::{Labels, Status};
 use crate::room::Room;
-use crate::rules;
+use crate::spelling;
 use crate::when::{self, When};
 
 /// The most of anything on one page.
@@ -108,11 +108,11 @@ word!(
 );
 word!(
     /// A range of addresses.
-    Range(IpNet), rules::cidr, shown, None, "10.0.0.0/8"
+    Range(IpNet), spelling::cidr, shown, None, "10.0.0.0/8"
 );
 word!(
     /// A limit: 100/1m, 100/1m:20 with a burst, 100/1m@client for all keys of the client together.
-    LimitWords(RawLimit), rules::limit, rules::limit_word, None, "100/1m:20"
+    LimitWords(RawLimit), spelling::limit, spelling::limit_word, None, "100/1m:20"
 );
 word!(
     /// A time, as RFC 3339 writes it.
@@ -254,7 +254,7 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// # Errors
 /// One error per malformed label.
 pub fn labels(words: &[String]) -> crate::error::Result<Vec<(String, String)>> {
-    read_list("labels", words, rules::label)
+    read_list("labels", words, spelling::label)
 }
 
 /// Checks that labels can be written as `name=value`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Code, Result, told_all};
 use crate::record::{Labels, limit_words};
-use crate::rules;
+use crate::spelling;
 use crate::when;
 use crate::wire::{self, LimitWords, Range, Span, Time, TimeWords};
 use crate::words;
@@ -187,7 +187,7 @@ impl Shape for Limits {
     const MANY: bool = true;
 
     fn check_word(text: &str) -> Read<()> {
-        rules::limit(text).map(drop)
+        spelling::limit(text).map(drop)
     }
 
     fn typed(typed: &[String]) -> ReadAll<Vec<LimitWords>> {
@@ -294,7 +294,7 @@ impl Shape for Ranges {
     const MANY: bool = true;
 
     fn check_word(text: &str) -> Read<()> {
-        rules::cidr(text).map(drop)
+        spelling::cidr(text).map(drop)
     }
 
     fn typed(typed: &[String]) -> ReadAll<Vec<Range>> {
@@ -332,11 +332,11 @@ impl Shape for Pairs {
     const MANY: bool = true;
 
     fn check_word(text: &str) -> Read<()> {
-        rules::label(text).map(drop)
+        spelling::label(text).map(drop)
     }
 
     fn typed(typed: &[String]) -> ReadAll<Labels> {
-        Ok(each(typed, rules::label)?.into_iter().collect())
+        Ok(each(typed, spelling::label)?.into_iter().collect())
     }
 
     fn keep(_: &str, given: Labels, _: u64) -> Result<Labels> {

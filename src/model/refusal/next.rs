@@ -7,14 +7,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::surface::Surface;
-use crate::words;
+use crate::redaction::redacted;
 
 /// What can be done about a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Next {
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
 }
 
 impl Next {
@@ -28,7 +27,7 @@ impl Next {
                 Piece::Field(named) => named.value.as_mut(),
             };
             if let Some(text) = text {
-                *text = words::redacted(text);
+                *text = redacted(text);
             }
         }
         self
@@ -188,11 +187,6 @@ impl Next {
     /// Its parts.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
-    }
-
-    /// In the words of a surface.
-    pub fn words(&self, surface: Surface) -> String {
-        self.pieces.iter().map(|p| surface.words(p)).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How operations and fields are called where a refusal is read.
 
-use super::next::{Named, Piece, Step};
+use super::next::{Named, Next, Piece, Step};
 
 /// Where a refusal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Surface {
 
 impl Surface {
     /// A part of a next step in its words.
-    pub(super) fn words(self, piece: &Piece) -> String {
+    fn words(self, piece: &Piece) -> String {
         match piece {
             Piece::Say { say } => say.clone(),
             Piece::Do(step) => self.step(step),
@@ -54,6 +54,13 @@ impl Surface {
             (Self::Console, None) => format!("“{}”", label(field)),
             (Self::Console, Some(value)) => format!("`{value}` under “{}”", label(field)),
         }
+    }
+}
+
+impl Next {
+    /// In the words of a surface.
+    pub fn words(&self, surface: Surface) -> String {
+        self.pieces.iter().map(|p| surface.words(p)).collect()
     }
 }
 

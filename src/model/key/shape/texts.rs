@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Read, ReadAll, Shape, each, some, sort};
 use crate::error::Result;
-use crate::rules;
+use crate::spelling;
 use crate::wire;
 use crate::words;
 
@@ -39,7 +39,7 @@ pub struct Origin;
 
 impl Word for Origin {
     fn read(text: &str) -> Read<String> {
-        rules::origin(text)
+        spelling::origin(text)
     }
 }
 
