@@ -45,6 +45,14 @@ impl Home {
         }
     }
 
+    /// Takes the folder for a server, or for something that must not happen beside one.
+    ///
+    /// # Errors
+    /// If a server has it.
+    pub fn hold(&self) -> Result<Serving> {
+        Serving::take(&self.folder)
+    }
+
     /// The same for a process that holds it.
     pub fn held(&self, by: &Serving) -> Self {
         Self {

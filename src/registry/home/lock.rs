@@ -7,7 +7,6 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Home;
 use keystile_model::error::{Code, Result, named, refuse};
 
 /// The right to serve a folder, given back when it is dropped or its process ends.
@@ -20,23 +19,21 @@ struct Held {
     file: Mutex<File>,
 }
 
-impl Home {
-    /// Takes the folder for a server, or for something that must not happen beside one.
+impl Serving {
+    /// Takes a folder for this process.
     ///
     /// # Errors
-    /// If a server has it.
-    pub fn hold(&self) -> Result<Serving> {
-        let path = self.folder.join("serve.lock");
-        let file = locked(&path, &self.folder)?;
-        Ok(Serving(Arc::new(Held {
+    /// If another has it.
+    pub(super) fn take(folder: &Path) -> Result<Self> {
+        let path = folder.join("serve.lock");
+        let file = locked(&path, folder)?;
+        Ok(Self(Arc::new(Held {
             path,
-            folder: self.folder.clone(),
+            folder: folder.to_owned(),
             file: Mutex::new(file),
         })))
     }
-}
 
-impl Serving {
     /// Takes the folder again if somebody removed the lock, which is then ineffective.
     ///
     /// # Errors
@@ -110,6 +107,7 @@ fn locked(path: &Path, folder: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Home;
     use super::*;
     use keystile_model::error::{Kind, Trouble};
     use keystile_system as system;

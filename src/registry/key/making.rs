@@ -3,11 +3,13 @@
 use keystile_core::key::{self, KeyId, KeyText};
 use keystile_core::policy::Policy;
 
-use super::Draft;
+use super::bounds;
+use super::checked::checked;
 use crate::client;
 use crate::policy;
 use keystile_model::error::{Code, Result, refuse};
-use keystile_model::key::Rules;
+use keystile_model::key::{Draft, Rules};
+use keystile_model::plural;
 use keystile_model::record::{Client, Key};
 use keystile_model::world::World;
 use keystile_store::rows::MANY;
@@ -47,11 +49,11 @@ pub fn issue(
         let now = world.now.seconds();
         let plan = client.plan.as_deref();
         let ceilings = world.caller.bound();
-        let rules = super::checked(draft, &policy, now, |rules| {
+        let rules = checked(draft, &policy, now, |rules| {
             ceilings.map_or(Ok(()), |c| c.admit(rules, plan, now))
         })?;
         if let Some(ceilings) = ceilings {
-            super::bounds::new_schedule(&policy, &rules, plan, None)?;
+            bounds::new_schedule(&policy, &rules, plan, None)?;
             if let Some(most) = ceilings.max_keys {
                 let most = u64::from(most);
                 let living = tx.living_keys_of(client.number, now, most.saturating_add(1))?;
@@ -60,7 +62,7 @@ pub fn issue(
                         Code::KeyLimitReached,
                         format_args!(
                             "client `{client_name}` may have {} at once, and has {living}",
-                            super::count(usize::try_from(most).unwrap_or(usize::MAX))
+                            plural::count(usize::try_from(most).unwrap_or(usize::MAX), "key")
                         ),
                         "revoke one that is not needed, or ask for more",
                     ));
