@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use keystile_core::key::{KeyId, Parsed};
 use zeroize::Zeroizing;
 
-use super::http::App;
+use super::app::App;
 use super::limits::subscriber;
 use super::problem::Problem;
 use keystile_api::Route;

@@ -1,11 +1,9 @@
 //! One connection: what it is busy with, how long it may be idle or wait for its peer, and when it
 //! has to close.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,11 +18,10 @@ use tokio::time::sleep;
 use tower::ServiceExt as _;
 
 use super::body::{Incoming, Outgoing, Pace};
-use super::budget::{Account, Charge};
 use super::limits::subscriber;
-use super::listen::Peer;
+use super::peer::Peer;
+use super::presence::Connection;
 use super::proxy::Proxies;
-use super::room::{Rank, Seat};
 use keystile_system as system;
 
 /// How long request headers may take, and how long a kept-alive connection may be silent.
@@ -91,145 +88,30 @@ impl Bounds {
     }
 }
 
-/// A connection as its requests see it. Without one, as in tests of handlers, nothing is
-/// counted.
-#[derive(Clone, Default)]
-pub struct Presence(Option<Arc<Present>>);
-
-struct Present {
-    connection: Arc<Connection>,
-    charge: Arc<Charge>,
-}
-
-impl Presence {
-    /// The request had valid credentials: a token, or an Envoy's signature.
-    pub fn recognise(&self) {
-        let Some(present) = &self.0 else { return };
-        present.charge.recognise();
-        // One caller's credentials say nothing about others behind the same proxy.
-        if matches!(present.connection.seat.rank(), Rank::Stranger(_)) {
-            present.connection.known.store(true, Ordering::Relaxed);
-            present.connection.seat.recognise();
-        }
-    }
-
-    /// Whether the connection has had valid credentials before.
-    pub fn is_known(&self) -> bool {
-        let known = |p: &Arc<Present>| p.connection.known.load(Ordering::Relaxed);
-        self.0.as_ref().is_some_and(known)
-    }
-}
-
-/// What a connection is busy with.
-pub struct Connection {
-    seat: Seat,
-    account: Account,
-    known: AtomicBool,
-    work: Mutex<Work>,
-}
-
-struct Work {
-    next: u64,
-    /// For each request, since when it waits for its peer, in nanoseconds; 0 if it does not.
-    flights: BTreeMap<u64, Arc<AtomicU64>>,
-    idle_since: u64,
-}
-
-/// A request in progress, until its answer was taken.
-pub struct InFlight {
-    connection: Arc<Connection>,
-    id: u64,
-    waiting: Arc<AtomicU64>,
-}
-
-impl InFlight {
-    /// Whether it is waiting for the peer.
-    pub fn waits_for_peer(&self, waits: bool) {
-        let since = if waits {
-            system::nanoseconds().max(1)
-        } else {
-            0
-        };
-        self.waiting.store(since, Ordering::Relaxed);
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let mut work = self.connection.work();
-        work.flights.remove(&self.id);
-        work.idle_since = system::nanoseconds();
-    }
-}
-
-impl Connection {
-    /// That has just begun.
-    pub fn new(seat: Seat, account: Account) -> Arc<Self> {
-        Arc::new(Self {
-            seat,
-            account,
-            known: AtomicBool::new(false),
-            work: Mutex::new(Work {
-                next: 0,
-                flights: BTreeMap::new(),
-                idle_since: system::nanoseconds(),
-            }),
-        })
-    }
-
-    /// Every change under the lock is complete in itself.
-    fn work(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(self: &Arc<Self>) -> InFlight {
-        let mut work = self.work();
-        let id = work.next;
-        work.next += 1;
-        let waiting = Arc::new(AtomicU64::new(0));
-        work.flights.insert(id, Arc::clone(&waiting));
-        drop(work);
-        InFlight {
-            connection: Arc::clone(self),
-            id,
-            waiting,
-        }
-    }
-
-    fn present(self: &Arc<Self>, place: IpAddr) -> (Presence, Arc<Charge>) {
-        let charge = Arc::new(self.account.charge(place));
-        let present = Present {
-            connection: Arc::clone(self),
-            charge: Arc::clone(&charge),
-        };
-        (Presence(Some(Arc::new(present))), charge)
-    }
-
-    fn state(&self, bounds: &Bounds) -> State {
-        let now = system::nanoseconds();
-        let past = |since: u64, most: Duration| u128::from(now - since.min(now)) >= most.as_nanos();
-        let work = self.work();
-        if work.flights.is_empty() && past(work.idle_since, bounds.idle) {
-            return State::Idle;
-        }
-        let stalled = |bodies: Bodies| {
-            work.flights.values().any(|waiting| {
-                let since = waiting.load(Ordering::Relaxed);
-                since != 0 && past(since, bodies.stall)
-            })
-        };
-        match bounds.bodies.is_some_and(stalled) {
-            true => State::Stalled,
-            false => State::Busy,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Busy,
     Idle,
     Stalled,
+}
+
+fn state(connection: &Connection, bounds: &Bounds) -> State {
+    let now = system::nanoseconds();
+    let past = |since: u64, most: Duration| u128::from(now - since.min(now)) >= most.as_nanos();
+    let work = connection.flights.work();
+    if work.flights.is_empty() && past(work.idle_since, bounds.idle) {
+        return State::Idle;
+    }
+    let stalled = |bodies: Bodies| {
+        work.flights.values().any(|waiting| {
+            let since = waiting.load(Ordering::Relaxed);
+            since != 0 && past(since, bodies.stall)
+        })
+    };
+    match bounds.bodies.is_some_and(stalled) {
+        true => State::Stalled,
+        false => State::Busy,
+    }
 }
 
 /// What every connection of a listener is served with.
@@ -287,7 +169,7 @@ impl Service {
                     // The listener ends those that take too long.
                     deadline.as_mut().reset(system::instant() + Duration::from_secs(3600));
                 }
-                () = deadline.as_mut() => match connection.state(&bounds) {
+                () = deadline.as_mut() => match state(&connection, &bounds) {
                     _ if leaving => return,
                     State::Stalled => {
                         tracing::debug!("a peer did not read its answer");

@@ -9,7 +9,6 @@
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +24,18 @@ use keystile_registry::home::published::version_most;
 use keystile_system as system;
 
 pub mod artefact;
+mod counts;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
 mod nodes;
 mod numbers;
 pub mod papers;
+mod published;
 pub mod publisher;
 mod request;
+mod rule;
+mod running;
 mod session;
 pub mod settings;
 mod wire;
@@ -41,15 +44,13 @@ pub use artefact::Template;
 pub use fleet::{Refused, Waited};
 pub use settings::{Limits, Settings};
 
-use artefact::{Artefact, Kind};
+use counts::Counts;
 use fleet::Fleet;
 use history::History;
-use numbers::Counts;
 pub use numbers::Numbers;
+pub use published::Published;
 use publisher::Known;
 
-/// How often gone Envoys are forgotten, and the age of the keyset is checked.
-const SWEEP: Duration = Duration::from_secs(1);
 /// How often the log says that a version is not accepted.
 const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
@@ -78,26 +79,6 @@ struct Above {
     node: String,
 }
 
-/// What every Envoy should have.
-pub struct Published {
-    base: Arc<Artefact>,
-    overlay: Arc<Artefact>,
-}
-
-impl Published {
-    fn get(&self, kind: Kind) -> &Arc<Artefact> {
-        match kind {
-            Kind::Base => &self.base,
-            Kind::Overlay => &self.overlay,
-        }
-    }
-
-    /// The version that Envoys have with it.
-    pub fn version(&self) -> u64 {
-        self.overlay.version()
-    }
-}
-
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
     pub fn new(desk: Arc<Desk>, settings: Settings) -> Arc<Self> {
@@ -114,25 +95,6 @@ impl Delivery {
             history: History::default(),
             count: Counts::default(),
         })
-    }
-
-    /// Publishes until `shutdown`, then ends all streams.
-    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
-        tokio::select! {
-            () = shutdown => {}
-            () = publisher::run(Arc::clone(&self)) => {}
-            () = self.sweep() => {}
-            () = fleet::keeper::run(&self) => {}
-            () = nodes::follow(&self) => {}
-        }
-        self.closing.send_replace(true);
-    }
-
-    /// The discovery services, for a listener, which puts the address of a stream into the
-    /// request's extensions as axum's `ConnectInfo<SocketAddr>`, and its certificate as
-    /// [`papers::Papers`].
-    pub fn router(self: &Arc<Self>) -> axum::Router {
-        discovery::router(self)
     }
 
     /// What was published.
@@ -319,20 +281,6 @@ impl Delivery {
     /// The version that every Envoy should have; `None` if there is none yet.
     pub fn version(&self) -> Option<u64> {
         self.published.borrow().as_deref().map(Published::version)
-    }
-
-    async fn sweep(&self) {
-        let mut turns = tokio::time::interval(SWEEP);
-        loop {
-            turns.tick().await;
-            let every = self.known.borrow().as_ref().and_then(|k| k.report_every());
-            if let Some(every) = every {
-                self.fleet.bury(every, system::instant());
-            }
-            for node in self.fleet.lacking(system::instant()) {
-                self.repair(&node);
-            }
-        }
     }
 }
 

@@ -1,37 +1,25 @@
 //! Every operation over HTTP: one handler for all of them, and the pages beside them.
 
-use std::sync::Arc;
-
-use keystile_core::hex;
 use keystile_core::report::usage;
-use tokio::time::Instant;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::{MethodFilter, get};
-use prometheus_client::collector::Collector;
+use axum::routing::get;
 
+pub use super::app::App;
 use super::auth;
-use super::limits::{Limits, subscriber};
+use super::limits::subscriber;
 use super::listen::Peer;
 use super::log;
 use super::log::Quiet;
-use super::metrics::Metrics;
 use super::problem::Problem;
-use super::{docs, openapi};
-use crate::desk::Desk;
 use axum::response::IntoResponse;
 pub use entry::live;
-use entry::{Done, Entry};
-use keystile_api::Method;
+use entry::{Entry, no_peer};
 use keystile_api::Operation;
-use keystile_model::error::defect;
-use keystile_model::reach::Reach;
-use keystile_model::world::World;
 use keystile_system as system;
 use pages::{document, metrics, nowhere, page, ready, style, wrong_method};
 
@@ -39,73 +27,6 @@ mod condition;
 mod entry;
 mod message;
 mod pages;
-
-/// The state that every handler uses.
-#[derive(Clone)]
-pub struct App(Arc<Inner>);
-
-struct Inner {
-    desk: Arc<Desk>,
-    metrics: Metrics,
-    limits: Limits,
-    world: World,
-    document: Bytes,
-    page: Bytes,
-    ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
-}
-
-impl App {
-    /// Over a store; `collectors` count what others do in this process.
-    pub fn new(desk: Arc<Desk>, limits: Limits, collectors: Vec<Box<dyn Collector>>) -> Self {
-        let document = openapi::document();
-        Self(Arc::new(Inner {
-            desk,
-            metrics: Metrics::new(collectors),
-            limits,
-            world: system::local(),
-            page: docs::page(&document).into(),
-            document: document.to_string().into(),
-            ready: tokio::sync::Mutex::default(),
-        }))
-    }
-
-    /// The same, with messages sent only to these addresses.
-    #[must_use]
-    pub fn reaching(mut self, reach: Reach) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.world.reach = reach;
-        }
-        self
-    }
-
-    /// Where messages may be sent.
-    pub fn reach(&self) -> &Reach {
-        &self.0.world.reach
-    }
-
-    /// The store.
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.0.desk
-    }
-
-    /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
-    }
-
-    /// The rate limits.
-    pub fn limits(&self) -> &Limits {
-        &self.0.limits
-    }
-
-    /// A new id for a request.
-    pub fn fresh_id(&self) -> String {
-        let mut bytes = [0; 10];
-        // An id that is not random is only a nuisance in the log.
-        let _ = (self.0.world.entropy)(&mut bytes);
-        hex::text(bytes)
-    }
-}
 
 /// The operations and the pages beside them; `routes` get the same logs and limits.
 pub fn router(app: App, routes: Router) -> Router {
@@ -132,16 +53,6 @@ pub fn router(app: App, routes: Router) -> Router {
         .merge(routes)
         .layer(middleware::from_fn_with_state(app.clone(), limited))
         .layer(middleware::from_fn_with_state(app, log::layer))
-}
-
-fn filter(method: Method) -> MethodFilter {
-    match method {
-        Method::Get => MethodFilter::GET,
-        Method::Post => MethodFilter::POST,
-        Method::Put => MethodFilter::PUT,
-        Method::Patch => MethodFilter::PATCH,
-        Method::Delete => MethodFilter::DELETE,
-    }
 }
 
 /// Limits the requests from one address, and adds what every answer carries. Health checks, and
@@ -194,8 +105,4 @@ fn may_be_good(request: &Request) -> bool {
         "/console/sign-in" | "/console/invitation" | "/v1/reports" | usage::PATH => posts,
         _ => request.headers().contains_key(header::AUTHORIZATION),
     }
-}
-
-fn no_peer() -> Problem {
-    defect("nobody knows where the request comes from").into()
 }

@@ -13,7 +13,7 @@ use keystile_core::report::message::{MessageError, Sealed};
 use keystile_core::report::usage::{self, Batch, Receipt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::usage_numbers::Count;
+use super::usage_counted::Count;
 use crate::desk::Desk;
 use keystile_model::error::{Error, Result};
 use keystile_registry as registry;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -17,12 +16,13 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::budget::{Account, Budget};
-use super::connection::{Connection, HEADERS, Presence, Service};
+use super::connection::{HEADERS, Service};
 use super::limits::{Limiter, subscriber};
+pub use super::peer::Peer;
+use super::presence::Connection;
 use super::proxy::{self, Proxies};
 use super::room::{Rank, Room, Seat};
 use super::tls::Certificates;
-use keystile_core::hex;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 
@@ -36,39 +36,6 @@ const ARRIVALS: u64 = 50;
 const BACKLOG: u32 = 4096;
 /// How much of unread answers the system buffers per connection.
 const UNREAD: u32 = 128 << 10;
-
-/// Where a request comes from; in its extensions.
-#[derive(Clone)]
-pub struct Peer {
-    /// The peer of the connection, or the client behind a trusted proxy.
-    pub address: SocketAddr,
-    /// Whether it is over TLS.
-    pub tls: bool,
-    /// Its validated client certificate, DER.
-    pub certificate: Option<Arc<[u8]>>,
-    /// A trusted proxy sent it.
-    pub proxied: bool,
-    /// Its connection.
-    pub presence: Presence,
-}
-
-impl Peer {
-    /// For a direct connection.
-    pub fn direct(address: SocketAddr, tls: bool) -> Self {
-        Self {
-            address,
-            tls,
-            certificate: None,
-            proxied: false,
-            presence: Presence::default(),
-        }
-    }
-
-    /// SHA-256 of the certificate, in hexadecimal.
-    pub fn fingerprint(&self) -> Option<String> {
-        Some(hex::text(Sha256::digest(self.certificate.as_ref()?)))
-    }
-}
 
 /// What the connections of a listener share.
 pub struct Terms {

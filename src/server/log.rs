@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::http::App;
+use super::app::App;
 use super::listen::Peer;
 use super::metrics::Answered;
 use keystile_system as system;

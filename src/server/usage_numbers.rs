@@ -1,11 +1,8 @@
 //! Usage in numbers: few series, however many keys and clients there are.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
 
-use keystile_core::report::usage::{Batch, GRAIN};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -13,77 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::intake::Intake;
-use keystile_registry::usage::count::Counted;
-
-/// The most outcomes that are distinguished; there are some twenty.
-const OUTCOMES: usize = 64;
-/// The name for further outcomes.
-const OTHERS: &str = "other";
-
-/// What was accepted since the server started.
-#[derive(Default)]
-pub struct Count {
-    batches: AtomicU64,
-    repeated: AtomicU64,
-    refused: AtomicU64,
-    put_off: AtomicU64,
-    dropped: AtomicU64,
-    late: AtomicU64,
-    commits: AtomicU64,
-    commit_micros: AtomicU64,
-    lag: AtomicU64,
-    bytes: AtomicU64,
-    outcomes: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Count {
-    /// A batch was answered with a receipt, at a time in seconds.
-    pub fn counted(&self, batch: &Batch, counted: &Counted, now: u64) {
-        if !counted.fresh {
-            add(&self.repeated, 1);
-            return;
-        }
-        add(&self.batches, 1);
-        add(&self.dropped, counted.dropped);
-        add(&self.late, counted.late);
-        let lag = now.saturating_sub(batch.at.saturating_add(GRAIN));
-        self.lag.store(lag, Ordering::Relaxed);
-        let mut all = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        for (outcome, n) in &counted.outcomes {
-            let room = all.len() < OUTCOMES || all.contains_key(outcome);
-            let name = if room { outcome.as_str() } else { OTHERS };
-            *all.entry(name.to_owned()).or_default() += n;
-        }
-    }
-
-    /// A transaction took this long.
-    pub fn committed(&self, took: Duration) {
-        add(&self.commits, 1);
-        add(
-            &self.commit_micros,
-            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        );
-    }
-
-    /// A batch was not authentic.
-    pub fn refused(&self) {
-        add(&self.refused, 1);
-    }
-
-    /// A batch has to be sent again.
-    pub fn put_off(&self) {
-        add(&self.put_off, 1);
-    }
-
-    /// The database has so many bytes.
-    pub fn bytes(&self, bytes: u64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
-}
-
-fn add(counter: &AtomicU64, n: u64) {
-    counter.fetch_add(n, Ordering::Relaxed);
-}
+use super::usage_counted::Count;
 
 /// Reads the numbers when metrics are scraped.
 pub struct Numbers(pub Arc<Intake>);

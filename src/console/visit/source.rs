@@ -4,9 +4,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use keystile_model::error::{Code, defect, refuse};
-use keystile_server::connection::Presence;
 use keystile_server::listen::Peer;
 use keystile_server::log::RequestId;
+use keystile_server::presence::Presence;
 use keystile_server::problem::Problem;
 use std::net::IpAddr;
 

@@ -6,7 +6,7 @@ use keystile_registry::audit;
 use keystile_system as system;
 use std::net::IpAddr;
 
-use super::super::http::App;
+use super::super::app::App;
 use super::super::limits::subscriber;
 
 /// Writes a refused attempt to the audit log: a limited number per address and minute, so that

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::body::whole;
-use crate::budget::{Budget, Most};
-use crate::room::Room;
+use crate::budget::{Account, Budget, Most};
+use crate::room::{Rank, Room, Seat};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

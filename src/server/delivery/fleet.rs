@@ -7,26 +7,29 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::Status;
 
 use super::artefact::Kind;
-use super::settings::Limits;
 use keystile_model::world::Moment;
 
+mod issued;
 pub mod keeper;
 mod known;
 mod member;
 mod process;
 mod proof;
+mod report;
 mod view;
 
 pub use member::Member;
-pub use proof::{Proof, Refused, Waited};
+pub use proof::Waited;
+pub use report::{Proof, Refused};
+
+use issued::Issued;
 
 /// How many bytes of an Envoy's text are kept: the message of a rejection, its version.
 const MESSAGE_MOST: usize = 500;
@@ -50,7 +53,7 @@ struct Inner {
     by_address: HashMap<IpAddr, usize>,
     last_stream: u64,
     /// Versions that were published.
-    issued: known::Issued,
+    issued: Issued,
     /// The Envoys that the store remembers have been read from it.
     loaded: bool,
     /// Nodes that have to be written to the store.
@@ -172,42 +175,6 @@ impl Fleet {
 
     fn changed(&self) {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
-    }
-
-    /// Counts a stream in, from the first byte on.
-    ///
-    /// # Errors
-    /// RESOURCE_EXHAUSTED if there are too many, in all or from one address.
-    pub fn admit(
-        self: &Arc<Self>,
-        address: Option<SocketAddr>,
-        limits: &Limits,
-    ) -> Result<Member, Status> {
-        let mut inner = self.inner();
-        if inner.streams >= limits.streams {
-            return Err(Status::resource_exhausted(format!(
-                "this server has {} discovery streams already",
-                limits.streams
-            )));
-        }
-        if let Some(address) = address {
-            let count = inner.by_address.entry(address.ip()).or_default();
-            if *count >= limits.streams_per_address {
-                return Err(Status::resource_exhausted(format!(
-                    "your address has {} discovery streams already",
-                    limits.streams_per_address
-                )));
-            }
-            *count += 1;
-        }
-        inner.streams += 1;
-        inner.last_stream += 1;
-        Ok(Member {
-            stream: inner.last_stream,
-            fleet: Arc::clone(self),
-            address,
-            node: None,
-        })
     }
 
     /// Streams open.

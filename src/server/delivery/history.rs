@@ -8,8 +8,8 @@ use keystile_core::key::KeyId;
 use keystile_core::keyset;
 use serde_json::Value;
 
-use super::Published;
 use super::artefact::Artefact;
+use super::published::Published;
 use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
 use keystile_registry::inspect::{self, Difference, Opened};
 

@@ -3,18 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Delivery;
 use keystile_registry::node::Nodes;
-
-/// Pause between reads while changes follow one another; the first change after a pause is read at
-/// once.
-const JOIN: Duration = Duration::from_millis(100);
-/// After the store could not be read.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Nodes that were revoked; `None` before the store was read.
 pub type Revoked = Option<Arc<BTreeSet<String>>>;
@@ -46,7 +38,7 @@ impl Standing {
         self.revoked.subscribe()
     }
 
-    fn set(&self, nodes: Nodes) {
+    pub(super) fn set(&self, nodes: Nodes) {
         let revoked = nodes.revoked();
         self.nodes.send_replace(Some(Arc::new(nodes)));
         self.revoked.send_if_modified(|known| {
@@ -64,33 +56,11 @@ pub fn is_revoked(revoked: &Revoked, node: &str) -> bool {
     revoked.as_ref().is_some_and(|all| all.contains(node))
 }
 
-/// Follows the store until it is dropped.
-pub async fn follow(delivery: &Delivery) {
-    let enrolled_only = delivery.settings.limits.enrolled_only;
-    let mut records = delivery.desk.records();
-    loop {
-        records.borrow_and_update();
-        let read = delivery.desk.read(move |tx| Nodes::read(tx, enrolled_only));
-        match read.await {
-            Ok(nodes) => delivery.nodes.set(nodes),
-            Err(e) => {
-                tracing::error!(error = %e, "the enrolled and revoked Envoys cannot be read");
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-        }
-        tokio::time::sleep(JOIN).await;
-        if records.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
     use tonic::Code;
 
-    use super::*;
     use crate::delivery::Refused;
     use crate::delivery::tests::*;
     use keystile_registry::node as registry;

@@ -4,46 +4,12 @@
 //! The certificate was validated before, including its form: what cannot be read here names no
 //! node.
 
-use std::str::FromStr;
-
+pub use super::rule::Rule;
 use super::settings::Limits;
 
 /// The names in a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Papers(Vec<String>);
-
-/// Certificates with this name are valid for these nodes: `NAME=NODE`; a `*` at the end of either,
-/// or alone, matches anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    name: String,
-    node: String,
-}
-
-impl FromStr for Rule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is not `NAME=NODE`; write the name in the certificate and the node id that it may have, such as `edge.example.com=edge-*`"
-            )
-        };
-        // URIs hold no `=` before their query, and node ids rarely do.
-        let (name, node) = text.split_once('=').ok_or_else(wrong)?;
-        let holds = |t: &str| {
-            let stars = t.matches('*').count();
-            !t.is_empty() && (stars == 0 || stars == 1 && t.ends_with('*'))
-        };
-        if !holds(name) || !holds(node) {
-            return Err(wrong());
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            node: node.to_owned(),
-        })
-    }
-}
 
 fn fits(pattern: &str, text: &str) -> bool {
     match pattern.strip_suffix('*') {

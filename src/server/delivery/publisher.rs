@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystile_core::keyset::{
-    Base, BuildError, Built, Content, Manifest, SigningKeys, StoreId, build_overlay,
+    Base, BuildError, Built, Content, SigningKeys, StoreId, build_overlay,
 };
 use keystile_core::limit::quota::Zones;
 use keystile_core::policy::RawPolicy;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::Delivery;
 use super::artefact::{Artefact, Kind};
-use super::{Delivery, Published};
-use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
+use super::published::Published;
+use current::{Current, broken};
+use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_policy::file::PolicyFile;
 use keystile_registry as registry;
 use keystile_registry::publish;
@@ -24,6 +26,7 @@ use keystile_system as system;
 pub use known::Known;
 
 mod base;
+mod current;
 mod kept;
 mod known;
 
@@ -38,28 +41,6 @@ const OVERLAY_MOST: usize = 100_000;
 const LOOK: Duration = Duration::from_secs(15);
 /// Pause after a failure, unless the store changes before.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// A base, and what is needed to build on it.
-struct Current {
-    artefact: Arc<Artefact>,
-    base: Arc<Base>,
-    policy: Arc<RawPolicy>,
-    issued_at: u64,
-}
-
-impl Current {
-    fn new(artefact: Artefact) -> Result<Self> {
-        let bytes = &artefact.built().manifest;
-        let base = Base::from_manifest(bytes).map_err(broken)?;
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(broken)?;
-        Ok(Self {
-            base: Arc::new(base),
-            policy: Arc::new(manifest.policy),
-            issued_at: manifest.issued_at,
-            artefact: Arc::new(artefact),
-        })
-    }
-}
 
 /// The result of reading the store.
 struct Found {
@@ -347,8 +328,4 @@ fn mend(e: BuildError) -> Error {
         e,
         keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
     )
-}
-
-fn broken(e: impl std::fmt::Display) -> Error {
-    defect(format_args!("the base cannot be used ({e})"))
 }

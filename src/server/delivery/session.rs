@@ -15,21 +15,20 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 
+use super::Delivery;
 use super::artefact::{Artefact, Kind, Sealed};
 use super::fleet::{Member, Standing};
 use super::nodes::{self, Revoked};
 use super::papers::Papers;
+use super::published::Published;
 use super::request::{Request, identify};
 use super::wire::{Dialect, Message};
-use super::{Delivery, Published};
 use allowance::Allowance;
 use keystile_system as system;
 
 /// Responses between a session and its connection: one push of each resource, and heartbeats, which
 /// are skipped while there is no room.
 pub const ROOM: usize = 8;
-/// Requests that came too fast, each of which had to wait for its turn.
-const FLOOD: u32 = 100;
 /// Heartbeats within the lifetime of a resource: two may be lost.
 const HEARTBEATS: u32 = 3;
 

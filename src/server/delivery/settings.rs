@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::artefact::Template;
-use super::papers::Rule;
+use super::rule::Rule;
 use keystile_model::world::World;
 
 /// The settings of delivery.

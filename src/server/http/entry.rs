@@ -6,10 +6,10 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use keystile_api as operation;
-use keystile_api::{Begun, Operation, Pace, Route};
-use keystile_model::error::{Kind, Result};
+use keystile_api::{Begun, Method, Operation, Pace, Route};
+use keystile_model::error::{Kind, Result, defect};
 use keystile_model::world::World;
 use keystile_registry::replay;
 use keystile_registry::replay::Once;
@@ -18,6 +18,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::app::App;
 use super::super::auth;
 use super::super::auth::Asker;
 use super::super::listen::Peer;
@@ -25,8 +26,7 @@ use super::super::log::{RequestId, TokenId};
 use super::super::problem::Problem;
 use super::super::remembered::Remembered;
 use super::condition::{fingerprint, incomparable, matches, stale};
-use super::message::{header, json, read, respond};
-use super::{App, filter, no_peer};
+use super::message::{Done, header, json, read, respond};
 
 type Fields = BTreeMap<String, String>;
 
@@ -169,12 +169,6 @@ pub(super) async fn asker(app: &App, head: &Parts, action: &'static str) -> Resu
     Ok(asker)
 }
 
-/// The result of a change: done now, or before.
-pub(super) enum Done {
-    Now(Value),
-    Before { status: u16, body: Vec<u8> },
-}
-
 /// The conditions of a change.
 #[derive(Clone)]
 struct How {
@@ -305,4 +299,18 @@ fn compare(
         true => Ok(()),
         false => Err(stale()),
     }
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+pub(super) fn no_peer() -> Problem {
+    defect("nobody knows where the request comes from").into()
 }

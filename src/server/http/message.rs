@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::super::body::whole;
 use super::super::problem::Problem;
-use super::Done;
 use super::condition::listed;
 use axum::response::IntoResponse;
 
@@ -111,4 +110,10 @@ pub(super) fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<Str
             .map_err(|_| wrong()),
         (Some(_), Some(_)) => Err(wrong()),
     }
+}
+
+/// The result of a change: done now, or before.
+pub(super) enum Done {
+    Now(Value),
+    Before { status: u16, body: Vec<u8> },
 }

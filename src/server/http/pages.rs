@@ -9,10 +9,10 @@ use keystile_model::error::{Code, Kind, refuse};
 use keystile_system as system;
 use std::time::Duration;
 
+use super::super::app::App;
 use super::super::listen::Peer;
 use super::super::problem::Problem;
 use super::super::{auth, docs};
-use super::App;
 use super::entry::asker;
 use axum::response::IntoResponse;
 use keystile_api::Operation;

@@ -18,25 +18,6 @@ const ISSUED_MOST: usize = 10_000;
 /// would keep Envoys from starting.
 const KEPT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The versions that were published. A number alone proves nothing: on another timeline, for
-/// instance before the store was restored, it stands for other keys.
-#[derive(Default)]
-pub struct Issued {
-    versions: BTreeSet<u64>,
-    /// The version that the timeline began with.
-    began: u64,
-}
-
-impl Issued {
-    /// Whether an Envoy with a version in force has what was published under that number. An Envoy
-    /// that takes its keyset from a file may have any version of this timeline.
-    pub fn holds(&self, version: u64, from_file: bool) -> bool {
-        let newest = self.versions.last().copied().unwrap_or(0);
-        let of_timeline = version > 0 && (self.began..=newest).contains(&version);
-        self.versions.contains(&version) || from_file && of_timeline
-    }
-}
-
 /// What has to be written to the store.
 pub struct Unkept {
     /// Envoys as they are.

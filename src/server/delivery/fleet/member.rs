@@ -19,6 +19,44 @@ pub struct Member {
     pub(super) node: Option<String>,
 }
 
+impl Fleet {
+    /// Counts a stream in, from the first byte on.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED if there are too many, in all or from one address.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: Option<SocketAddr>,
+        limits: &Limits,
+    ) -> Result<Member, Status> {
+        let mut inner = self.inner();
+        if inner.streams >= limits.streams {
+            return Err(Status::resource_exhausted(format!(
+                "this server has {} discovery streams already",
+                limits.streams
+            )));
+        }
+        if let Some(address) = address {
+            let count = inner.by_address.entry(address.ip()).or_default();
+            if *count >= limits.streams_per_address {
+                return Err(Status::resource_exhausted(format!(
+                    "your address has {} discovery streams already",
+                    limits.streams_per_address
+                )));
+            }
+            *count += 1;
+        }
+        inner.streams += 1;
+        inner.last_stream += 1;
+        Ok(Member {
+            stream: inner.last_stream,
+            fleet: Arc::clone(self),
+            address,
+            node: None,
+        })
+    }
+}
+
 impl Member {
     /// Says whose stream it is. What is given back wakes the stream.
     ///

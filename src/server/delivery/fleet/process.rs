@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::proof::{Proof, Refused};
+use super::report::{Proof, Refused};
 use keystile_model::world::Moment;
 use keystile_store::{KnownDoubt, KnownProcess, KnownProcesses};
 

@@ -1,14 +1,14 @@
 //! What is actually in force, proved by signed reports of the filter, one per VM. An
 //! acknowledgement only shows that Envoy's main thread accepted a push.
 
-use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::known::Issued;
+use super::issued::Issued;
 use super::process::{Processes, QUIET, Vm};
+use super::report::{Proof, Refused};
 use super::{Fleet, Inner, Kind, Node};
 use keystile_api::fleet::Missing;
 use keystile_model::when;
@@ -19,67 +19,6 @@ use keystile_model::world::Moment;
 const CLOCK_MOST: u64 = 60;
 /// A VM that has not reported for this many periods is dead, and proves nothing.
 const PERIODS: u32 = 3;
-
-/// What one VM reports about our store; its signature has been verified.
-#[derive(Clone, Debug)]
-pub struct Proof {
-    /// Node id.
-    pub node: String,
-    /// Distinguishes its Envoy process from others; `None` if the filter does not name it.
-    pub process: Option<u64>,
-    /// Number of the VM.
-    pub vm: u32,
-    /// How many VMs there are.
-    pub vms: u32,
-    /// Wall-clock seconds of the Envoy.
-    pub sent: u64,
-    /// When the VM took its number, which distinguishes it from others with the same number.
-    pub claimed: u64,
-    /// Version in force; 0 for none.
-    pub version: u64,
-    /// Version of the base loaded; 0 for none.
-    pub base: u64,
-    /// It has an overlay without its base.
-    pub missing_base: bool,
-}
-
-/// Why a report does not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It is not signed with an accepted key, or is not a report.
-    Report(String),
-    /// It names an impossible node.
-    Node,
-    /// Its time is this many seconds off.
-    Clock(u64),
-    /// A newer one of the same VM has already arrived.
-    Older,
-    /// Too many nodes, or VMs of one node.
-    TooMany,
-    /// No store issues such a version.
-    Version(u64),
-    /// The server has not read its signing keys yet.
-    NotReady,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Report(e) => f.write_str(e),
-            Self::Node => f.write_str(
-                "its node id is empty, too long, or holds characters that cannot be seen",
-            ),
-            Self::Clock(off) => write!(
-                f,
-                "the report's time is {off} s off; set the clocks of Envoy and server"
-            ),
-            Self::Older => f.write_str("a newer report of this VM was here before"),
-            Self::TooMany => f.write_str("there are too many nodes or VMs"),
-            Self::Version(version) => write!(f, "the report's version {version} is none"),
-            Self::NotReady => f.write_str("the server is starting; report again"),
-        }
-    }
-}
 
 /// The result of waiting for a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The fleet as shown to people and programs.
 
-use super::known::Issued;
+use super::issued::Issued;
 use super::{Fleet, Node, Resource};
 use crate::delivery::artefact::{Kind, Template};
 use keystile_api::fleet::{NodeView, RefusedView, ResourceView, VmView};

@@ -9,7 +9,7 @@ use keystile_core::keyset::{self, Built, Keyset, SigningKeys, StoreId};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
-use super::Current;
+use super::current::Current;
 use crate::delivery::Delivery;
 use crate::delivery::artefact::{Artefact, Kind, Template};
 use keystile_model::error::Result;

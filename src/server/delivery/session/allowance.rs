@@ -4,7 +4,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::FLOOD;
+/// Requests that came too fast, each of which had to wait for its turn.
+const FLOOD: u32 = 100;
 
 /// A rate limit for requests that answer no push: some at once, then a few a second, then none.
 pub(super) struct Allowance {
