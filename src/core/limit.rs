@@ -3,4 +3,5 @@
 
 pub mod bucket;
 pub mod lease;
+pub mod memory;
 pub mod quota;

@@ -8,8 +8,10 @@ use super::given::Given;
 use super::host;
 use super::quotas::SharedTallies;
 use super::swap::swap;
-use keystile_core::limit::bucket::{BucketKey, Buckets, Change, Contended, Levels, Sole};
-use keystile_core::limit::lease::{self, Leases};
+use keystile_core::limit::bucket::{
+    BucketKey, Buckets, Change, Contended, Levels, Sole, give_back,
+};
+use keystile_core::limit::lease::Leases;
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
 
 thread_local! {
@@ -21,7 +23,7 @@ thread_local! {
 pub fn tick() {
     let now = host::monotonic_ns();
     let expired = LEASES.with_borrow_mut(|leases| leases.expire(now));
-    lease::give_back(expired, &mut SharedBuckets);
+    give_back(expired, &mut SharedBuckets);
 }
 
 /// The buckets and tallies of this Envoy process.

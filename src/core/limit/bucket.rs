@@ -8,24 +8,25 @@
 //! rules never share a level.
 
 use core::hash::{Hash, Hasher};
-use std::collections::BTreeMap;
 
+mod charge;
+mod kept;
 mod key;
 mod kin;
 mod levels;
 mod sole;
 mod take;
 
-pub use kin::Kin;
+pub(crate) use charge::is_leasable;
+pub use charge::{Charge, Kin, Outcome};
+pub use kept::Buckets;
 pub use levels::{Levels, MAX_RULES, Members};
 pub use sole::{Alone, Change, Sole};
 
-use crate::limit::lease::Leases;
-use crate::limit::quota::{Counts, Tallies, TallyKey};
+pub use crate::limit::memory::MemoryBuckets;
 pub(crate) use key::joined;
 pub use key::{BucketKey, Subject};
-pub use take::{Charge, Outcome, look, take_all, take_looked};
-pub(crate) use take::{give_back_top, is_leasable};
+pub use take::{give_back, look, take_all, take_looked};
 
 /// The most limits that one list (a plan's, a key's) may hold.
 pub const MAX_LIMITS: usize = 8;
@@ -163,81 +164,6 @@ impl Bucket {
 /// Swapping the stored value failed too often, because others kept changing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contended;
-
-/// Where buckets are kept: a map in tests, shared data in Envoy.
-pub trait Buckets {
-    /// Gives `f` the levels that are stored (none at all, at first) and stores what it makes of
-    /// them, if it returns `true`. Atomic: where another changed them in between, `f` is asked
-    /// again with the new ones.
-    ///
-    /// # Errors
-    /// [`Contended`] after a bounded number of lost swaps; nothing was stored.
-    fn update(
-        &mut self,
-        key: &BucketKey,
-        f: &mut dyn FnMut(&mut Levels) -> bool,
-    ) -> Result<(), Contended>;
-
-    /// The same, but a bucket that is alone in its place is given to `change` instead, without
-    /// reading its levels.
-    ///
-    /// # Errors
-    /// [`Contended`] as above.
-    fn update_sole(
-        &mut self,
-        key: &BucketKey,
-        sole: Sole<'_>,
-        change: &mut Change<'_>,
-        f: &mut dyn FnMut(&mut Levels) -> bool,
-    ) -> Result<(), Contended> {
-        self.update(key, &mut |levels| match sole.change_of(levels, change) {
-            Some(is_changed) => is_changed,
-            None => f(levels),
-        })
-    }
-
-    /// Calls `f` with the tokens that this worker has taken in advance; `None` where every
-    /// take goes to the bucket itself.
-    fn with_leases<R>(&mut self, f: impl FnOnce(&mut Leases) -> R) -> Option<R> {
-        let _ = f;
-        None
-    }
-}
-
-/// Buckets and tallies in memory: for `explain`, tests and benchmarks.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryBuckets {
-    buckets: BTreeMap<BucketKey, Levels>,
-    tallies: BTreeMap<TallyKey, Counts>,
-}
-
-impl Buckets for MemoryBuckets {
-    fn update(
-        &mut self,
-        key: &BucketKey,
-        f: &mut dyn FnMut(&mut Levels) -> bool,
-    ) -> Result<(), Contended> {
-        let mut levels = self.buckets.get(key).cloned().unwrap_or_default();
-        if f(&mut levels) {
-            self.buckets.insert(*key, levels);
-        }
-        Ok(())
-    }
-}
-
-impl Tallies for MemoryBuckets {
-    fn update_tally(
-        &mut self,
-        key: &TallyKey,
-        f: &mut dyn FnMut(&mut Counts) -> bool,
-    ) -> Result<(), Contended> {
-        let mut counts = self.tallies.get(key).cloned().unwrap_or_default();
-        if f(&mut counts) {
-            self.tallies.insert(*key, counts);
-        }
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,7 @@
 //! at most half of the bucket, until the tick after [`SPAN`] gives them back. Small buckets have no
 //! leases.
 
-use crate::limit::bucket::{
-    Bucket, BucketKey, Buckets, Charge, Members, Outcome, Taken, give_back_top, is_leasable,
-};
+use crate::limit::bucket::{Bucket, BucketKey, Charge, Members, Outcome, Taken, is_leasable};
 use crate::mix::Map;
 
 /// How long a lease serves, in nanoseconds.
@@ -221,17 +219,10 @@ fn unused(lease: &Lease, now: u64) -> Option<(u64, u64)> {
 
 /// A lease that is past its time, with tokens unused.
 pub struct Expired {
-    key: BucketKey,
-    bucket: Bucket,
-    top: u64,
-    tokens: u64,
-}
-
-/// Gives back unused tokens of leases, where nobody has taken since.
-pub fn give_back(expired: Vec<Expired>, buckets: &mut impl Buckets) {
-    for lease in expired {
-        let _ = give_back_top(buckets, &lease.key, &lease.bucket, lease.top, lease.tokens);
-    }
+    pub(crate) key: BucketKey,
+    pub(crate) bucket: Bucket,
+    pub(crate) top: u64,
+    pub(crate) tokens: u64,
 }
 
 #[cfg(test)]

@@ -21,9 +21,11 @@ use crate::policy::{QuotaPeriod, RawQuota, RollOver};
 
 mod counts;
 mod joint;
+mod window;
 
 pub use counts::{Counts, MAX_TALLIES, Tally};
 pub use joint::Joint;
+pub use window::Window;
 
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3600;
@@ -94,15 +96,6 @@ pub struct Quota {
     rolls_over: RollOver,
     zone: Arc<Zone>,
     rule: u64,
-}
-
-/// From when to when a quota counts: wall-clock seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// The first second.
-    pub start: u64,
-    /// The first second of the next.
-    pub end: u64,
 }
 
 impl Quota {

@@ -2,7 +2,8 @@
 //! a list of takings, in exact arithmetic.
 
 use super::*;
-use crate::limit::lease::{Leases, give_back};
+use crate::limit::bucket::give_back;
+use crate::limit::lease::Leases;
 use crate::limit::quota::Zone;
 use envoy::{Envoy, Try};
 use std::collections::HashMap;

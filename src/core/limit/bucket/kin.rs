@@ -18,17 +18,8 @@
 
 use core::cell::Cell;
 
-use super::{Alone, Bucket, BucketKey, Buckets, Charge, Contended, Levels, Refused, Sole};
+use super::{Alone, Bucket, BucketKey, Buckets, Charge, Contended, Kin, Levels, Refused, Sole};
 use crate::limit::lease::Held;
-
-/// The key that pays, and where its buckets would be if the limit were the other subject's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kin {
-    /// The key with those that it was rotated from or to.
-    pub lineage: u64,
-    /// For a limit by key, the place of its client's buckets; for one by client, the key's.
-    pub place: BucketKey,
-}
 
 /// The level to take from.
 pub(super) struct Found {

@@ -7,17 +7,17 @@
 mod bytes;
 mod level;
 mod links;
+mod members;
 
 use super::Bucket;
 use level::Level;
+pub(super) use members::MAX_MEMBERS;
+pub use members::Members;
 
 /// The most rules that one subject and route may have in use at a time.
 pub const MAX_RULES: usize = 64;
 
 pub(super) const LEVEL_BYTES: usize = 32;
-
-/// The most keys of a client that its bucket tracks individually.
-pub(super) const MAX_MEMBERS: usize = 256;
 
 /// The most links of one place.
 const MAX_LINKS: usize = 255;
@@ -38,28 +38,6 @@ pub struct Levels(Vec<Level>, Vec<Link>);
 struct Link {
     lineage: u64,
     until: u64,
-}
-
-/// The keys that a client's bucket has seen. Once it has seen as many as it can track, it treats
-/// every key as one of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members(Vec<u64>);
-
-impl Members {
-    pub(super) fn of(numbers: &[[u8; 8]]) -> Self {
-        Self(numbers.iter().map(|n| u64::from_be_bytes(*n)).collect())
-    }
-
-    /// Whether this key is one of them.
-    pub fn has(&self, lineage: u64) -> bool {
-        self.0.contains(&lineage) || self.0.len() >= MAX_MEMBERS
-    }
-
-    fn add(&mut self, lineage: u64) {
-        if !self.has(lineage) {
-            self.0.push(lineage);
-        }
-    }
 }
 
 impl Levels {

@@ -1,61 +1,13 @@
 //! Takes from several buckets: from all of them, or from none.
 
+use super::charge::{Charge, Outcome, is_leasable};
+use super::kept::Buckets;
 use super::key::BucketKey;
-use super::kin::{Asked, Kin};
+use super::kin::Asked;
 use super::levels::Members;
 use super::sole::{Alone, Sole};
-use super::{Bucket, Buckets, Contended, MAX_LIMITS, Refused, Taken};
-
-/// One bucket that a request must pay into.
-#[derive(Clone, Copy, Debug)]
-pub struct Charge {
-    /// Where the bucket lies.
-    pub key: BucketKey,
-    /// Its rule, which identifies it among the buckets there and gives its size and refill.
-    pub bucket: Bucket,
-    /// Tokens that the request costs; a bucket that is smaller than that gives all of its tokens.
-    pub cost: u64,
-    /// The paying key, and where its buckets would be if the limit were the other subject's.
-    pub kin: Option<Kin>,
-}
-
-impl Charge {
-    /// Tokens to take. A request that costs more than the whole bucket takes the whole bucket, so
-    /// that it remains possible and `Retry-After` remains true.
-    pub(crate) fn tokens(&self) -> u64 {
-        self.cost.min(self.bucket.burst())
-    }
-
-    /// Whether all keys of a client share the bucket.
-    pub(crate) fn is_of_client(&self) -> bool {
-        self.key.is_of_client()
-    }
-}
-
-/// The result of several takes together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All were taken. `tightest` is the charge with the fewest tokens left.
-    Taken {
-        /// Position of that charge.
-        tightest: usize,
-        /// Its state.
-        state: Taken,
-    },
-    /// None was taken: the charge at `by` refused; of several, the one that makes
-    /// the caller wait longest.
-    Refused {
-        /// Position of that charge.
-        by: usize,
-        /// Why, and for how long.
-        refused: Refused,
-    },
-    /// None was taken: the bucket at `by` is too contended.
-    Contended {
-        /// Position of that charge.
-        by: usize,
-    },
-}
+use super::{Bucket, Contended, MAX_LIMITS, Refused, Taken};
+use crate::limit::lease::Expired;
 
 /// Takes from all buckets or from none.
 ///
@@ -122,16 +74,6 @@ fn pay_all(
         return Some(refusal);
     }
     tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
-}
-
-/// Whether tokens of these buckets may be taken in advance, and from leases: only if each bucket
-/// gives all that the request costs, and all give the same. The payer's other buckets account for
-/// leased tokens by their number.
-pub(crate) fn is_leasable(charges: &[Charge]) -> bool {
-    let cost = charges.first().map_or(0, |charge| charge.cost);
-    charges
-        .iter()
-        .all(|charge| charge.cost == cost && charge.tokens() == cost)
 }
 
 /// What a take left behind.
@@ -225,7 +167,7 @@ fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
 
 /// Gives `tokens` back to a bucket that still stores `top`, which means that nobody has taken
 /// since.
-pub(crate) fn give_back_top(
+fn give_back_top(
     buckets: &mut impl Buckets,
     key: &BucketKey,
     bucket: &Bucket,
@@ -261,4 +203,11 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
         }
     }
     worst.map(|(by, refused)| Outcome::Refused { by, refused })
+}
+
+/// Gives back unused tokens of leases, where nobody has taken since.
+pub fn give_back(expired: Vec<Expired>, buckets: &mut impl Buckets) {
+    for lease in expired {
+        let _ = give_back_top(buckets, &lease.key, &lease.bucket, lease.top, lease.tokens);
+    }
 }

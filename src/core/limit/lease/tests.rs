@@ -1,6 +1,6 @@
 use super::*;
 use crate::limit::bucket::{
-    Contended, Levels, MemoryBuckets, Subject, look, take_all, take_looked,
+    Buckets, Contended, Levels, MemoryBuckets, Subject, give_back, look, take_all, take_looked,
 };
 use proptest::prelude::*;
 

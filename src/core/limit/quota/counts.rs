@@ -5,7 +5,7 @@
 //! present one, too, once. They are stored in one value per lineage rather than one per window,
 //! because shared data cannot be deleted.
 
-use super::Window;
+use super::window::Window;
 
 mod joint;
 

@@ -1,7 +1,7 @@
 //! One level: the bucket under one rule, and as each lineage finds it.
 
 use super::super::Bucket;
-use super::Members;
+use super::members::Members;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Level {

@@ -350,7 +350,7 @@ fn a_key_under_other_rules_takes_from_its_former_ones_what_it_uses_and_no_more()
             if n % 3 == 2 {
                 now += SECOND / 5;
                 let expired = buckets.1.expire(now);
-                crate::limit::lease::give_back(expired, &mut buckets.0);
+                give_back(expired, &mut buckets.0);
             }
         }
         let left = drained(&mut buckets.0, by(before, former), now);

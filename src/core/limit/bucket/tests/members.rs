@@ -1,6 +1,7 @@
 //! The keys that a bucket has seen, and the leases that serve them.
 
 use super::*;
+use crate::limit::lease::Leases;
 
 /// The buckets as a worker with leases has them, and how often it went to them.
 #[derive(Default)]

@@ -1,6 +1,7 @@
 //! Any plans in any order, against the model.
 
 use super::*;
+use std::collections::BTreeMap;
 
 const NS: u128 = 1_000_000_000;
 
