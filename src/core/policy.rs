@@ -4,44 +4,30 @@
 //! and nothing after it checks again. The companion reads the raw form from YAML, the filter from
 //! the signed manifest, both through [`Policy::new`].
 
-use core::fmt;
 use std::collections::BTreeMap;
 
 use crate::key::Name;
-use crate::limit::bucket::Bucket;
-use crate::request::glance::Watched;
 use crate::request::route::Router;
+use crate::request::watched::Watched;
 
 mod check;
+mod error;
+mod parts;
 mod raw;
 mod report;
 #[cfg(test)]
 mod tests;
+mod words;
 
+pub use error::PolicyError;
+pub use parts::{Credential, Limit, Plan, Route};
 pub use raw::*;
+pub use words::{MAX_SCOPES, is_client_name, is_plan_name, is_scope, seconds};
 
 use check::{Errors, checked_plan, credentials, environments, identity, limits, not_after};
 use check::{routes, scope_table, version_and_realm};
 pub use report::ReportTarget;
-
-/// A mistake in a policy: where, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyError {
-    /// The field: `routes[3].limit.requests`.
-    pub field: String,
-    /// The fact and the next step.
-    pub problem: String,
-    /// Another field that it is about: the first of two routes that no request could tell apart.
-    pub beside: Option<String>,
-}
-
-impl fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.field, self.problem)
-    }
-}
-
-impl std::error::Error for PolicyError {}
+use words::number;
 
 /// A valid policy.
 #[derive(Clone, Debug)]
@@ -93,80 +79,6 @@ pub struct Policy {
     /// Every known scope, sorted; scope numbers are positions in it.
     pub scopes: Vec<String>,
 }
-
-/// A place where a key may be sent. Header names are lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// A header, with the authentication scheme before the key, if any.
-    Header {
-        /// Lower case.
-        name: String,
-        /// Compared without case (RFC 9110 section 11.1).
-        scheme: Option<String>,
-    },
-    /// A part of what HTTP Basic carries in `authorization`.
-    Basic(BasicPart),
-    /// A query parameter.
-    Query(String),
-    /// A cookie.
-    Cookie(String),
-}
-
-/// A valid plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// At most [`crate::limit::bucket::MAX_LIMITS`], each with another `per` or `by`.
-    pub limits: Vec<Limit>,
-    /// The quota.
-    pub quota: Option<RawQuota>,
-    /// Seconds after which its keys are due for rotation; 0 for never.
-    pub rotate_every: Option<u64>,
-    /// Seconds for which a rotated key goes on working.
-    pub grace: Option<u64>,
-}
-
-/// A valid limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// The bucket.
-    pub bucket: Bucket,
-    /// Tokens refilled in each period.
-    pub requests: u64,
-    /// The period, in seconds.
-    pub per: u64,
-    /// The bucket's size.
-    pub burst: u64,
-    /// Whose requests it counts.
-    pub by: By,
-}
-
-/// A valid route.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The template as written.
-    pub path: String,
-    /// Methods, hosts (or virtual hosts) and template as written, where there are any:
-    /// `GET,HEAD /v1/{*rest}`.
-    /// No two routes of a policy have the same.
-    pub name: String,
-    /// Whether a key is required.
-    pub auth: Auth,
-    /// Numbers of scopes that the key must hold.
-    pub scopes: Vec<u16>,
-    /// Numbers of scopes of which the key must hold one; empty if not required.
-    pub any_scope: Vec<u16>,
-    /// Tokens that a request takes from each limit, at least 1; from a smaller bucket, all that it
-    /// can hold.
-    pub cost: u64,
-    /// The route's own limit.
-    pub limit: Option<Limit>,
-    /// Identifies the route in bucket keys: the same for the same hosts, path shape and methods,
-    /// wherever it is in the file.
-    pub stable_id: u64,
-}
-
-/// The most scopes that a policy and its keys may use.
-pub const MAX_SCOPES: usize = 16_384;
 
 impl Policy {
     /// Whether keys stay in requests that are passed on: in shadow mode the upstream may still
@@ -276,54 +188,4 @@ pub fn checked_limits(field: &str, raw: &[RawLimit]) -> Result<Vec<Limit>, Vec<P
     let mut e = Errors(Vec::new());
     let limits = limits(field, raw, &mut e);
     if e.0.is_empty() { Ok(limits) } else { Err(e.0) }
-}
-
-/// A scope as RFC 6749 section 3.3 spells it, at most 64 bytes.
-pub fn is_scope(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| matches!(b, 0x21 | 0x23..=0x5B | 0x5D..=0x7E) && b != b',')
-}
-
-/// A client's name: fit for headers, logs and file names.
-pub fn is_client_name(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-}
-
-/// A plan's name: fit for a structured-field string.
-pub fn is_plan_name(text: &str) -> bool {
-    (1..=32).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
-}
-
-/// Reads `90s`, `15m`, `24h`, `7d`, `4w` as seconds; nothing else, and not zero.
-pub fn seconds(text: &str) -> Option<u64> {
-    let unit = match text.as_bytes().last()? {
-        b's' => 1,
-        b'm' => 60,
-        b'h' => 3600,
-        b'd' => 86_400,
-        b'w' => 7 * 86_400,
-        _ => return None,
-    };
-    let digits = text.get(..text.len().checked_sub(1)?)?;
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let seconds = digits.parse::<u64>().ok()?.checked_mul(unit)?;
-    (1..=100 * 366 * 86_400)
-        .contains(&seconds)
-        .then_some(seconds)
-}
-
-fn number(table: &[String], scope: &str) -> Option<u16> {
-    let at = table.binary_search_by(|s| s.as_str().cmp(scope)).ok()?;
-    u16::try_from(at).ok()
 }

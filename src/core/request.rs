@@ -5,6 +5,8 @@ pub mod credential;
 pub mod glance;
 pub mod headers;
 pub mod host;
+pub(crate) mod name;
 pub mod overrides;
 pub mod path;
 pub mod route;
+pub(crate) mod watched;

@@ -5,6 +5,7 @@ mod plan;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
+use plan::is_default;
 pub use plan::{By, QuotaPeriod, RawLimit, RawPlan, RawQuota, RollOver};
 use serde::{Deserialize, Serialize};
 
@@ -317,9 +318,6 @@ fn yes() -> bool {
 // Defaults are not written, so that a filter of another version can read it.
 fn is_true(b: &bool) -> bool {
     *b
-}
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 fn default_every() -> String {
     "10s".to_owned()

@@ -1,7 +1,8 @@
 //! Where Envoys report to.
 
+use super::error::PolicyError;
 use super::raw::*;
-use super::{PolicyError, seconds};
+use super::words::seconds;
 
 /// Where reports go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::policy::{BasicPart, Credential, Policy};
 use crate::request::glance::Glance;
 use crate::request::headers::Headers;
+use crate::request::name::PROTOCOLS;
 use crate::request::path::split_query;
 
 mod edit;
@@ -14,17 +15,14 @@ mod strip;
 mod text;
 
 pub use edit::{Edit, Edits, FewEdits};
+pub(crate) use strip::names_a_key;
 #[cfg(test)]
 use strip::strip_nominated;
 pub use strip::{
     Seen, strip, strip_hosts, strip_ours, strip_query, strip_smuggled, strip_trailers,
 };
-pub(crate) use strip::{is_identity, names_a_key, same_name};
 use text::{after, after_scheme, cookies, elements, is_cookie, is_parameter, parameters, unquoted};
 pub(crate) use text::{folded, percent_decoded};
-
-/// Where browsers put a key when they open a WebSocket: they can send no header of their own.
-pub(crate) const PROTOCOLS: &str = "sec-websocket-protocol";
 
 /// What a request carries.
 #[derive(Default)]

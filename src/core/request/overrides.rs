@@ -11,8 +11,9 @@
 //! honestly: `X-Forwarded-Host` and the like count only if what they name has another rule
 //! ([`hosts`], [`prefixes`]).
 
-use crate::request::credential::{percent_decoded, same_name};
+use crate::request::credential::percent_decoded;
 use crate::request::headers::Headers;
+use crate::request::name::same_name;
 
 /// The first three: the method overrides of Rails and Rack, Symfony and Laravel, Express and
 /// ASP.NET, of OData and Google's APIs. Then what servers that authorise for a proxy decide by,

@@ -11,11 +11,13 @@
 //! traversal and double encoding; Microsoft's "File path formats on Windows systems" on dots,
 //! blanks and streams.
 
-use core::fmt::Write as _;
 use std::borrow::Cow;
 
+mod escape;
 mod rewrite;
 
+pub(crate) use escape::is_pchar;
+use escape::push_escape;
 use rewrite::REWRITES;
 
 use crate::hex::digit as hex;
@@ -245,31 +247,6 @@ fn is_plain(path: &[u8]) -> bool {
     before != b'.'
 }
 
-/// RFC 3986 `pchar` without escapes.
-pub(crate) fn is_pchar(b: u8) -> bool {
-    is_unreserved(b)
-        || matches!(
-            b,
-            b'!' | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-                | b':'
-                | b'@'
-        )
-}
-
-/// RFC 3986 section 2.3.
-fn is_unreserved(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
-}
-
 fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
@@ -303,11 +280,6 @@ fn holds_a_control_character(normal: &str) -> bool {
         let byte = after.get(..2).and_then(|d| u8::from_str_radix(d, 16).ok());
         byte.is_some_and(|b| b.is_ascii_control())
     })
-}
-
-fn push_escape(text: &mut String, b: u8) {
-    // Writing to a string cannot fail.
-    let _ = write!(text, "%{b:02X}");
 }
 
 /// A literal segment of a template, with unnecessary escapes decoded; `None` if the result has

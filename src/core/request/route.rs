@@ -18,26 +18,21 @@
 
 use std::collections::BTreeSet;
 
+mod comparison;
 mod host;
 mod pattern;
 mod table;
 mod template;
 mod tree;
 
+pub use comparison::Comparison;
+pub(crate) use comparison::has_capitals;
 pub use host::HostPattern;
 pub use pattern::Pattern;
 use table::Table;
 pub use template::{Template, TemplateError};
-use tree::Tree;
-
-/// Two routes that no request could tell apart: their positions in the list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The route that came first.
-    pub first: usize,
-    /// The route that it cannot be distinguished from.
-    pub second: usize,
-}
+pub use tree::Conflict;
+use tree::{Tree, Wanted, relative};
 
 /// The routes of a policy, indexed. Lookup time does not grow with their number.
 #[derive(Clone, Debug, Default)]
@@ -62,48 +57,6 @@ pub struct Places<'a> {
     pub hosts: &'a [HostPattern],
     /// By the name of the virtual host that Envoy chose.
     pub virtual_hosts: &'a [String],
-}
-
-/// How a reader compares paths with templates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// A trailing slash is ignored, and `/A` is not `/a`.
-    Usual,
-    /// `/a` is not `/a/` either.
-    MindsSlash,
-    /// `/A` is `/a`, unless another template is written that way: Express, ASP.NET, IIS.
-    IgnoresCase,
-    /// `/.json` fits `/{id}.json`, and `/a/` fits `/a/{rest+}`: readers whose parameters may be
-    /// empty, such as `.*` in a regular expression, `*` in a file pattern, `{p:path}` of Starlette.
-    TakesNothing,
-    /// Both: `/.JSON` fits `/{id}.json`.
-    IgnoresCaseAndTakesNothing,
-}
-
-impl Comparison {
-    fn ignores_case(self) -> bool {
-        matches!(self, Self::IgnoresCase | Self::IgnoresCaseAndTakesNothing)
-    }
-
-    fn takes_nothing(self) -> bool {
-        matches!(self, Self::TakesNothing | Self::IgnoresCaseAndTakesNothing)
-    }
-
-    fn minding_case(self) -> Self {
-        match self {
-            Self::IgnoresCase => Self::Usual,
-            Self::IgnoresCaseAndTakesNothing => Self::TakesNothing,
-            other => other,
-        }
-    }
-}
-
-/// What is looked for.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
-    method: &'a [u8],
-    comparison: Comparison,
-    slashed: &'a BTreeSet<usize>,
 }
 
 impl Router {
@@ -246,15 +199,6 @@ impl Router {
             })
             .or_else(|| self.any.find(wanted, path))
     }
-}
-
-/// Escapes are in upper case, and count as capitals: an unnecessary check does no harm.
-pub(crate) fn has_capitals(text: &str) -> bool {
-    text.bytes().any(|b| b.is_ascii_uppercase())
-}
-
-fn relative(path: &str) -> &str {
-    path.strip_prefix('/').unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::super::{Credential, RawCredential, RawIdentity, RawPolicy};
 use super::{Errors, is_plain, is_token};
-use crate::request::credential::PROTOCOLS;
+use crate::request::name::PROTOCOLS;
 
 const ONE_PLACE: &str = "write exactly one of `header`, `basic`, `query` and `cookie`";
 

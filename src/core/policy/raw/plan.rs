@@ -1,6 +1,5 @@
 //! Plans: limits and quotas.
 
-use crate::policy::raw::is_default;
 use serde::{Deserialize, Serialize};
 
 /// A plan.
@@ -96,4 +95,8 @@ fn utc() -> String {
 
 fn is_utc(zone: &str) -> bool {
     zone == "UTC"
+}
+
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use super::text::{
-    after, after_scheme, cookies, elements, folded, is_cookie, is_parameter, parameters,
-    percent_decoded, unquoted,
+    after, after_scheme, cookies, elements, is_cookie, is_parameter, parameters, percent_decoded,
+    unquoted,
 };
-use super::{Edit, Edits, PROTOCOLS, part_of, unbase64};
-use crate::policy::{Credential, Policy, RawIdentity};
+use super::{Edit, Edits, part_of, unbase64};
+use crate::policy::{Credential, Policy};
 use crate::request::glance::Glance;
 use crate::request::headers::Headers;
+use crate::request::name::{PROTOCOLS, is_identity, same_name};
 use crate::request::path::split_query;
 
 /// Removes everything from the places where keys are sent, so that the upstream never sees the key.
@@ -356,12 +357,6 @@ pub fn strip_trailers<'a>(policy: &Policy, trailers: Headers<'a>, edits: &mut im
     }
 }
 
-/// Whether a server that turns names into variables would read a header as an identity header.
-pub(crate) fn is_identity(identity: &RawIdentity, name: &[u8]) -> bool {
-    let ours = [&identity.client, &identity.key, &identity.scopes];
-    ours.into_iter().any(|ours| same_name(ours, name))
-}
-
 /// Whether keys are looked for in the header of this name.
 fn is_place(policy: &Policy, name: &[u8]) -> bool {
     policy.credentials.iter().any(|c| match c {
@@ -376,12 +371,4 @@ fn is_place(policy: &Policy, name: &[u8]) -> bool {
         Credential::Cookie(_) => same_name("cookie", name),
         Credential::Query(_) => false,
     })
-}
-
-/// Whether a server that turns names into variables would read `name` as `ours`. No name equals the
-/// empty one.
-pub(crate) fn same_name(ours: &str, name: &[u8]) -> bool {
-    !ours.is_empty()
-        && ours.len() == name.len()
-        && ours.bytes().zip(name).all(|(a, &b)| folded(a) == folded(b))
 }

@@ -2,7 +2,8 @@
 //! `None` if it changes nothing. Written by hand: parsers of URLs settle on one reading, and every
 //! reading is wanted here. Texts are in the normal form of [`super::Readings`].
 
-use super::{hex, is_pchar, is_unreserved, push_escape};
+use super::escape::{is_pchar, is_unreserved, push_escape};
+use crate::hex::digit as hex;
 
 /// All rewritings. Readers apply some of them, in various orders.
 pub const REWRITES: [fn(&str) -> Option<String>; 14] = [

@@ -3,7 +3,7 @@
 use core::cmp::{Ordering, Reverse};
 use core::fmt;
 
-use super::Comparison;
+use super::comparison::Comparison;
 
 /// The form of a segment: text, with a parameter between two texts, which takes one or more
 /// characters. An escape is one character: no text begins inside it.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::has_capitals;
+use super::comparison::has_capitals;
 use super::pattern::Pattern;
 use crate::request::path;
 

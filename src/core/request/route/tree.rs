@@ -3,10 +3,29 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use std::collections::BTreeSet;
+
+use super::comparison::{Comparison, has_capitals};
 use super::pattern::Pattern;
 use super::table::Table;
-use super::template::{Segment, Tail};
-use super::{Comparison, Conflict, Template, Wanted, has_capitals, relative};
+use super::template::{Segment, Tail, Template};
+
+/// Two routes that no request could tell apart: their positions in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The route that came first.
+    pub first: usize,
+    /// The route that it cannot be distinguished from.
+    pub second: usize,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) comparison: Comparison,
+    pub(super) slashed: &'a BTreeSet<usize>,
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
@@ -283,4 +302,8 @@ impl Methods {
             .find_map(|(m, route)| (m.as_bytes() == method).then_some(*route))
             .or(self.any)
     }
+}
+
+pub(super) fn relative(path: &str) -> &str {
+    path.strip_prefix('/').unwrap_or(path)
 }
