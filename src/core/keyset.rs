@@ -13,163 +13,43 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::key::Prefix;
-use crate::limit::quota::{Quota, Zones};
-use crate::policy::{Plan, Policy, RawPolicy};
+use crate::limit::quota::Quota;
+use crate::policy::{Plan, Policy};
 
 mod base;
 mod build;
 mod entry;
 pub mod envelope;
+mod format;
 mod holding;
 mod id;
 mod in_force;
+mod manifest;
 mod network;
 mod overlay;
 mod refusal;
+mod rules;
 mod secrets;
 pub(crate) mod signing;
 mod table;
 
 pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
-pub use entry::{Entry, OwnLimits};
+pub use entry::{Entry, Lookup, OwnLimits};
+pub use format::{FORMAT, Kind, PAGE};
 pub use holding::{Holding, Taken};
 pub use id::{PolicyId, StoreId, StoreIdError};
-pub use in_force::{InForce, PlanInForce, Rules};
+pub use in_force::{InForce, PlanInForce};
+pub use manifest::{Manifest, Signed};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, SigningKeyError};
+pub use rules::Rules;
 pub use secrets::Secrets;
-pub use signing::{NodeKey, SigningKey, SigningKeyError, SigningKeys};
+pub use signing::{NodeKey, SigningKey, SigningKeys};
 
-use table::{Shape, Table};
-
-/// The version of the format of manifest and pages.
-pub const FORMAT: u32 = 1;
-
-/// Bytes of a page. One lookup verifies at most two, and pages are small enough that the first
-/// touch costs some 20 µs.
-pub const PAGE: usize = 4096;
-
-/// The two kinds of artefact. Each is signed in a domain of its own, so that neither passes for the
-/// other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Policy and all keys.
-    Keyset,
-    /// The keys that changed since.
-    Overlay,
-}
-
-/// The signed part of a keyset. Everything that decides about access is in here, or under a digest
-/// that is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// The store, as [`StoreId`] prints it.
-    pub store: String,
-    /// Increases with every change to the store.
-    pub version: u64,
-    /// Wall-clock seconds of the last change.
-    pub issued_at: u64,
-    /// Wall-clock seconds after which it is rejected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_after: Option<u64>,
-    /// Records in the index.
-    pub keys: u32,
-    /// Bytes of the heap.
-    pub heap: u32,
-    /// SHA-256 of the directory, base64url.
-    pub directory: String,
-    /// Some keys are imported ones.
-    pub foreign: bool,
-    /// Some keys are bound to address ranges.
-    pub addresses: bool,
-    /// Some keys are bound to client certificates. Written only in that case, so that a filter that
-    /// does not know the field refuses what it could not enforce.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub certificates: bool,
-    /// Names of the environments; records refer to them by position.
-    pub environments: Vec<String>,
-    /// Names of the scopes, sorted; records refer to them by position.
-    pub scopes: Vec<String>,
-    /// The policy as written.
-    pub policy: RawPolicy,
-    /// The clocks of the time zones that quotas name, except UTC: the filter has no time zone
-    /// database.
-    #[serde(default, skip_serializing_if = "Zones::is_empty")]
-    pub zones: Zones,
-}
-
-impl Manifest {
-    fn shape(&self) -> Shape<'_> {
-        Shape {
-            keys: self.keys,
-            heap: self.heap,
-            directory: &self.directory,
-        }
-    }
-
-    /// Bytes of directory, index and heap together.
-    ///
-    /// # Errors
-    /// [`Refusal::Size`] if no memory could hold them.
-    pub fn pages_size(&self) -> Result<usize, Refusal> {
-        self.shape().pages_size()
-    }
-}
-
-/// What was signed, of either kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signed {
-    /// Of a keyset, with the name that overlays know it by.
-    Keyset(Box<Manifest>, BaseName),
-    /// Of an overlay.
-    Overlay(Box<OverlayManifest>),
-}
-
-impl Signed {
-    /// Which kind it is.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Keyset(..) => Kind::Keyset,
-            Self::Overlay(_) => Kind::Overlay,
-        }
-    }
-
-    /// Its version.
-    pub fn version(&self) -> u64 {
-        match self {
-            Self::Keyset(m, _) => m.version,
-            Self::Overlay(m) => m.version,
-        }
-    }
-
-    /// The store that it comes from, as [`StoreId`] prints it.
-    pub fn store(&self) -> &str {
-        match self {
-            Self::Keyset(m, _) => &m.store,
-            Self::Overlay(m) => &m.store,
-        }
-    }
-
-    /// Bytes of directory, index and heap together.
-    ///
-    /// # Errors
-    /// [`Refusal::Size`] if no memory could hold them.
-    pub fn pages_size(&self) -> Result<usize, Refusal> {
-        match self {
-            Self::Keyset(m, _) => m.pages_size(),
-            Self::Overlay(m) => m.shape().pages_size(),
-        }
-    }
-}
+use table::Table;
 
 /// What a plugin configuration turned out to be.
 pub enum Artefact {
@@ -206,16 +86,6 @@ impl Artefact {
             Self::Overlay(o) => o.store,
         }
     }
-}
-
-/// The result of a lookup.
-pub enum Lookup<'a> {
-    /// There is such a key.
-    Found(Entry<'a>),
-    /// There is none.
-    Unknown,
-    /// It would be in a page that does not match its signed digest.
-    Corrupt,
 }
 
 /// A keyset in force: verified, with its policy compiled. Threads share it.

@@ -1,6 +1,7 @@
 //! Rows in, signed artefact out. Deterministic: the same content gives the same bytes.
 
 mod error;
+mod row;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -8,73 +9,17 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::network::Network;
 use super::{Kind, Manifest, SigningKey, StoreId};
-use crate::key::{Digest, KeyId, Name, Prefix};
+use crate::key::{Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
-use crate::policy::{Limit, Policy, RawPolicy};
+use crate::policy::{Policy, RawPolicy};
 pub use error::BuildError;
+pub use row::Row;
 pub(super) use tables::{Lack, Packed, Tables};
 
 /// Expired keys are kept this long, in seconds, so that their holders are told `expired_api_key`
 /// and not `unknown_api_key`.
 pub const EXPIRED_KEPT: u64 = 30 * 86_400;
-
-/// A key as the store holds it.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The public id.
-    pub id: KeyId,
-    /// Its digest.
-    pub digest: Digest,
-    /// Imported: the digest is that of the whole text.
-    pub foreign: bool,
-    /// Name of the client.
-    pub client: String,
-    /// Number of the client: stable, never reused.
-    pub client_number: u32,
-    /// Environment.
-    pub environment: Name,
-    /// Bound to browser origins.
-    pub publishable: bool,
-    /// Scopes, in any order.
-    pub scopes: Vec<String>,
-    /// Name of its plan.
-    pub plan: Option<String>,
-    /// Limits of its own.
-    pub limits: Vec<Limit>,
-    /// Wall-clock seconds.
-    pub expires: Option<u64>,
-    /// Wall-clock seconds.
-    pub not_before: Option<u64>,
-    /// Wall-clock seconds.
-    pub overlap_end: Option<u64>,
-    /// Disabled.
-    pub disabled: bool,
-    /// Revoked.
-    pub revoked: bool,
-    /// First key in its chain of rotations.
-    pub lineage: KeyId,
-    /// Address ranges from which it may be used.
-    pub allow: Vec<Network>,
-    /// Address ranges from which it may not be used.
-    pub deny: Vec<Network>,
-    /// Web origins from which it may be used.
-    pub origins: Vec<String>,
-    /// Identities of client certificates that it is bound to, as
-    /// [`crate::request::certificate::identity`] reads them.
-    pub certificates: Vec<String>,
-}
-
-impl Row {
-    pub(super) fn is_bound_to_addresses(&self) -> bool {
-        !self.allow.is_empty() || !self.deny.is_empty()
-    }
-
-    pub(super) fn is_bound_to_certificates(&self) -> bool {
-        !self.certificates.is_empty()
-    }
-}
 
 /// The whole content of a keyset.
 #[derive(Clone, Debug)]

@@ -327,3 +327,13 @@ fn read_range(r: &mut Reader<'_>) -> Option<Network> {
         prefix_len,
     })
 }
+
+/// The result of a lookup.
+pub enum Lookup<'a> {
+    /// There is such a key.
+    Found(Entry<'a>),
+    /// There is none.
+    Unknown,
+    /// It would be in a page that does not match its signed digest.
+    Corrupt,
+}

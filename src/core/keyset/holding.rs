@@ -10,6 +10,7 @@ use super::{Artefact, BaseName, InForce, Keyset, Overlay, Signed};
 use crate::policy::ReportTarget;
 use listeners::Listeners;
 
+mod deciding;
 mod listeners;
 
 /// Bytes of keys that may be in memory twice.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BaseName, Entry, Keyset, Lookup, Overlay, PolicyId, StoreId};
+use super::{Entry, Keyset, Lookup, Overlay, PolicyId, Rules, StoreId};
 use crate::key::Prefix;
 use crate::limit::quota::Quota;
 use crate::policy::{Limit, Mode, Policy};
@@ -21,19 +21,6 @@ pub struct InForce {
     newer: Option<Arc<Self>>,
     /// The same keys under the other of two policies that both apply.
     other: Option<Arc<Self>>,
-}
-
-/// The policy of a keyset, kept without its keys.
-pub struct Rules {
-    /// Names the keyset.
-    pub name: BaseName,
-    /// Wall-clock seconds after which it is rejected.
-    pub not_after: Option<u64>,
-    /// The policy.
-    pub policy: Arc<Policy>,
-    /// The id of that policy.
-    pub policy_id: PolicyId,
-    pub(super) quotas: Arc<[Option<Quota>]>,
 }
 
 /// A listener's policy over the keys of another keyset, whose entries refer to other tables of

@@ -5,8 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::entry::{Entry, Lookup};
+use super::format::{FORMAT, Kind};
+use super::id::StoreId;
+use super::refusal::Refusal;
 use super::table::{Shape, Table};
-use super::{Entry, FORMAT, Kind, Lookup, Refusal, StoreId};
 use crate::key::Prefix;
 use crate::policy::{RawReport, ReportTarget};
 

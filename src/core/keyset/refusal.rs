@@ -2,8 +2,6 @@
 
 use core::fmt;
 
-use super::SigningKeyError;
-
 /// Why a configuration is rejected. The verdict depends only on the bytes and the signing keys, so
 /// it is the same in Envoy's canary and in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,3 +93,32 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// Why a signing key cannot be used. Says nothing of the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningKeyError {
+    /// No entry at all.
+    Empty,
+    /// An entry is not `<kid>:<base64url>`.
+    Shape,
+    /// The id is not `[A-Za-z0-9-]{1,32}`.
+    Kid,
+    /// The secret has fewer than 32 bytes.
+    Short,
+    /// Two entries have the same id.
+    Repeated,
+}
+
+impl fmt::Display for SigningKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "holds no key",
+            Self::Shape => "is not `<kid>:<base64url>[,…]`",
+            Self::Kid => "has a key id that is not 1 to 32 of `A-Z`, `a-z`, `0-9` and `-`",
+            Self::Short => "has a secret of fewer than 32 bytes",
+            Self::Repeated => "has the same key id twice",
+        })
+    }
+}
+
+impl std::error::Error for SigningKeyError {}

@@ -1,14 +1,13 @@
 //! The secrets that keysets are signed with.
 
-use core::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Kind, Refusal};
+use super::format::Kind;
+use super::refusal::{Refusal, SigningKeyError};
 
 /// What a tag is for: a line that is signed before the message, so that a tag made with the same
 /// secret for another purpose is not accepted.
@@ -180,35 +179,6 @@ impl NodeKey {
         self.key.clone()
     }
 }
-
-/// Why a signing key cannot be used. Says nothing of the secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SigningKeyError {
-    /// No entry at all.
-    Empty,
-    /// An entry is not `<kid>:<base64url>`.
-    Shape,
-    /// The id is not `[A-Za-z0-9-]{1,32}`.
-    Kid,
-    /// The secret has fewer than 32 bytes.
-    Short,
-    /// Two entries have the same id.
-    Repeated,
-}
-
-impl fmt::Display for SigningKeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "holds no key",
-            Self::Shape => "is not `<kid>:<base64url>[,…]`",
-            Self::Kid => "has a key id that is not 1 to 32 of `A-Z`, `a-z`, `0-9` and `-`",
-            Self::Short => "has a secret of fewer than 32 bytes",
-            Self::Repeated => "has the same key id twice",
-        })
-    }
-}
-
-impl std::error::Error for SigningKeyError {}
 
 /// The signing keys accepted at once, as `KEYSTILE_SIGNING_KEYS` lists them.
 #[derive(Clone)]

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use super::entry::{Entry, RECORD, Record};
-use super::{Lookup, PAGE, Refusal};
+use super::entry::{Entry, Lookup, RECORD, Record};
+use super::format::PAGE;
+use super::refusal::Refusal;
 use crate::key::Prefix;
 
 const PREFIX: usize = 16;

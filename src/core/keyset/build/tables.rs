@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use super::super::PAGE;
 use super::super::entry::{RECORD, Record, flag};
 use super::super::network::Network;
-use super::Row;
 use super::error::BuildError;
+use super::row::Row;
 use crate::key::{KeyId, Prefix};
 use crate::policy::By;
 
