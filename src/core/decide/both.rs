@@ -4,8 +4,14 @@
 //! Both judge the same request with the same key. A request that both let in pays what either
 //! charges, from all buckets and quotas or from none.
 
-use super::charge::{Bounds, Taking, note, outcome, take};
-use super::{Clocks, Decision, Denial, Due, Prior, Request, Trace, judge};
+use super::charge::{self, Taking, note, outcome, take};
+use super::decision::Decision;
+use super::denial::Denial;
+use super::due::{Bounds, Due};
+use super::judge::judge;
+use super::prior::Prior;
+use super::request::{Clocks, Request};
+use super::trace::Trace;
 use crate::keyset::InForce;
 use crate::limit::bucket::{Buckets, Charge, Outcome};
 use crate::limit::quota::{Draw, Joint, NotDrawn, Tallies};
@@ -42,7 +48,7 @@ pub(super) fn decide<'k>(
         (Some(due), Some(also)) if !decision.again => {
             pay(&[due, also], clocks, stock, trace, decision)
         }
-        (Some(due), _) | (None, Some(due)) => due.pay(clocks, stock, trace, decision),
+        (Some(due), _) | (None, Some(due)) => charge::pay(&due, clocks, stock, trace, decision),
         (None, None) => Ok(()),
     }
 }

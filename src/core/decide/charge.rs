@@ -2,146 +2,34 @@
 
 mod unchanged;
 
-use super::{Clocks, Decision, Denial, Due, Trace};
-use crate::keyset::{OwnLimits, PlanInForce};
-use crate::limit::bucket::{
-    Buckets, Charge, MAX_LIMITS, Outcome, look, seconds_up, take_all, take_looked,
-};
-use crate::limit::quota::{Draw, Drawing, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
-use crate::policy::Limit;
-use unchanged::one;
-pub(super) use unchanged::unchanged;
+use super::decision::Decision;
+use super::denial::Denial;
+use super::due::{Bounds, Due, one};
+use super::rate::{Origin, QuotaState, Rate};
+use super::request::Clocks;
+use super::trace::Trace;
+use crate::limit::bucket::{Buckets, Charge, Outcome, look, seconds_up, take_all, take_looked};
+use crate::limit::quota::{Draw, Drawing, Drawn, NotDrawn, Tallies};
+use crate::policy::RateLimitFields;
+use unchanged::unchanged;
 
-/// Where a limit comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin<'k> {
-    /// A plan, by name.
-    Plan(&'k str),
-    /// The key itself.
-    Key,
-    /// The route.
-    Route,
-}
-
-/// A limit that applied.
-#[derive(Clone, Copy, Debug)]
-pub struct Applied<'k> {
-    /// The limit.
-    pub limit: Limit,
-    /// Whose it is.
-    pub origin: Origin<'k>,
-}
-
-/// A quota that applied.
-#[derive(Clone, Copy, Debug)]
-pub struct QuotaState<'k> {
-    /// Whose it is.
-    pub plan: &'k str,
-    /// What it allows in each window.
-    pub requests: u64,
-    /// The window.
-    pub window: Window,
-    /// What is left, and the seconds until the window ends; `None` if a bucket refused first.
-    pub left: Option<(u64, u64)>,
-}
-
-/// The limits that applied to a request, and the result for the tightest.
-#[derive(Clone, Copy)]
-pub struct Rate<'k> {
-    limits: Limits<'k>,
-    /// Position of the one that refused, or has the fewest tokens left; the number of
-    /// limits if the quota refused, or there is no limit.
-    pub tightest: usize,
-    /// Tokens left in it.
-    pub remaining: u64,
-    /// Seconds until it admits again, if it refused; until it is full, otherwise.
-    pub reset: u64,
-    /// The quota that applied.
-    pub quota: Option<QuotaState<'k>>,
-}
-
-impl<'k> Rate<'k> {
-    /// The limits, in order: the plan's or key's, then the route's.
-    pub fn applied(&self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
-        self.limits.iter()
-    }
-}
-
-/// Where the limits of a request are found: a key's own limits are read each time they are needed,
-/// so that nothing is copied.
-#[derive(Clone, Copy)]
-struct Limits<'k> {
-    own: OwnLimits<'k>,
-    plan: Option<PlanInForce<'k>>,
-    route: Option<&'k Limit>,
-}
-
-impl<'k> Limits<'k> {
-    /// At most [`MAX_LIMITS`] and that of the route.
-    fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
-        let applied = |origin| move |limit| Applied { limit, origin };
-        // A key's own limits replace the limits of the plan, but not its quota.
-        let plan = self.plan.filter(|_| self.own.is_empty());
-        let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
-        let own = self.own.iter().map(applied(Origin::Key));
-        let plan = limits.iter().copied().map(applied(Origin::Plan(name)));
-        let route = self.route.copied().map(applied(Origin::Route));
-        own.chain(plan).take(MAX_LIMITS).chain(route)
-    }
-}
-
-/// The limits and the quota that a request is under.
-pub(super) struct Bounds<'k> {
-    limits: Limits<'k>,
-    count: usize,
-    quota: Option<(&'k str, &'k Quota)>,
-}
-
-impl<'k> Bounds<'k> {
-    pub(super) fn of(due: &Due<'k>) -> Self {
-        let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
-        let plan = keyset.plan(entry);
-        let limits = Limits {
-            own: entry.own_limits(),
-            plan,
-            route: route.and_then(|r| r.limit.as_ref()),
-        };
-        Self {
-            limits,
-            count: limits.iter().count(),
-            quota: plan.and_then(|plan| Some((plan.name, plan.quota?))),
+pub(super) fn pay<'k>(
+    due: &Due<'k>,
+    clocks: Clocks,
+    stock: &mut (impl Buckets + Tallies),
+    trace: &mut impl Trace,
+    decision: &mut Decision<'k>,
+) -> Result<(), Denial> {
+    if decision.again {
+        if due.keyset.policy().rate_limit_fields == RateLimitFields::Always {
+            decision.rate = unchanged(due, clocks, stock);
         }
+        return Ok(());
     }
-
-    /// What is due to the buckets, in the order of the limits.
-    pub(super) fn charges(&self, due: &Due<'_>) -> impl Iterator<Item = Charge> {
-        let limits = self.limits.iter();
-        limits.map(|a| one(due.keyset, &due.entry, due.route, &a, due.cost()))
-    }
-
-    /// What is due to the quota.
-    pub(super) fn draw(&self, due: &Due<'_>, clocks: Clocks) -> Option<Result<Draw, NotDrawn>> {
-        let (_, quota) = self.quota?;
-        let draw = |window| Draw {
-            key: TallyKey::new(due.keyset.store().0, due.entry.lineage.as_u64()),
-            rule: quota.rule(),
-            window,
-            requests: quota.requests,
-        };
-        // Without a clock the window is unknown.
-        let window = quota.window(clocks.wall);
-        Some(window.map(draw).ok_or(NotDrawn::Contended))
-    }
+    charge(due, clocks, stock, trace, decision)
 }
 
-impl Due<'_> {
-    /// Tokens that it takes from each limit.
-    pub(super) fn cost(&self) -> u64 {
-        self.route.map_or(1, |r| r.cost)
-    }
-}
-
-pub(super) fn charge<'k>(
+fn charge<'k>(
     due: &Due<'k>,
     clocks: Clocks,
     stock: &mut (impl Buckets + Tallies),

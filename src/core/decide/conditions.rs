@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use super::denial::Denial;
-use super::name_of;
 use super::trace::Trace;
+use super::words::name_of;
 use crate::keyset::{Entry, InForce};
 use crate::policy::Route;
 use crate::request::certificate::{Peer, Stranger};

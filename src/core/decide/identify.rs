@@ -1,9 +1,10 @@
 //! Which key a request carries: the entry of the keyset that its text names.
 
+use super::decision::Decision;
 use super::denial::{Denial, Unavailable};
 use super::prior::Prior;
 use super::trace::Trace;
-use super::{Decision, name_of};
+use super::words::name_of;
 use crate::key::{Digest, Malformed, Parsed, Prefix, safe_display};
 use crate::keyset::{Entry, InForce, Lookup};
 use crate::policy::Auth;

@@ -5,7 +5,7 @@
 //! filters, so it is bound to the store and the policy that decided: a filter with another store or
 //! policy finds a mark that is not its own.
 
-use super::{Denial, Unavailable};
+use super::denial::{Denial, Unavailable};
 use crate::hex;
 use crate::key::{Malformed, Prefix};
 use crate::keyset::{PolicyId, StoreId};

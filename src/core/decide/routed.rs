@@ -1,8 +1,12 @@
 //! Where a request goes: the rule of the policy that it falls under.
 
+use super::decision::Decision;
+use super::denial::Denial;
 use super::identify::unjudged;
+use super::request::Request;
 use super::rule::{self, Call};
-use super::{Decision, Denial, Request, Trace, auth_word};
+use super::trace::Trace;
+use super::words::auth_word;
 use crate::keyset::InForce;
 use crate::policy::{Auth, Policy, Preflight, Route, Unmatched};
 use crate::request::credential::Held;

@@ -1,8 +1,10 @@
 //! The rule that a request belongs to, by every reading of its host and path.
 
-use super::{Denial, Trace};
+use super::denial::Denial;
+use super::trace::Trace;
 use crate::policy::{Auth, Policy, Route, Unmatched};
 use crate::request::host::{AmbiguousHost, Host};
+use crate::request::overrides;
 use crate::request::path::{Ambiguous, Readings, readings, split_query};
 use crate::request::route::{Comparison, has_capitals};
 
@@ -71,7 +73,7 @@ pub(super) fn find(
         Denial::AmbiguousPath(why)
     })?;
     let method = methods_agree(policy, call, found);
-    let method = method.and_then(|()| asked::query_agrees(policy, call, found));
+    let method = method.and_then(|()| query_agrees(policy, call, found));
     method.map_err(|why| {
         trace.note("method", false, || why.detail().to_owned());
         Denial::AmbiguousPath(why)
@@ -314,4 +316,35 @@ fn covers(rule: Option<&Route>, other: &Route) -> bool {
         || (!any_scope.is_empty() && any_scope.iter().all(is_one));
     let pays = rule.map_or(1, |rule| rule.cost) >= other.cost && other.limit.is_none();
     is_asked && has_all && has_any && pays
+}
+
+/// How many methods, paths, queries, prefixes and hosts a request may name and still have them
+/// checked one by one.
+const MOST_OVERRIDES: usize = 12;
+
+/// Some frameworks take the method from the query: most of them only for a `POST`, some for any
+/// request. That is harmless unless the rule for it requires more.
+fn query_agrees(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Result<(), Ambiguous> {
+    let (path, Some(query)) = split_query(call.target) else {
+        return Ok(());
+    };
+    let search = Search { policy, call };
+    let rule = |at: Option<usize>| policy.routes.get(at?);
+    let is_another = |method: &[u8]| {
+        let asked = Call {
+            method,
+            target: path,
+            ..*call
+        };
+        match find(policy, &asked, &mut ()) {
+            Ok(other) if search.alike(found, other) => false,
+            Ok(other) => rule(other).is_none_or(|other| !covers(rule(found), other)),
+            Err(_) => true,
+        }
+    };
+    let mut asked = overrides::methods_in_query(query).enumerate();
+    match asked.any(|(n, method)| n >= MOST_OVERRIDES || is_another(&method)) {
+        true => Err(Ambiguous::MethodParameter),
+        false => Ok(()),
+    }
 }

@@ -1,7 +1,9 @@
 use super::*;
-use crate::key::{Fresh, Name, generate};
+use crate::key::{Fresh, KeyId, Name, generate};
 use crate::keyset::{Content, Keyset, Row, SigningKey, SigningKeys, StoreId, build};
 use crate::limit::bucket::MemoryBuckets;
+use crate::request::certificate::Peer;
+use crate::request::headers::Headers;
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 

@@ -1,11 +1,10 @@
 //! The state of limits on a second pass, which pays for nothing.
 
-use super::super::{Clocks, Due};
-use super::{Applied, Bounds, Origin, QuotaState, Rate};
-use crate::keyset::{Entry, InForce};
-use crate::limit::bucket::{BucketKey, Buckets, Charge, Kin, Subject, Taken, seconds_up};
+use super::super::due::{Bounds, Due, one};
+use super::super::rate::{QuotaState, Rate};
+use super::super::request::Clocks;
+use crate::limit::bucket::{Buckets, Taken, seconds_up};
 use crate::limit::quota::{Tallies, TallyKey};
-use crate::policy::{By, Route};
 
 /// The present state of the limits of a request that an earlier pass has charged; takes nothing.
 /// Tokens that this worker holds in advance do not count as left.
@@ -66,33 +65,4 @@ pub(crate) fn unchanged<'k>(
         reset,
         quota,
     })
-}
-
-pub(super) fn one(
-    keyset: &InForce,
-    entry: &Entry<'_>,
-    route: Option<&Route>,
-    a: &Applied<'_>,
-    cost: u64,
-) -> Charge {
-    let lineage = entry.lineage.as_u64();
-    let (key, client) = (Subject::Key(lineage), Subject::Client(entry.client_number));
-    let (subject, other) = match a.limit.by {
-        By::Key => (key, client),
-        By::Client => (client, key),
-    };
-    let route = match a.origin {
-        Origin::Route => route.map_or(0, |r| r.stable_id),
-        Origin::Plan(_) | Origin::Key => 0,
-    };
-    let place = |subject| BucketKey::new(keyset.store().0, subject, route);
-    Charge {
-        key: place(subject),
-        kin: Some(Kin {
-            lineage,
-            place: place(other),
-        }),
-        bucket: a.limit.bucket,
-        cost,
-    }
 }

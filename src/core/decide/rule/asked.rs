@@ -1,12 +1,12 @@
 //! Whether what headers and the query ask for belongs to the same rule as the request itself.
 
-use super::{Call, Search, covers, find};
+use super::{Call, MOST_OVERRIDES, Search, find};
 use crate::policy::Policy;
 use crate::request::credential::percent_decoded;
 use crate::request::headers::Headers;
 use crate::request::host::Host;
 use crate::request::overrides::{self, Override};
-use crate::request::path::{Ambiguous, readings, split_query};
+use crate::request::path::{readings, split_query};
 
 /// Whether headers of a request that was let in without checking keys ask for a method or a path
 /// that another rule covers: any of the methods, with any of the paths and everything in queries,
@@ -231,39 +231,4 @@ fn may_hold(part: &[u8], path: &[u8]) -> bool {
             let text = folded(text.as_bytes());
             text.windows(part.len()).any(|here| here == part)
         })
-}
-
-/// How many methods, paths, queries, prefixes and hosts a request may name and still have them
-/// checked one by one.
-const MOST_OVERRIDES: usize = 12;
-
-/// Some frameworks take the method from the query: most of them only for a `POST`, some for any
-/// request. That is harmless unless the rule for it requires more.
-pub(super) fn query_agrees(
-    policy: &Policy,
-    call: &Call<'_>,
-    found: Option<usize>,
-) -> Result<(), Ambiguous> {
-    let (path, Some(query)) = split_query(call.target) else {
-        return Ok(());
-    };
-    let search = Search { policy, call };
-    let rule = |at: Option<usize>| policy.routes.get(at?);
-    let is_another = |method: &[u8]| {
-        let asked = Call {
-            method,
-            target: path,
-            ..*call
-        };
-        match find(policy, &asked, &mut ()) {
-            Ok(other) if search.alike(found, other) => false,
-            Ok(other) => rule(other).is_none_or(|other| !covers(rule(found), other)),
-            Err(_) => true,
-        }
-    };
-    let mut asked = overrides::methods_in_query(query).enumerate();
-    match asked.any(|(n, method)| n >= MOST_OVERRIDES || is_another(&method)) {
-        true => Err(Ambiguous::MethodParameter),
-        false => Ok(()),
-    }
 }
