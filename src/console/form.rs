@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::held::SEEN;
 use keystile_api::{self as operation, Operation};
 use keystile_model::error::{Code, Error, Kind, Result, Surface, refuse, refuse_all};
 use keystile_model::wire::Secret;
 use keystile_server::problem::Problem;
+
+/// The field that carries the tag of what a page showed.
+pub const SEEN: &str = "seen";
 
 /// Fields by name.
 #[derive(Clone, Default)]
@@ -121,7 +123,7 @@ impl Form {
 
     /// A path with these fields as its query.
     pub fn target(&self, path: &str) -> String {
-        super::visit::with_query(path, &self.fields)
+        with_query(path, &self.fields)
     }
 
     /// Makes an operation from its fields: empty ones are left out, and those in `lists` hold
@@ -239,6 +241,40 @@ pub fn sentence(message: &str) -> String {
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
         None => String::new(),
+    }
+}
+
+/// A target with one field of its query set to another value, or left out.
+fn with_query(path: &str, fields: &BTreeMap<String, Vec<String>>) -> String {
+    let mut out = path.to_owned();
+    let mut mark = '?';
+    for (name, values) in fields {
+        for value in values.iter().filter(|v| !v.is_empty()) {
+            out.push(mark);
+            out.push_str(&operation::encoded(name));
+            out.push('=');
+            out.push_str(&operation::encoded(value));
+            mark = '&';
+        }
+    }
+    out
+}
+
+/// What a form holds and what is wrong with it.
+pub struct FormState<'f> {
+    /// What was typed, or the initial values.
+    pub form: &'f Form,
+    /// What is wrong.
+    pub faults: Faults,
+}
+
+impl<'f> FormState<'f> {
+    /// A form that was not submitted yet, or was refused.
+    pub fn new(form: &'f Form, problem: Option<&Problem>) -> Self {
+        Self {
+            form,
+            faults: problem.map(|p| Faults::of(p, form)).unwrap_or_default(),
+        }
     }
 }
 

@@ -9,10 +9,8 @@
 use maud::{Markup, html};
 
 use super::form::Form;
+pub use super::form::SEEN;
 use keystile_model::error::{Code, Error, Fault, Kind, Result, refuse, refuse_all, told};
-
-/// The field that carries the tag of what a page showed.
-pub const SEEN: &str = "seen";
 
 /// What is refused when a field has changed under a form.
 #[derive(Clone, Copy, PartialEq, Eq)]

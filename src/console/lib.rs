@@ -17,9 +17,7 @@
 //! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
 //! * every other module is the page that it is named after.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -27,14 +25,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use sha2::{Digest as _, Sha256};
 
 use keystile_api as operation;
 use keystile_api::Pace;
-use keystile_api::fleet::Fleet;
-use keystile_core::hex;
-use keystile_model::error::Result;
-use keystile_model::world::World;
 use keystile_server::delivery::Delivery;
 use keystile_server::envoys;
 use keystile_server::http::{App, live};
@@ -43,6 +36,7 @@ use keystile_store::Store;
 pub mod audit;
 pub mod chart;
 pub mod client;
+mod document;
 pub mod explain;
 pub mod fleet;
 pub mod form;
@@ -58,48 +52,19 @@ pub mod policy;
 pub mod portal;
 pub mod session;
 pub mod settings;
+mod setup;
 pub mod sign_in;
 pub mod signed_in;
+mod state;
 pub mod token;
 pub mod usage;
 pub mod visit;
 pub mod webhook;
 pub mod widgets;
 
-use oidc::Oidc;
-use session::Sessions;
-
-/// How long a session lives, and other ways to sign in than a token.
-pub struct Settings {
-    /// Without a request.
-    pub idle: Duration,
-    /// At all.
-    pub most: Duration,
-    /// Over an identity provider.
-    pub oidc: Option<Oidc>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(30 * 60),
-            most: Duration::from_secs(12 * 3600),
-            oidc: None,
-        }
-    }
-}
-
-/// The Envoys, as the pages see them.
-#[derive(Clone)]
-pub struct Envoys {
-    /// Lists them.
-    pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
-    /// Forgets one that is gone for good.
-    pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
-}
-
-/// An Envoy that is being forgotten.
-pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+pub use setup::{Envoys, Forgetting, Settings};
+pub use state::Console;
+use state::{SCRIPT, STYLE};
 
 /// The routes of the pages, for a server with these Envoys.
 pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
@@ -115,44 +80,7 @@ pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router 
     router(console.clone()).merge(console.live())
 }
 
-/// The state of every page.
-#[derive(Clone)]
-pub struct Console(Arc<Inner>);
-
-struct Inner {
-    app: App,
-    sessions: Arc<Sessions>,
-    oidc: Option<Oidc>,
-    envoys: Envoys,
-    /// The version of style and script, so that browsers cache them until they change.
-    version: String,
-}
-
 impl Console {
-    /// Over the operations of a server.
-    pub fn new(app: App, settings: Settings, envoys: Envoys) -> Self {
-        let digest = Sha256::new()
-            .chain_update(STYLE)
-            .chain_update(SCRIPT)
-            .finalize();
-        let version = hex::start(digest, 6);
-        Self(Arc::new(Inner {
-            app,
-            sessions: Arc::new(Sessions::new(&settings)),
-            oidc: settings.oidc,
-            envoys,
-            version,
-        }))
-    }
-
-    fn app(&self) -> &App {
-        &self.0.app
-    }
-
-    fn sessions(&self) -> &Sessions {
-        &self.0.sessions
-    }
-
     /// The operations about its sessions, which only the running server can answer.
     pub fn live(&self) -> Router {
         let app = self.app();
@@ -176,14 +104,8 @@ impl Console {
             }
         }))
     }
-
-    fn oidc(&self) -> Option<&Oidc> {
-        self.0.oidc.as_ref()
-    }
 }
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("console.js");
 const ICON: &str = include_str!("icon.svg");
 
 /// The content policy of every page: nothing from elsewhere, nothing inline.
@@ -255,7 +177,7 @@ pub fn router(console: Console) -> Router {
         .route("/console/settings/forget", post(settings::forget))
         .route("/console/guide", get(guide::show))
         .merge(assets())
-        .route("/console/{*rest}", get(visit::nowhere))
+        .route("/console/{*rest}", get(page::nowhere))
         .layer(middleware::from_fn(guarded))
         .with_state(console)
 }

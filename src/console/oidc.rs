@@ -17,7 +17,6 @@ use maud::html;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
 
 use super::form::Form;
 use super::page::{self, mark, see_other};
@@ -32,75 +31,23 @@ use keystile_server::auth::{self, Person};
 use keystile_server::problem::Problem;
 use keystile_system as system;
 
+mod client;
 pub mod flow;
 pub mod id_token;
 pub mod provider;
 pub mod roles;
 mod settings;
 
-use flow::{Flow, Flows};
+pub use client::Oidc;
+use flow::Flow;
 use provider::Provider;
 use roles::Claims;
-pub use settings::{Settings, checked, checked_console};
+pub use settings::{BEGIN, Settings, checked, checked_console};
 
-/// Where the provider sends people back to.
-const BACK: &str = "/console/oidc/callback";
-/// Where sign-in starts.
-pub const BEGIN: &str = "/console/oidc";
-/// The most requests to the provider at once: each holds a thread.
-const AT_ONCE: usize = 16;
 /// What failed sign-ins through the provider are counted by, in place of a token's id.
 const SIGN_INS: u64 = u64::MAX - 1;
 /// What the audit log calls it.
 const ACTION: &str = "console.sign_in";
-
-/// Sign-in through a provider.
-pub struct Oidc {
-    provider: Arc<Provider>,
-    flows: Flows,
-    turns: Arc<Semaphore>,
-}
-
-impl Oidc {
-    /// As it is set up.
-    ///
-    /// # Errors
-    /// If the file of authorities holds none, or the system gives no randomness.
-    pub fn new(settings: Settings) -> Result<Self> {
-        Ok(Self {
-            provider: Arc::new(Provider::new(settings)?),
-            flows: Flows::new(system::of_server().entropy)?,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-        })
-    }
-
-    /// How it is set up.
-    pub fn settings(&self) -> &Settings {
-        self.provider.settings()
-    }
-
-    /// Calls the provider on a thread that may block.
-    async fn ask<T: Send + 'static>(
-        &self,
-        f: impl FnOnce(&Provider) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let busy = || {
-            refuse(
-                Code::ServerBusy,
-                "too many people sign in at once",
-                "try again in a moment",
-            )
-        };
-        let turn = Arc::clone(&self.turns);
-        let turn = turn.try_acquire_owned().map_err(|_| busy())?;
-        let provider = Arc::clone(&self.provider);
-        let asked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            f(&provider)
-        });
-        asked.await.map_err(|_| busy())?
-    }
-}
 
 /// Sends somebody to the provider.
 pub async fn begin(State(console): State<Console>, request: Request) -> Response {

@@ -1,15 +1,17 @@
 //! The frame around every page: head, menu, the person signed in.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
-use super::form::{Faults, Form};
-use super::held::SEEN;
+pub use super::document::{bare, failure, mark, messages, onward, see_other};
+pub use super::form::FormState;
+use super::form::{Form, SEEN};
 use super::visit::Visit;
 use super::widgets;
 use keystile_api::{self as operation, AUDITORS, STAFF};
 use keystile_model::caller::Role;
+use keystile_model::error::{Code, Error, Kind, refuse};
 use keystile_server::problem::Problem;
 
 /// The menu section of a page.
@@ -117,36 +119,6 @@ impl Page {
     }
 }
 
-/// What a form holds and what is wrong with it.
-pub struct FormState<'f> {
-    /// What was typed, or the initial values.
-    pub form: &'f Form,
-    /// What is wrong.
-    pub faults: Faults,
-}
-
-impl<'f> FormState<'f> {
-    /// A form that was not submitted yet, or was refused.
-    pub fn new(form: &'f Form, problem: Option<&Problem>) -> Self {
-        Self {
-            form,
-            faults: problem.map(|p| Faults::of(p, form)).unwrap_or_default(),
-        }
-    }
-
-    /// What is wrong with the form as a whole, or a note that fields have errors.
-    pub fn summary(&self) -> Markup {
-        let below = self.faults.rest.is_empty() && !self.faults.is_empty();
-        html! {
-            @if below {
-                (widgets::alert("Please correct the fields below.", &[]))
-            } @else if !self.faults.is_empty() {
-                (widgets::alert("Nothing was changed.", &self.faults.rest))
-            }
-        }
-    }
-}
-
 impl Visit {
     /// A page, or the error in its place.
     pub fn shown(&self, page: Result<Page, Problem>) -> Response {
@@ -183,14 +155,6 @@ impl Visit {
     }
 }
 
-/// To another page, with `GET`.
-pub fn see_other(target: &str) -> Response {
-    let mut response = StatusCode::SEE_OTHER.into_response();
-    let target = HeaderValue::from_str(target).unwrap_or(HeaderValue::from_static("/console"));
-    response.headers_mut().insert(header::LOCATION, target);
-    response
-}
-
 /// The error page for a person who is signed in.
 pub fn told(visit: &Visit, problem: &Problem) -> Response {
     let mut page = Page::new(
@@ -203,25 +167,6 @@ pub fn told(visit: &Visit, problem: &Problem) -> Response {
     );
     page = page.refused(Some(problem));
     visit.shown(Ok(page))
-}
-
-/// The error page for anybody.
-pub fn failure(problem: &Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = html! {
-        main.card.narrow {
-            h1 { (problem.title) }
-            (widgets::alert("Nothing was changed.", &messages(problem)))
-            p { a href="/console" { "To the console" } }
-        }
-    };
-    (status, bare(problem.title, "", body)).into_response()
-}
-
-/// What is wrong, in the words of the console.
-pub fn messages(problem: &Problem) -> Vec<String> {
-    let all = problem.words(keystile_model::error::Surface::Console);
-    all.iter().map(|m| super::form::sentence(m)).collect()
 }
 
 fn framed(visit: &Visit, page: &Page) -> Html<String> {
@@ -276,47 +221,14 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
     bare(&page.title, visit.version(), body)
 }
 
-/// A document.
-pub fn bare(title: &str, version: &str, body: Markup) -> Html<String> {
-    document(title, version, html! {}, body)
-}
-
-/// A document that redirects to another one.
-pub fn onward(title: &str, version: &str, body: Markup, target: &str) -> Html<String> {
-    let lead = html! { meta http-equiv="refresh" content={ "0; url=" (target) }; };
-    document(title, version, lead, body)
-}
-
-fn document(title: &str, version: &str, head: Markup, body: Markup) -> Html<String> {
-    let document = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                (head)
-                title { (title) " · Keystile" }
-                link rel="icon" type="image/svg+xml" href="/console/icon.svg";
-                link rel="stylesheet" href={ "/console/style.css?v=" (version) };
-                script src={ "/console/console.js?v=" (version) } defer {}
-            }
-            body { (body) }
-        }
-    };
-    Html(document.into_string())
-}
-
-/// A turnstile, seen from above.
-pub fn mark() -> Markup {
-    html! {
-        svg.mark viewBox="0 0 32 32" width="22" height="22" aria-hidden="true" {
-            circle cx="16" cy="16" r="4.5" fill="currentColor" {}
-            g stroke="currentColor" stroke-width="3.4" stroke-linecap="round" {
-                line x1="16" y1="16" x2="16" y2="3.5" {}
-                line x1="16" y1="16" x2="26.8" y2="22.2" {}
-                line x1="16" y1="16" x2="5.2" y2="22.2" {}
-            }
-        }
-    }
+/// What is at no path.
+pub async fn nowhere(visit: Visit) -> Response {
+    let problem: Error = refuse(
+        Code::PathNotFound,
+        "there is no such page",
+        "see the menu for what there is",
+    );
+    let problem = Problem::from(problem.of(Kind::NotFound));
+    let status = StatusCode::NOT_FOUND;
+    (status, told(&visit, &problem)).into_response()
 }

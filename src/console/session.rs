@@ -17,7 +17,7 @@ use keystile_core::key::KeyId;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::Settings;
+use super::setup::Settings;
 use keystile_api::session::SessionView;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Id, Time};

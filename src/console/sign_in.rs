@@ -24,14 +24,6 @@ use keystile_system as system;
 /// A token and where it leads are short.
 const FORM: usize = 16 << 10;
 
-/// The sign-in URL that leads on to a page.
-pub fn sign_in_at(back: Option<&str>) -> String {
-    match back.filter(|b| *b != "/console") {
-        Some(back) => format!("/console/sign-in?next={}", operation::encoded(back)),
-        None => "/console/sign-in".to_owned(),
-    }
-}
-
 /// The way back: one of our own pages, whatever the URL says.
 pub fn next(form: &Form) -> &str {
     let ours = |t: &&str| {

@@ -24,8 +24,6 @@ const RANGES: [Range; 3] = [
     Range("7d", "7 days", 7 * 86_400),
     Range("30d", "30 days", 30 * 86_400),
 ];
-/// How many reasons for refusals have a colour of their own; the rest are taken together.
-const REASONS: usize = 2;
 /// Groups of a table.
 const GROUPS: u32 = 10;
 /// The most outcomes that are distinguished: more than there are.

@@ -4,19 +4,16 @@
 mod change;
 mod source;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-use super::Console;
-use super::form::Form;
-use super::held::SEEN;
-use super::page;
+use super::document;
+use super::form::{Form, SEEN};
 use super::session::{SessionId, Sessions, Who};
+use super::state::Console;
 use keystile_api::{self as operation, Operation, fleet};
 use keystile_model::caller::Role;
 use keystile_model::error::{Code, Error, Kind, Result, refuse};
@@ -160,7 +157,7 @@ impl FromRequestParts<Console> for Visit {
             .map_or("/console", |p| p.as_str())
             .to_owned();
         let back = (head.method == axum::http::Method::GET).then_some(target.as_str());
-        let away = || page::see_other(&super::sign_in::sign_in_at(back));
+        let away = || document::see_other(&sign_in_at(back));
         let session = source.session(&head.headers).ok_or_else(away)?;
         let who = console.sessions().who(&session, seconds());
         let (app, address, request) = (console.app(), source.address, &source.request);
@@ -174,13 +171,13 @@ impl FromRequestParts<Console> for Visit {
                 console.sessions().end(&session);
                 return Err(away());
             }
-            Err(problem) => return Err(page::failure(&problem)),
+            Err(problem) => return Err(document::failure(&problem)),
         };
         source.presence.recognise();
         let good = &app.limits().good;
         good.remember(session.expose_secret(), system::nanoseconds());
         let query = Form::read(head.uri.query().unwrap_or_default().as_bytes())
-            .map_err(|e| page::failure(&e.into()))?;
+            .map_err(|e| document::failure(&e.into()))?;
         Ok(Self {
             console: console.clone(),
             asker,
@@ -204,8 +201,8 @@ impl FromRequest<Console> for Sent {
         if let Err(problem) = own {
             return Err(visit.refused(&problem).await);
         }
-        let body = whole(body, FORM).await.map_err(|p| page::failure(&p))?;
-        let form = Form::read(&body).map_err(|e| page::failure(&e.into()))?;
+        let body = whole(body, FORM).await.map_err(|p| document::failure(&p))?;
+        let form = Form::read(&body).map_err(|e| document::failure(&e.into()))?;
         if !visit.session.made(form.text("csrf")) {
             let problem: Error = refuse(
                 Code::FormForeign,
@@ -230,7 +227,7 @@ impl Visit {
             &problem.detail,
         )
         .await;
-        self.tagged(page::failure(problem))
+        self.tagged(document::failure(problem))
     }
 }
 
@@ -239,30 +236,10 @@ pub fn seconds() -> u64 {
     system::nanoseconds() / 1_000_000_000
 }
 
-/// What is at no path.
-pub async fn nowhere(visit: Visit) -> Response {
-    let problem: Error = refuse(
-        Code::PathNotFound,
-        "there is no such page",
-        "see the menu for what there is",
-    );
-    let problem = Problem::from(problem.of(Kind::NotFound));
-    let status = StatusCode::NOT_FOUND;
-    (status, page::told(&visit, &problem)).into_response()
-}
-
-/// A target with one field of its query set to another value, or left out.
-pub fn with_query(path: &str, fields: &BTreeMap<String, Vec<String>>) -> String {
-    let mut out = path.to_owned();
-    let mut mark = '?';
-    for (name, values) in fields {
-        for value in values.iter().filter(|v| !v.is_empty()) {
-            out.push(mark);
-            out.push_str(&operation::encoded(name));
-            out.push('=');
-            out.push_str(&operation::encoded(value));
-            mark = '&';
-        }
+/// The sign-in URL that leads on to a page.
+pub fn sign_in_at(back: Option<&str>) -> String {
+    match back.filter(|b| *b != "/console") {
+        Some(back) => format!("/console/sign-in?next={}", operation::encoded(back)),
+        None => "/console/sign-in".to_owned(),
     }
-    out
 }

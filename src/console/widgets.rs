@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::FormState;
+use super::form::FormState;
 use keystile_model::when;
 
 /// A time, and how far away it is.
@@ -342,6 +342,20 @@ pub fn options<'a>(none: &str, all: impl IntoIterator<Item = &'a String>) -> Vec
     let none = std::iter::once((String::new(), none.to_owned()));
     none.chain(all.into_iter().map(|w| (w.clone(), w.clone())))
         .collect()
+}
+
+impl FormState<'_> {
+    /// What is wrong with the form as a whole, or a note that fields have errors.
+    pub fn summary(&self) -> Markup {
+        let below = self.faults.rest.is_empty() && !self.faults.is_empty();
+        html! {
+            @if below {
+                (alert("Please correct the fields below.", &[]))
+            } @else if !self.faults.is_empty() {
+                (alert("Nothing was changed.", &self.faults.rest))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

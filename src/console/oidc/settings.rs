@@ -6,7 +6,12 @@ use keystile_model::wire::Secret;
 use std::path::PathBuf;
 
 use super::roles::Rule;
-use crate::oidc::BACK;
+
+/// Where the provider sends people back to.
+const BACK: &str = "/console/oidc/callback";
+
+/// Where sign-in starts.
+pub const BEGIN: &str = "/console/oidc";
 
 /// The settings of sign-in.
 #[derive(Clone)]

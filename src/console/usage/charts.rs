@@ -9,7 +9,9 @@ use maud::{Markup, html};
 
 use super::super::chart::{Bar, Series};
 use super::super::widgets::number;
-use super::REASONS;
+
+/// How many reasons for refusals have a colour of their own; the rest are taken together.
+const REASONS: usize = 2;
 
 /// A bar for each step: what was let through, the commonest reasons of refusals, the rest.
 pub(super) fn course(u: &Usage) -> Series<'_> {

@@ -14,9 +14,8 @@ use keystile_store::Store;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use super::super::form::Form;
+use super::super::form::{Form, SEEN};
 use super::super::held;
-use super::super::held::SEEN;
 use super::Visit;
 
 impl Visit {

@@ -1,0 +1,42 @@
+//! What a server sets the console up with.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::oidc::Oidc;
+use keystile_api::fleet::Fleet;
+use keystile_model::error::Result;
+use keystile_model::world::World;
+
+/// How long a session lives, and other ways to sign in than a token.
+pub struct Settings {
+    /// Without a request.
+    pub idle: Duration,
+    /// At all.
+    pub most: Duration,
+    /// Over an identity provider.
+    pub oidc: Option<Oidc>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(30 * 60),
+            most: Duration::from_secs(12 * 3600),
+            oidc: None,
+        }
+    }
+}
+
+/// The Envoys, as the pages see them.
+#[derive(Clone)]
+pub struct Envoys {
+    /// Lists them.
+    pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
+    /// Forgets one that is gone for good.
+    pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
+}
+
+/// An Envoy that is being forgotten.
+pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;

@@ -1,0 +1,58 @@
+//! The state of every page.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::oidc::Oidc;
+use super::session::Sessions;
+use super::setup::{Envoys, Settings};
+use keystile_core::hex;
+use keystile_server::http::App;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Console(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) app: App,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) oidc: Option<Oidc>,
+    pub(super) envoys: Envoys,
+    /// The version of style and script, so that browsers cache them until they change.
+    pub(super) version: String,
+}
+
+impl Console {
+    /// Over the operations of a server.
+    pub fn new(app: App, settings: Settings, envoys: Envoys) -> Self {
+        let digest = Sha256::new()
+            .chain_update(STYLE)
+            .chain_update(SCRIPT)
+            .finalize();
+        let version = hex::start(digest, 6);
+        Self(Arc::new(Inner {
+            app,
+            sessions: Arc::new(Sessions::new(&settings)),
+            oidc: settings.oidc,
+            envoys,
+            version,
+        }))
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.0.app
+    }
+
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(super) fn oidc(&self) -> Option<&Oidc> {
+        self.0.oidc.as_ref()
+    }
+}
+
+pub(super) const STYLE: &str = include_str!("style.css");
+
+pub(super) const SCRIPT: &str = include_str!("console.js");
