@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fields::{Kind, Object};
 use super::found::Found;
 use super::node::{Document, Node, wrong_form};
-use super::{How, System, printable};
+use super::{How, printable};
 use keystile_model::error::{Code, Result, refuse};
 
 mod merge;
@@ -14,7 +14,11 @@ mod parts;
 mod tables;
 
 use merge::{Grants, Merge};
-use parts::{named, of_entry, of_places, target};
+use parts::{Name, named, of_entry, of_places, target};
+
+/// The file that holds an export.
+pub const WRITTEN: &str =
+    "what `kubectl get securitypolicies,secrets -o yaml` writes, with the Secrets of `apiKeyAuth`";
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 7] = [
@@ -26,9 +30,6 @@ pub const KINDS: [&Kind; 7] = [
     &tables::PLACES,
     &tables::TARGET,
 ];
-
-/// A namespace and a name.
-type Name = (String, String);
 
 struct Secret<'n> {
     place: String,
@@ -72,7 +73,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         return Err(refuse(
             Code::FileInvalid,
             format_args!("{file}: holds no SecurityPolicy with `apiKeyAuth`"),
-            format_args!("name {}", System::EnvoyGateway.writes()),
+            format_args!("name {WRITTEN}"),
         ));
     }
     world.settle(how, found)

@@ -15,6 +15,9 @@ use keystile_model::when::When;
 /// The shortest key that is imported, in bytes: a digest protects only what cannot be guessed.
 const SHORT: usize = 16;
 
+/// Where keys stand that are left out, by their digests in hexadecimal digits.
+pub type Dead = BTreeMap<String, String>;
+
 /// What an export holds.
 #[derive(Default)]
 pub struct Found {
@@ -35,7 +38,7 @@ pub struct Found {
     /// Files that hold something of their kind.
     met: BTreeSet<String>,
     /// Keys that are left out, and would close the same key elsewhere.
-    dead: super::twice::Dead,
+    dead: Dead,
     system: &'static str,
 }
 

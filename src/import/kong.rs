@@ -14,6 +14,7 @@ use keystile_model::error::Result;
 mod person;
 mod plugins;
 mod tables;
+mod together;
 mod twice;
 
 use person::{Person, of_plugins};

@@ -6,8 +6,6 @@
 //! enforces them. Never opens a file or a store, and never keeps a key: keys are hashed as they are
 //! read, on this machine, and only digests go further.
 
-use std::collections::BTreeMap;
-
 use keystile_model::error::{Code, Result, refuse};
 use zeroize::Zeroizing;
 
@@ -18,6 +16,7 @@ mod envoy_gateway;
 mod fields;
 mod found;
 mod higress;
+mod how;
 mod kong;
 mod limits;
 mod moment;
@@ -29,6 +28,8 @@ mod tyk;
 mod unkey;
 
 pub use found::{Found, Left};
+pub use how::How;
+use node::printable;
 
 /// Where an export comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -68,9 +69,7 @@ impl System {
         match self {
             Self::Kong => "what `deck gateway dump` or `kong config db_export` writes",
             Self::Apisix => "apisix.yaml, a file of ADC, or what the Admin API lists",
-            Self::EnvoyGateway => {
-                "what `kubectl get securitypolicies,secrets -o yaml` writes, with the Secrets of `apiKeyAuth`"
-            }
+            Self::EnvoyGateway => envoy_gateway::WRITTEN,
             Self::Unkey => "what `apis.listKeys` answers, or an array of its keys",
             Self::Higress => {
                 "a WasmPlugin `key-auth`, its configuration, or the console's list of consumers"
@@ -81,19 +80,6 @@ impl System {
             Self::Csv => "a table with a header",
         }
     }
-}
-
-/// How to read.
-#[derive(Clone, Debug, Default)]
-pub struct How {
-    /// The client of keys that name none.
-    pub client: Option<String>,
-    /// The environment of keys that name none.
-    pub environment: Option<String>,
-    /// Import keys that are so short that they could be guessed.
-    pub allow_short: bool,
-    /// Names of columns in a table, by field.
-    pub columns: BTreeMap<String, String>,
 }
 
 /// A file of an export. It contains keys, so it is wiped after it has been read.
@@ -158,13 +144,6 @@ fn nothing(system: System, file: &str) -> keystile_model::error::Error {
         ),
         format_args!("name {}", system.writes()),
     )
-}
-
-fn printable(text: &str, most: usize) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(most)
-        .collect()
 }
 
 #[cfg(test)]

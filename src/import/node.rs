@@ -255,8 +255,8 @@ pub fn shown_name(name: &str) -> String {
     // As Tyk writes keys in Redis.
     let is_key = name.starts_with("apikey-");
     match is_key || length > 40 || has_digit && length > LONGEST_WITH_DIGITS {
-        true => format!("{}…", super::printable(name, 4)),
-        false => super::printable(name, 60),
+        true => format!("{}…", printable(name, 4)),
+        false => printable(name, 60),
     }
 }
 
@@ -384,6 +384,14 @@ impl<'de> Visitor<'de> for DataVisitor {
 fn number(v: impl ToString) -> Data {
     let text = Zeroizing::new(v.to_string());
     Data::Number(text.parse().unwrap_or(f64::NAN), text)
+}
+
+/// A text for messages: without control characters, and so many characters at most.
+pub fn printable(text: &str, most: usize) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(most)
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use keystile_model::import_lines::KeyLine;
 use keystile_model::when::When;
 
-use super::found::Found;
-
-/// Where keys stand that are left out, by their digests in hexadecimal digits.
-pub type Dead = BTreeMap<String, String>;
+use super::found::{Dead, Found};
 
 impl Found {
     /// Keeps each key once.

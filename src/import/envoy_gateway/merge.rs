@@ -1,7 +1,7 @@
 //! What other resources say about a SecurityPolicy: those that it is merged with, and grants to
 //! name a Secret of another namespace.
 
-use super::Name;
+use super::parts::Name;
 use crate::fields::Object;
 use crate::found::Found;
 use crate::node::Node;

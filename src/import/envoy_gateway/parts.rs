@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{Name, tables};
+use super::tables;
 use crate::fields::{Kind, Object};
 use crate::found::Found;
 use crate::node::Node;
@@ -120,3 +120,6 @@ pub fn of_entry(
         line.scopes = scopes;
     }
 }
+
+/// A namespace and a name.
+pub(super) type Name = (String, String);

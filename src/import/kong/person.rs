@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plugins::{Gates, Plugin};
-use super::twice::Keys;
+use super::together::Keys;
 use super::{reference, tables};
 use crate::fields::Object;
 use crate::found::Found;

@@ -1,24 +1,9 @@
 //! Credentials that stand in an export more than once: of two states, the stricter counts.
 
-use std::collections::BTreeMap;
-
 use super::person::{Person, expires};
+use super::together::Keys;
 use crate::found::Found;
 use keystile_model::error::Result;
-
-/// What all places of a key say together.
-#[derive(Default)]
-pub struct Together<'n> {
-    places: u64,
-    owner: &'n str,
-    /// When it ends; empty for never.
-    pub ends: String,
-    /// Why it is left out.
-    out: Option<&'static str>,
-}
-
-/// By the key.
-pub type Keys<'n> = BTreeMap<&'n str, Together<'n>>;
 
 /// Reads the state of all credentials.
 pub fn keys<'n>(people: &'n [Person<'n>], found: &mut Found) -> Result<Keys<'n>> {
@@ -36,31 +21,4 @@ pub fn keys<'n>(people: &'n [Person<'n>], found: &mut Found) -> Result<Keys<'n>>
         }
     }
     Ok(out)
-}
-
-impl<'n> Together<'n> {
-    /// Adds a place. `ends` is `None` if the key is left out there.
-    fn join(&mut self, owner: &'n str, ends: Option<String>) {
-        self.places = self.places.saturating_add(1);
-        if self.places == 1 {
-            self.owner = owner;
-        } else if self.owner != owner {
-            self.out = Some("is a credential of several consumers; issue new keys");
-        }
-        match ends {
-            None => {
-                let why = "stands twice, and is left out in one of these places";
-                self.out = self.out.or(Some(why));
-            }
-            Some(ends) if self.ends.is_empty() || !ends.is_empty() && ends < self.ends => {
-                self.ends = ends;
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Why a key that can be taken over from one of its places is left out.
-    pub fn out(&self) -> Option<&'static str> {
-        self.out.filter(|_| self.places > 1)
-    }
 }
