@@ -34,6 +34,7 @@ pub mod key;
 pub mod keyset;
 pub mod lost;
 pub mod node;
+mod operations;
 pub mod overview;
 mod pace;
 pub mod policy;
@@ -281,84 +282,6 @@ impl Route {
             .split('/')
             .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'))
     }
-}
-
-/// Hands each operation's type to `$then!`: the one table of the API.
-#[macro_export]
-macro_rules! for_each_operation {
-    ($then:ident) => {
-        $then! {
-            $crate::client::Create,
-            $crate::client::List,
-            $crate::client::Show,
-            $crate::client::Update,
-            $crate::client::Delete,
-            $crate::key::Issue,
-            $crate::key::List,
-            $crate::key::Show,
-            $crate::key::Update,
-            $crate::key::Disable,
-            $crate::key::Enable,
-            $crate::key::Revoke,
-            $crate::key::RevokeAll,
-            $crate::key::Rotate,
-            $crate::key::Fetch,
-            $crate::key::Import,
-            $crate::lost::List,
-            $crate::policy::Plans,
-            $crate::policy::Show,
-            $crate::policy::Check,
-            $crate::policy::Compare,
-            $crate::policy::Apply,
-            $crate::policy::History,
-            $crate::policy::Rollback,
-            $crate::keyset::Show,
-            $crate::keyset::Build,
-            $crate::keyset::Renew,
-            $crate::version::List,
-            $crate::version::Inspect,
-            $crate::version::Diff,
-            $crate::signing_key::List,
-            $crate::signing_key::Rotate,
-            $crate::signing_key::Retire,
-            $crate::explain::Explain,
-            $crate::guide::Show,
-            $crate::overview::Show,
-            $crate::import::Import,
-            $crate::audit::List,
-            $crate::audit::Export,
-            $crate::audit::Verify,
-            $crate::audit::Checkpoint,
-            $crate::audit::Prune,
-            $crate::backup::Make,
-            $crate::backup::Read,
-            $crate::backup::End,
-            $crate::token::Create,
-            $crate::token::List,
-            $crate::token::Show,
-            $crate::token::Revoke,
-            $crate::fleet::List,
-            $crate::fleet::Wait,
-            $crate::fleet::Forget,
-            $crate::session::List,
-            $crate::session::End,
-            $crate::node::List,
-            $crate::node::Enroll,
-            $crate::node::Revoke,
-            $crate::webhook::Create,
-            $crate::webhook::List,
-            $crate::webhook::Show,
-            $crate::webhook::Delete,
-            $crate::usage::Show,
-            $crate::usage::Anomalies,
-            $crate::usage::Quota,
-            $crate::quota::Show,
-            $crate::quota::Reset,
-            $crate::usage::ShowSettings,
-            $crate::usage::Configure,
-            $crate::usage::Forget,
-        }
-    };
 }
 
 /// The request for an operation.

@@ -85,7 +85,7 @@ fn a_next_step_leads_to_a_route_that_there_is() {
             routes.insert(route.name, format!("{} {}", route.method.as_str(), route.path));
         )* };
     }
-    for_each_operation!(all);
+    crate::for_each_operation!(all);
     for act in keystile_model::error::Act::ALL {
         let route = routes.get(act.as_str()).map_or("", String::as_str);
         assert_eq!(act.route(), route, "{}", act.as_str());
