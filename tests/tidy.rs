@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod tidy {
+    mod circles;
     mod pages;
     mod refusals;
     mod sizes;
