@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::artefact::Kind;
+use super::denied::denied;
 use super::settings::Limits;
+use keystile_model::error::{self, named, refuse};
 use keystile_model::world::Moment;
 
 pub mod keeper;
@@ -185,18 +187,12 @@ impl Fleet {
     ) -> Result<Member, Status> {
         let mut inner = self.inner();
         if inner.streams >= limits.streams {
-            return Err(Status::resource_exhausted(format!(
-                "this server has {} discovery streams already",
-                limits.streams
-            )));
+            return Err(too_many("this server", limits.streams));
         }
         if let Some(address) = address {
             let count = inner.by_address.entry(address.ip()).or_default();
             if *count >= limits.streams_per_address {
-                return Err(Status::resource_exhausted(format!(
-                    "your address has {} discovery streams already",
-                    limits.streams_per_address
-                )));
+                return Err(too_many("this address", limits.streams_per_address));
             }
             *count += 1;
         }
@@ -292,6 +288,15 @@ impl Node {
     fn wake(&self) {
         self.wake.send_modify(|n| *n = n.wrapping_add(1));
     }
+}
+
+fn too_many(whose: &str, streams: usize) -> Status {
+    let refusal = refuse(
+        error::Code::TooManyStreams,
+        format_args!("{whose} has {streams} discovery streams already"),
+        keystile_model::next!["close some, or raise ", named("max_streams")],
+    );
+    denied(tonic::Code::ResourceExhausted, &refusal)
 }
 
 fn slot(wants: &mut [bool; 2], kind: Kind) -> &mut bool {

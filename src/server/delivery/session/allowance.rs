@@ -4,7 +4,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::super::denied::denied;
 use super::FLOOD;
+use keystile_model::error::{self, refuse};
 
 /// A rate limit for requests that answer no push: some at once, then a few a second, then none.
 pub(super) struct Allowance {
@@ -42,9 +44,12 @@ impl Allowance {
         }
         self.waited += 1;
         if self.waited > FLOOD {
-            return Err(Status::resource_exhausted(
+            let refusal = refuse(
+                error::Code::TooManyRequests,
                 "too many requests on this stream",
-            ));
+                "look at the log of this Envoy",
+            );
+            return Err(denied(tonic::Code::ResourceExhausted, &refusal));
         }
         self.filled = now + each;
         Ok(Some(now + each))
