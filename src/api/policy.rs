@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
+use super::{Method, OWNERS, Operation, Route, STAFF};
 use crate::Pace;
 use keystile_model::error::{Act, Code, Result, refuse};
-use keystile_model::record::limit_words;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
 use keystile_policy::check as policy_check;
@@ -16,38 +15,9 @@ use keystile_policy::file::{self as policy_file, PolicyFile};
 use keystile_registry as registry;
 use keystile_store::Store;
 
-/// A named bundle of limits, and how many use it.
-#[derive(Serialize, Deserialize, ToSchema)]
-pub struct PlanView {
-    /// Its name.
-    pub plan: String,
-    /// Its limits: `100/1m:20`.
-    pub limits: Vec<String>,
-    /// Its quota.
-    pub quota: Option<QuotaView>,
-    /// How many clients are on it, among those that the caller may see.
-    pub clients: u64,
-    /// How many keys that are not revoked use it.
-    pub keys: u64,
-}
+mod plans;
 
-/// A quota.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[schema(as = Quota)]
-pub struct QuotaView {
-    /// Requests allowed in each period.
-    pub requests: u64,
-    /// `day` or `month`.
-    pub per: String,
-}
-
-/// The plans of the policy.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[schema(as = PlanList)]
-pub struct PlanViews {
-    /// Sorted by name.
-    pub plans: Vec<PlanView>,
-}
+pub use plans::{PlanView, PlanViews, Plans, QuotaView};
 
 /// A policy as it was applied.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -119,12 +89,6 @@ pub struct Applied {
     #[serde(default)]
     pub notes: Vec<String>,
 }
-
-/// Lists plans.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = PlansList)]
-pub struct Plans {}
 
 /// Shows the policy in force, or an earlier one.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -217,33 +181,6 @@ pub struct Rollback {
 
 fn unnamed() -> String {
     "policy".to_owned()
-}
-
-impl Operation for Plans {
-    type Output = PlanViews;
-    const ROUTE: Route = Route::get("plan.list", "/v1/plans", ANYBODY, "List plans");
-
-    fn run(self, store: &mut Store, world: &World) -> Result<PlanViews> {
-        let (plans, on, clients) = store.read(|tx| {
-            let plans = registry::policy(tx)?.policy.plans;
-            // A client's token counts only its own.
-            let only = world.caller.narrowed(None);
-            Ok((plans, tx.keys_on_plans(only)?, tx.clients_on_plans(only)?))
-        })?;
-        let view = |name: &String, plan: &keystile_core::policy::Plan| PlanView {
-            plan: name.clone(),
-            limits: limit_words(&plan.limits),
-            quota: plan.quota.as_ref().map(|q| QuotaView {
-                requests: q.requests,
-                per: keystile_model::wire::word_of(&q.per),
-            }),
-            clients: clients.get(name).copied().unwrap_or_default(),
-            keys: on.get(name).copied().unwrap_or_default(),
-        };
-        Ok(PlanViews {
-            plans: plans.iter().map(|(name, plan)| view(name, plan)).collect(),
-        })
-    }
 }
 
 impl Operation for Show {

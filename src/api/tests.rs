@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use keystile_model::record::Status;
 use keystile_model::wire;

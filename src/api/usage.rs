@@ -2,26 +2,29 @@
 //! it is kept.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
+use super::{ANYBODY, Operation, Route};
 use keystile_model::error::{Code, Kind, Result, refuse};
-use keystile_model::when::When;
-use keystile_model::wire::{Id, Span, Time, TimeWords};
+use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::key;
-use keystile_registry::policy;
 use keystile_registry::usage::question::{self, By, Question};
-use keystile_registry::usage::{Settings, Step, quotas, window};
-use keystile_store::{Anomaly, Dimension, Store, Tx, UsageTx, Whose};
+use keystile_registry::usage::{Settings, Step};
+use keystile_store::{Dimension, Store, Tx, UsageTx, Whose};
+
+mod anomalies;
+mod left;
+mod settings;
+
+pub use anomalies::{Anomalies, AnomalyView, Found};
+pub use left::{Left, Quota, left_of};
+pub use settings::{Configure, Forget, Forgotten, ShowSettings};
 
 /// Groups in one answer: the default.
 const GROUPS: u32 = 20;
 const MOST_GROUPS: u32 = 200;
-/// Anomalies in one answer at most.
-const ANOMALIES: u32 = 1_000;
 /// How far back an answer goes by default, in seconds.
 const SINCE: u64 = 7 * 86_400;
 
@@ -127,144 +130,6 @@ pub struct UsageOthers {
     /// Those that were let through.
     pub allowed: u64,
 }
-
-/// Lists anomalies in the use of keys, latest first.
-#[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = UsageAnomalies)]
-pub struct Anomalies {
-    /// Only anomalies of this client's keys.
-    #[serde(default)]
-    pub client: Option<String>,
-    /// Since this time: `24h` is counted back from now. 7 days by default.
-    #[serde(default)]
-    pub since: Option<TimeWords>,
-}
-
-/// Anomalies.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[schema(as = Anomalies)]
-pub struct Found {
-    /// Latest first; at most 1,000.
-    pub anomalies: Vec<AnomalyView>,
-}
-
-/// An anomaly in the use of a key.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[schema(as = Anomaly)]
-pub struct AnomalyView {
-    /// When it was found.
-    pub at: Time,
-    /// The rule that found it.
-    pub rule: String,
-    /// Which key.
-    pub key: Id,
-    /// Its client; null for a key that is not in this store.
-    pub client: Option<String>,
-    /// The numbers behind it.
-    #[schema(value_type = Object)]
-    pub detail: Value,
-}
-
-impl AnomalyView {
-    /// The numbers behind it: `requests 812, usual most 40`.
-    pub fn words(&self) -> String {
-        let words = self
-            .detail
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, v)| {
-                let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-                format!("{} {text}", name.replace('_', " "))
-            });
-        words.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// Shows what is left of a key's quota.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = UsageQuota)]
-pub struct Quota {
-    /// The key's id.
-    pub id: Id,
-}
-
-/// What is left of a quota; all fields are null if there is none.
-#[derive(Default, Serialize, Deserialize, ToSchema)]
-#[schema(as = QuotaLeft)]
-pub struct Left {
-    /// The plan that the quota comes from; null if there is none.
-    pub plan: Option<String>,
-    /// Requests in each window; null if there is no quota.
-    pub requests: Option<u64>,
-    /// `day` or `month`.
-    pub per: Option<String>,
-    /// When the window began.
-    pub window: Option<Time>,
-    /// When it ends, and the next one begins.
-    #[serde(default)]
-    pub until: Option<Time>,
-    /// Requests let through in it, of the key and those that it was rotated from, minus what was
-    /// given back.
-    pub used: u64,
-    /// What is left.
-    pub remaining: Option<u64>,
-}
-
-/// Shows how long usage is kept, and what counts as an anomaly.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = UsageSettingsShow)]
-pub struct ShowSettings {}
-
-/// Changes how long usage is kept, and what counts as an anomaly; fields that are left out stay as
-/// they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = UsageConfigure)]
-pub struct Configure {
-    /// How long counts by minute are kept: at least 1 hour.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minutes: Option<Span>,
-    /// How long counts by hour are kept: at least 1 day.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hours: Option<Span>,
-    /// How long counts by day, networks and anomalies are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub days: Option<Span>,
-    /// `spike`: the factor by which an hour exceeds the highest hour of the previous 7 days; 0:
-    /// off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spike_factor: Option<u64>,
-    /// `spike`: the hour must also have more requests than this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spike_minimum: Option<u64>,
-    /// `new-network`: report none until this long after the first use of a key; 0: off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_learning: Option<Span>,
-    /// `scope-denials`: the number of requests in an hour; 0: off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope_denials: Option<u64>,
-    /// `rotated-key-used`: the time left before the key stops working; 0: off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotation_notice: Option<Span>,
-    /// `revoked-key-tried`: the number of requests in an hour; 0: off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked_tries: Option<u64>,
-}
-
-/// Forgets the addresses and user agents that used keys; counts stay.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = UsageForget)]
-pub struct Forget {}
-
-/// The result of forgetting.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[schema(as = UsageForgotten)]
-pub struct Forgotten {}
 
 impl Operation for Show {
     type Output = Usage;
@@ -462,189 +327,4 @@ fn named(
             None => (None, None),
         },
     })
-}
-
-impl Operation for Anomalies {
-    type Output = Found;
-    const ROUTE: Route = Route::get(
-        "usage.anomalies",
-        "/v1/usage/anomalies",
-        ANYBODY,
-        "List anomalies in the use of keys",
-    );
-
-    fn run(self, store: &mut Store, world: &World) -> Result<Found> {
-        let now = world.now.seconds();
-        let ago = self.since.map(|t| t.0).unwrap_or(When::After(SINCE));
-        let since = ago.ago(now);
-        store.with_usage(|store, usage| {
-            let client = store.read(|tx| {
-                let asked = match world.caller.narrowed(self.client.as_deref()) {
-                    _ if self.client.is_some() => self.client.as_deref(),
-                    own => own,
-                };
-                let found = asked.map(|name| registry::client(tx, &world.caller, name));
-                Ok(found.transpose()?.map(|c| i64::from(c.number)))
-            })?;
-            let found = usage.read(|tx| tx.anomalies(client, since, ANOMALIES))?;
-            let named = |a: Anomaly, tx: &Tx<'_>| -> Result<AnomalyView> {
-                Ok(AnomalyView {
-                    at: Time(a.at),
-                    rule: a.rule,
-                    key: Id(a.key),
-                    client: tx.name_of_client(a.client)?,
-                    detail: serde_json::from_str(&a.detail).unwrap_or_default(),
-                })
-            };
-            let anomalies = store.read(|tx| found.into_iter().map(|a| named(a, tx)).collect());
-            Ok(Found {
-                anomalies: anomalies?,
-            })
-        })
-    }
-}
-
-impl Operation for Quota {
-    type Output = Left;
-    const ROUTE: Route = Route::get(
-        "usage.quota",
-        "/v1/keys/{id}/quota",
-        ANYBODY,
-        "Show what is left of a key's quota",
-    );
-
-    fn run(self, store: &mut Store, world: &World) -> Result<Left> {
-        let mut left = left_of(&[self.id], store, world)?;
-        Ok(left.pop().unwrap_or_default())
-    }
-}
-
-/// What is left of the quotas of some keys, in their order.
-///
-/// # Errors
-/// If a key does not exist, or usage cannot be read.
-pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>> {
-    let now = world.now.seconds();
-    store.with_usage(|store, usage| {
-        store.read(|tx| {
-            // Read once for all keys: reading a policy takes longer than everything else here.
-            let policy = policy(tx)?.raw;
-            let quotas = quotas(&policy, now);
-            let each = ids.iter().map(|id| {
-                let key = key::find(tx, &world.caller, id.0)?;
-                let plan = key.effective_plan().unwrap_or_default();
-                let named = policy.plans.get(plan).and_then(|p| p.quota.as_ref());
-                let (Some(quota), Some(named)) = (quotas.get(plan), named) else {
-                    return Ok(Left::default());
-                };
-                let window = window(quota, now);
-                let used = usage.read(|tx| tx.quota_taken(key.lineage, window))?;
-                Ok(Left {
-                    plan: Some(plan.to_owned()),
-                    requests: Some(quota.requests),
-                    per: Some(keystile_model::wire::word_of(&named.per)),
-                    window: Some(Time(window)),
-                    until: quota.window(now).map(|w| Time(w.end)),
-                    used,
-                    remaining: Some(quota.requests.saturating_sub(used)),
-                })
-            });
-            each.collect()
-        })
-    })
-}
-
-impl Operation for ShowSettings {
-    type Output = Settings;
-    const ROUTE: Route = Route::get(
-        "usage.settings",
-        "/v1/usage/settings",
-        STAFF,
-        "Show how long usage is kept, and what counts as an anomaly",
-    )
-    .tagged();
-
-    fn run(self, store: &mut Store, _: &World) -> Result<Settings> {
-        store.with_usage(|_, usage| usage.read(Settings::read))
-    }
-}
-
-impl Operation for Configure {
-    type Output = Settings;
-    const ROUTE: Route = Route::change(
-        Method::Patch,
-        "usage.configure",
-        "/v1/usage/settings",
-        OWNERS,
-        "Change how long usage is kept, and what counts as an anomaly",
-    )
-    .tagged();
-
-    fn run(self, store: &mut Store, world: &World) -> Result<Settings> {
-        world.caller.owner("change the settings of usage")?;
-        store.with_made_usage(|store, usage| {
-            let before = usage.read(Settings::read)?;
-            let after = self.applied(before.clone());
-            after.check()?;
-            if after == before {
-                return Ok(after);
-            }
-            let shown = |s: &Settings| json!({ "settings": s });
-            store.write(world, |tx| {
-                tx.audit(
-                    world,
-                    "usage.configure",
-                    "usage",
-                    Some(&shown(&before)),
-                    Some(&shown(&after)),
-                )?;
-                // Inside the transaction, so that a setting that cannot be stored leaves no record.
-                let json = serde_json::to_string(&after).unwrap_or_default();
-                usage.write(|tx| tx.set_usage_settings(&json))
-            })?;
-            Ok(after)
-        })
-    }
-
-    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
-        super::shown(ShowSettings {}, store, world)
-    }
-}
-
-impl Configure {
-    fn applied(self, to: Settings) -> Settings {
-        Settings {
-            minutes: self.minutes.unwrap_or(to.minutes),
-            hours: self.hours.unwrap_or(to.hours),
-            days: self.days.unwrap_or(to.days),
-            spike_factor: self.spike_factor.unwrap_or(to.spike_factor),
-            spike_minimum: self.spike_minimum.unwrap_or(to.spike_minimum),
-            network_learning: self.network_learning.unwrap_or(to.network_learning),
-            scope_denials: self.scope_denials.unwrap_or(to.scope_denials),
-            rotation_notice: self.rotation_notice.unwrap_or(to.rotation_notice),
-            revoked_tries: self.revoked_tries.unwrap_or(to.revoked_tries),
-        }
-    }
-}
-
-impl Operation for Forget {
-    type Output = Forgotten;
-    const ROUTE: Route = Route::change(
-        Method::Post,
-        "usage.forget",
-        "/v1/usage/forget",
-        OWNERS,
-        "Forget the addresses and user agents that used keys",
-    );
-
-    fn run(self, store: &mut Store, world: &World) -> Result<Forgotten> {
-        world.caller.owner("forget where keys were used from")?;
-        store.with_made_usage(|store, usage| {
-            store.write(world, |tx| {
-                tx.audit(world, "usage.forget", "usage", None, None)?;
-                usage.write(|tx| tx.forget_places())
-            })
-        })?;
-        Ok(Forgotten {})
-    }
 }

@@ -14,6 +14,7 @@ macro_rules! vector {
     };
 }
 
+mod apisix;
 mod closing;
 mod gateways;
 mod kong;

@@ -14,12 +14,16 @@ use keystile_store::{Alone, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
-mod keep;
+mod backup;
 mod lock;
+mod master_key;
 pub mod published;
+mod restore;
 
-pub use keep::{Kept, NewKey, Restored, beside_backup, put_backup};
+pub use backup::{Kept, beside_backup, put_backup};
 pub use lock::Serving;
+pub use master_key::NewKey;
+pub use restore::Restored;
 
 /// The folder: the store, its master key unless that is kept elsewhere, and the fingerprint of the
 /// master key, which distinguishes a wrong key from a damaged store.

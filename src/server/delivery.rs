@@ -25,6 +25,7 @@ use keystile_system as system;
 
 pub mod artefact;
 mod counts;
+mod denied;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
@@ -146,7 +147,8 @@ impl Delivery {
         let revoked = changes.borrow();
         let of_revoked = |m: &&mut Missing| nodes::is_revoked(&revoked, &m.node);
         for missing in waited.missing.iter_mut().filter(of_revoked) {
-            "its node was revoked, and it has not proved the version; if it is gone, forget it (`keystilectl fleet forget`)".clone_into(&mut missing.why);
+            "its node was revoked, and it has not proved the version; if it is gone, forget it"
+                .clone_into(&mut missing.why);
         }
     }
 

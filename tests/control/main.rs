@@ -4,12 +4,13 @@
 mod cluster;
 mod faults;
 mod handing_over;
+mod imports;
 mod interrupts;
 mod keeping;
 mod pages;
+mod policies;
 mod programs;
 mod schemas;
 mod transcripts;
-mod wayin;
 
 use keystile_tests::{server, support};

@@ -169,7 +169,7 @@ fn says_validated() -> bool {
     if shell::is_module() {
         return false;
     }
-    let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
+    let version = keystile_tests::proxy::version();
     let minor = version
         .split('.')
         .nth(1)

@@ -229,6 +229,10 @@ async fn a_certificate_is_good_for_its_own_nodes_and_no_longer_than_its_authorit
         };
         assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
         assert!(refused.message().contains("--discovery-name"), "{refused}");
+        assert_eq!(
+            refused.metadata().get("keystile-code").unwrap(),
+            "node_not_certified"
+        );
     }
 
     // Taken back: what is open ends, and nothing new begins; of another's nothing does.

@@ -248,6 +248,9 @@ codes! {
     SignInFailed "sign_in_failed" Kind::Unauthenticated, "Sign-in with the identity provider did not succeed";
     SignInNotMapped "sign_in_not_mapped" Kind::Forbidden, "The identity provider knows the person, and no rule gives a role";
     BatchRefused "batch_refused" Kind::Forbidden, "A batch of usage is not counted";
+    NodeRevoked "node_revoked" Kind::Forbidden, "The node was revoked, and is sent nothing";
+    NodeNotServed "node_not_served" Kind::Forbidden, "The server serves other nodes";
+    NodeNotCertified "node_not_certified" Kind::Forbidden, "The certificate of an Envoy does not name its node";
     NodeUntrusted "node_untrusted" Kind::Forbidden, "A message of an Envoy is not signed with the secret of its node, or the node may not report";
     ReportRefused "report_refused" Kind::Forbidden, "A report of an Envoy is not taken";
     MessageUntrusted "message_untrusted" Kind::Forbidden, "A message of a scanner is not believed";
@@ -261,6 +264,8 @@ codes! {
     BodyTooLarge "body_too_large" Kind::TooLarge, "The body is too large";
     MediaTypeUnsupported "media_type_unsupported" Kind::MediaType, "The body is not said to be JSON";
     MethodNotAllowed "method_not_allowed" Kind::Method, "The path does not take this method";
+    TooManyStreams "too_many_streams" Kind::TooMany, "More streams of discovery, or more nodes, than may be";
+    StreamSilent "stream_silent" Kind::Slow, "An Envoy does not read or answer what it is sent";
     TooManyRequests "too_many_requests" Kind::TooMany, "Asked for too often";
 
     // What cannot be done at the moment.

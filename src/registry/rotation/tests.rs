@@ -76,7 +76,6 @@ fn issue(b: &mut Bench, draft: key::Draft) -> KeyId {
 /// `KEYSTILE_SCALE=1000000 cargo test --release --lib -- at_any_scale --nocapture`
 /// tells how long things take with a store of that size.
 #[test]
-#[expect(clippy::too_many_lines, reason = "to be cut into steps")]
 fn every_living_key_is_rotated_once_at_any_scale() {
     let scale: u32 = system::variable("KEYSTILE_SCALE").map_or(300, |n| n.parse().unwrap());
     let mut b = Bench::new();
@@ -91,13 +90,22 @@ fn every_living_key_is_rotated_once_at_any_scale() {
     let ids = all(&mut b, NOON + 1);
     lap("select");
     assert_eq!(ids.len(), scale as usize);
-
     let base = b.version();
+    rotated_once(&mut b, &ids, &mut lap);
+    rows_found(&mut b, base, &ids, &mut lap);
+    history_found(&mut b, ids[0], &mut lap);
+    assert_eq!(b.verify(), Ok(()));
+    lap("verify");
+    println!("{scale} keys\n{took}");
+}
+
+/// Rotates all keys, and finds that there is nothing left to rotate.
+fn rotated_once(b: &mut Bench, ids: &[KeyId], lap: &mut impl FnMut(&str)) {
     let mut new = HashSet::new();
     let done = rotate_all(
         &mut b.store,
         &system::at(NOON + 1),
-        ids.clone(),
+        ids.to_vec(),
         &PLAIN,
         &mut To(|r: &Rotated| {
             assert_eq!(r.new.key.rotated_from, Some(r.old.id));
@@ -106,36 +114,42 @@ fn every_living_key_is_rotated_once_at_any_scale() {
         }),
     );
     lap("rotate");
-    assert_eq!(done, Ok(u64::from(scale)));
-    assert_eq!(new.len(), scale as usize);
-    let again = all(&mut b, NOON + 2);
+    assert_eq!(done, Ok(ids.len() as u64));
+    assert_eq!(new.len(), ids.len());
+    let again = all(b, NOON + 2);
     assert!(again.len() == new.len() && again.iter().all(|id| new.contains(id)));
     lap("select again");
     // By their ids once more, as after a failure half way: nothing is rotated twice.
     let done = rotate_all(
         &mut b.store,
         &system::at(NOON + 2),
-        ids.clone(),
+        ids.to_vec(),
         &PLAIN,
         &mut To(|_: &Rotated| {}),
     );
     assert_eq!(done, Ok(0));
     lap("nothing to do");
+}
 
+/// Reads what a keyset is built from, before and after a key is revoked.
+fn rows_found(b: &mut Bench, base: u64, ids: &[KeyId], lap: &mut impl FnMut(&str)) {
     let rows = b.store.read(|tx| tx.rows()).unwrap().len();
-    assert_eq!(rows, 2 * scale as usize);
+    assert_eq!(rows, 2 * ids.len());
     lap("all rows");
     let since = b.store.read(|tx| tx.rows_since(base)).unwrap().len();
-    assert_eq!(since, 2 * scale as usize);
+    assert_eq!(since, 2 * ids.len());
     lap("rows since");
     key::revoke_all(&mut b.store, &system::at(NOON + 3), &ids[..1], "").unwrap();
     lap("revoke one");
     let base = b.version() - 1;
     assert_eq!(b.store.read(|tx| tx.rows_since(base)).unwrap().len(), 1);
     lap("rows since the last");
+}
 
+/// Searches the audit log by a key that was rotated and revoked, and by its client.
+fn history_found(b: &mut Bench, id: KeyId, lap: &mut impl FnMut(&str)) {
     let query = Query {
-        subject: Some(ids[0].to_string()),
+        subject: Some(id.to_string()),
         ..Query::default()
     };
     let history = b.store.read(|tx| tx.last_audit(&query, 50)).unwrap();
@@ -152,9 +166,6 @@ fn every_living_key_is_rotated_once_at_any_scale() {
         1
     );
     lap("revocations of a client");
-    assert_eq!(b.verify(), Ok(()));
-    lap("verify");
-    println!("{scale} keys\n{took}");
 }
 
 #[test]

@@ -17,10 +17,12 @@ use tonic::codec::{DecodeBuf, Decoder, Streaming};
 use tonic::{Code, Status};
 
 use super::Delivery;
+use super::denied::{code_of, denied};
 use super::papers::Papers;
 use super::request::Request;
 use super::session::{self, ROOM};
 use super::wire::{self, Dialect};
+use keystile_model::error::{self, refuse};
 use keystile_render::proto::discovery::{
     ADS_DELTA, ADS_SOTW, DeltaDiscoveryRequest, DiscoveryRequest, ECDS_DELTA, ECDS_SOTW,
 };
@@ -44,7 +46,14 @@ pub fn router(delivery: &Arc<Delivery>) -> Router {
         .route(ECDS_DELTA, delta(one()))
         .route(ADS_SOTW, sotw(one()))
         .route(ADS_DELTA, delta(one()))
-        .fallback(async || Status::unimplemented("there is no such method").into_http::<Body>())
+        .fallback(async || {
+            let refusal = refuse(
+                error::Code::PathNotFound,
+                "there is no such method",
+                "subscribe to extension configurations, by ECDS or ADS",
+            );
+            denied(tonic::Code::Unimplemented, &refusal).into_http::<Body>()
+        })
 }
 
 async fn open<M>(delivery: Arc<Delivery>, dialect: Dialect, request: HttpRequest) -> Response<Body>
@@ -57,7 +66,12 @@ where
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if !grpc {
-        return Status::new(Code::InvalidArgument, "this is a gRPC service").into_http();
+        let refusal = refuse(
+            error::Code::MediaTypeUnsupported,
+            "this is a gRPC service",
+            "connect an Envoy to it",
+        );
+        return denied(tonic::Code::InvalidArgument, &refusal).into_http();
     }
     let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let limits = &delivery.settings.limits;
@@ -87,6 +101,7 @@ where
             tracing::warn!(
                 address = address_of(&parts.extensions),
                 code = ?status.code(),
+                refusal = code_of(&status),
                 reason = status.message().escape_debug().to_string(),
                 at = system::now().ms(),
                 "a discovery stream was dropped"
@@ -122,7 +137,14 @@ impl<M: Message + Default> Decoder for Protobuf<M> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
-        let message = M::decode(buffer).map_err(|_| Status::invalid_argument("no such message"))?;
+        let message = M::decode(buffer).map_err(|_| {
+            let refusal = refuse(
+                error::Code::MalformedBody,
+                "this is no message of discovery",
+                "connect an Envoy that speaks version 3 of the protocol",
+            );
+            denied(tonic::Code::InvalidArgument, &refusal)
+        })?;
         Ok(Some(message))
     }
 }

@@ -62,6 +62,7 @@ mod tests {
     use tonic::Code;
 
     use crate::delivery::Refused;
+    use crate::delivery::denied::code_of;
     use crate::delivery::tests::*;
     use keystile_registry::node as registry;
     use keystile_system as system;
@@ -138,6 +139,7 @@ mod tests {
             let status = ended.expect("at once").unwrap_err();
             assert_eq!(status.code(), Code::PermissionDenied);
             assert!(status.message().contains("`keystilectl node enroll`"));
+            assert_eq!(code_of(&status), "node_revoked");
         }
         bed.until("both to be gone", |d| d.numbers().nodes == 1)
             .await;

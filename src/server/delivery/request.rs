@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use tonic::Status;
 
+use super::denied::denied;
 use super::fleet::Identity;
 use super::papers::Papers;
 use super::settings::Limits;
+use keystile_model::error::{self, named, refuse};
 use keystile_model::foreign;
+use keystile_model::next;
 use keystile_render::ecds::TYPED_CONFIG;
 use keystile_render::proto::core::{Node, UserAgentVersion};
 use keystile_render::proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -99,6 +102,12 @@ impl From<DeltaDiscoveryRequest> for Request {
     }
 }
 
+fn invalid<T>(field: &str, fact: &str) -> Result<T, Status> {
+    let next = "set `node` in the bootstrap";
+    let refusal = refuse(error::Code::InvalidName, fact, next).about(field);
+    Err(denied(tonic::Code::InvalidArgument, &refusal))
+}
+
 /// The node, if it may be served.
 ///
 /// # Errors
@@ -111,29 +120,42 @@ pub fn identify(
 ) -> Result<Identity, Status> {
     let node = node.unwrap_or_default();
     if !is_node_id(&node.id) {
-        return Err(Status::invalid_argument(
-            "the first request must name its node by an id of 1 to 256 printable characters; set `node` in the bootstrap",
-        ));
+        return invalid(
+            "node.id",
+            "the first request must name its node by an id of 1 to 256 printable characters",
+        );
     }
     if !is_name(&node.cluster) {
-        return Err(Status::invalid_argument(
+        return invalid(
+            "node.cluster",
             "the node's cluster must have at most 256 printable characters",
-        ));
+        );
     }
     let allowed = |list: &[String], name: &str| list.is_empty() || list.iter().any(|n| n == name);
     if !allowed(&limits.nodes, &node.id) || !allowed(&limits.clusters, &node.cluster) {
-        return Err(Status::permission_denied(
+        let refusal = refuse(
+            error::Code::NodeNotServed,
             "this node is not one of those that are served here",
-        ));
+            "name it where the server is started, or connect this Envoy to another server",
+        );
+        return Err(denied(tonic::Code::PermissionDenied, &refusal));
     }
     if let Some(papers) = papers
         && !papers.admit(&node.id, limits)
     {
-        return Err(Status::permission_denied(format!(
-            "the certificate names {}, not node `{}`; give the Envoy a certificate of its own, or start the server with `--discovery-name NAME=NODE`",
-            papers.shown(),
-            node.id.escape_debug()
-        )));
+        let refusal = refuse(
+            error::Code::NodeNotCertified,
+            format_args!(
+                "the certificate names {}, not node `{}`",
+                papers.shown(),
+                node.id.escape_debug()
+            ),
+            next![
+                "give the Envoy a certificate of its own, or start the server with ",
+                named("discovery_name").value("NAME=NODE")
+            ],
+        );
+        return Err(denied(tonic::Code::PermissionDenied, &refusal));
     }
     let envoy = match node.user_agent_version_type {
         Some(UserAgentVersion::Text(version)) => version,

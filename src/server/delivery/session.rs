@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 
 use super::Delivery;
 use super::artefact::{Artefact, Kind, Sealed};
+use super::denied::denied;
 use super::fleet::{Member, Standing};
 use super::nodes::{self, Revoked};
 use super::papers::Papers;
@@ -24,6 +25,8 @@ use super::published::Published;
 use super::request::{Request, identify};
 use super::wire::{Dialect, Message};
 use allowance::Allowance;
+use keystile_model::error::{self, Act, refuse};
+use keystile_model::next;
 use keystile_system as system;
 
 /// Responses between a session and its connection: one push of each resource, and heartbeats, which
@@ -96,9 +99,12 @@ pub async fn serve(
     if delivery.settings.ttl.is_some() && dialect == Dialect::Sotw {
         // In that dialect, Envoy 1.40 lets a resource expire in spite of heartbeats, or does not
         // let it expire at all. A switch that may not work is worse than none.
-        return Status::failed_precondition(
-            "this server bounds the time that a keyset lives without it, which needs delta discovery; set `api_type: DELTA_GRPC`",
+        let refusal = refuse(
+            error::Code::SettingInvalid,
+            "this server bounds the time that a keyset lives without it, which needs delta discovery",
+            "set `api_type: DELTA_GRPC`",
         );
+        return denied(tonic::Code::FailedPrecondition, &refusal);
     }
     let limits = &delivery.settings.limits;
     let first = tokio::time::timeout(limits.first_request, requests.next());
@@ -107,7 +113,14 @@ pub async fn serve(
         Ok(Some(Err(status))) if is_lost(&status) => return Status::ok(""),
         Ok(Some(Err(status))) => return status,
         Ok(None) => return Status::ok(""),
-        Err(_) => return Status::deadline_exceeded("the first request did not come in time"),
+        Err(_) => {
+            let refusal = refuse(
+                error::Code::StreamSilent,
+                "the first request did not come in time",
+                "look at the network between this Envoy and the server",
+            );
+            return denied(tonic::Code::DeadlineExceeded, &refusal);
+        }
     };
     let mut nodes = delivery.nodes.changes();
     let mut closing = delivery.closing.subscribe();
@@ -151,9 +164,17 @@ pub async fn serve(
 fn not_revoked(nodes: &Revoked, node: &str) -> Result<(), Status> {
     match nodes::is_revoked(nodes, node) {
         false => Ok(()),
-        true => Err(Status::permission_denied(
-            "this node was revoked; if that was a mistake, enroll it again with `keystilectl node enroll`",
-        )),
+        true => {
+            let refusal = refuse(
+                error::Code::NodeRevoked,
+                "this node was revoked",
+                next![
+                    "if that was a mistake, enroll it again with ",
+                    Act::NodeEnroll
+                ],
+            );
+            Err(denied(tonic::Code::PermissionDenied, &refusal))
+        }
     }
 }
 
@@ -246,7 +267,12 @@ impl Session {
         if let Some(flying) = &mut slot.flying {
             let (lag, drop) = (flying.since + limits.lag, flying.since + limits.drop);
             if now >= drop {
-                return Err(Status::aborted("a push was not answered in time"));
+                let refusal = refuse(
+                    error::Code::StreamSilent,
+                    "a push was not answered in time",
+                    "look at the log of this Envoy",
+                );
+                return Err(denied(tonic::Code::Aborted, &refusal));
             }
             if now >= lag && !flying.lagging {
                 flying.lagging = true;
@@ -343,7 +369,12 @@ fn is_lost(status: &Status) -> bool {
 }
 
 fn leaving() -> Status {
-    Status::unavailable("the server is shutting down")
+    let refusal = refuse(
+        error::Code::ShuttingDown,
+        "the server is shutting down",
+        "this Envoy connects again by itself",
+    );
+    denied(tonic::Code::Unavailable, &refusal)
 }
 
 #[cfg(test)]

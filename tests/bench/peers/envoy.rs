@@ -77,7 +77,7 @@ impl Edge {
         let config = self.dir.join("envoy.json");
         let document = self.document(address, admin).to_string();
         fs::write(&config, document).expect("the configuration");
-        let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
+        let version = keystile_tests::proxy::version();
         let mut command = self
             .cores
             .command(format!(".tools/envoy-{version}/envoy/_bin/envoy"));

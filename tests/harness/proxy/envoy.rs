@@ -271,12 +271,17 @@ impl Drop for Envoy {
     }
 }
 
+/// The version of Envoy that the tests run.
+pub fn version() -> String {
+    std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into())
+}
+
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
     fs::write(&config, super::shell::configuration(&setup.config)).unwrap();
     let node = super::shell::node(&setup.config);
 
-    let version = std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into());
+    let version = version();
     let binary = format!(".tools/envoy-{version}/envoy/_bin/envoy");
     let mut command = Command::new(part(&binary, "scripts/setup"));
     command

@@ -20,7 +20,7 @@ pub use self::{
     companion::Companion,
     delta::Delta,
     ecds::EcdsFile,
-    envoy::{Envoy, Setup, fresh_dir},
+    envoy::{Envoy, Setup, fresh_dir, version},
     load::{Answer, Load, burst, count},
     push::Push,
     server::Server,

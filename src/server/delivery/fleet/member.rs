@@ -1,5 +1,6 @@
 //! A stream of a node, while it is open.
 
+use keystile_model::error::{self, named, refuse};
 use keystile_model::world::Moment;
 use keystile_system as system;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::super::artefact::{Artefact, Kind};
+use super::super::denied::denied;
 use super::super::settings::Limits;
 use super::{Fleet, Held, Identity, Node, Refusal, Standing, Subscriber, bounded, slot};
 
@@ -31,18 +33,12 @@ impl Fleet {
     ) -> Result<Member, Status> {
         let mut inner = self.inner();
         if inner.streams >= limits.streams {
-            return Err(Status::resource_exhausted(format!(
-                "this server has {} discovery streams already",
-                limits.streams
-            )));
+            return Err(too_many("this server", limits.streams));
         }
         if let Some(address) = address {
             let count = inner.by_address.entry(address.ip()).or_default();
             if *count >= limits.streams_per_address {
-                return Err(Status::resource_exhausted(format!(
-                    "your address has {} discovery streams already",
-                    limits.streams_per_address
-                )));
+                return Err(too_many("this address", limits.streams_per_address));
             }
             *count += 1;
         }
@@ -70,7 +66,15 @@ impl Member {
     ) -> Result<watch::Receiver<u64>, Status> {
         let mut inner = self.fleet.inner();
         if !inner.nodes.contains_key(&identity.id) && !inner.make_room(limits.streams * 2) {
-            return Err(Status::resource_exhausted("there are too many nodes"));
+            let refusal = refuse(
+                error::Code::TooManyStreams,
+                "there are too many nodes",
+                keystile_model::next![
+                    "forget those that are gone, or raise ",
+                    named("max_streams")
+                ],
+            );
+            return Err(denied(tonic::Code::ResourceExhausted, &refusal));
         }
         let node = inner.nodes.entry(identity.id.clone()).or_default();
         if node.streams.is_empty() {
@@ -277,4 +281,13 @@ impl Drop for Member {
         drop(inner);
         self.fleet.changed();
     }
+}
+
+fn too_many(whose: &str, streams: usize) -> Status {
+    let refusal = refuse(
+        error::Code::TooManyStreams,
+        format_args!("{whose} has {streams} discovery streams already"),
+        keystile_model::next!["close some, or raise ", named("max_streams")],
+    );
+    denied(tonic::Code::ResourceExhausted, &refusal)
 }

@@ -221,7 +221,7 @@ impl Node {
     fn doubt(&self, version: u64, issued: &Issued) -> Option<String> {
         if self.processes.is_doubtful() {
             return Some(
-                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one (`keystilectl fleet forget`)"
+                "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one"
                     .to_owned(),
             );
         }
@@ -238,7 +238,7 @@ impl Node {
         }
         if all > 1 && silent > 0 {
             return Some(format!(
-                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them (`keystilectl fleet forget`); if not, give each its own node id"
+                "{all} Envoys have reported under this node id, and {silent} of them stopped; if those are gone, forget them; if not, give each its own node id"
             ));
         }
         let newest = self.processes.vms().map(|(_, vm)| vm.version).max();

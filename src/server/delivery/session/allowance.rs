@@ -4,6 +4,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::super::denied::denied;
+use keystile_model::error::{self, refuse};
+
 /// Requests that came too fast, each of which had to wait for its turn.
 const FLOOD: u32 = 100;
 
@@ -43,9 +46,12 @@ impl Allowance {
         }
         self.waited += 1;
         if self.waited > FLOOD {
-            return Err(Status::resource_exhausted(
+            let refusal = refuse(
+                error::Code::TooManyRequests,
                 "too many requests on this stream",
-            ));
+                "look at the log of this Envoy",
+            );
+            return Err(denied(tonic::Code::ResourceExhausted, &refusal));
         }
         self.filled = now + each;
         Ok(Some(now + each))

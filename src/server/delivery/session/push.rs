@@ -7,8 +7,10 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::artefact::{Artefact, Kind, Sealed};
+use super::super::denied::denied;
 use super::super::wire::{Dialect, Push};
 use super::{Flying, Session};
+use keystile_model::error::{self, refuse};
 
 impl Session {
     pub(super) fn push(
@@ -22,7 +24,12 @@ impl Session {
         let nonce = || publish::nonce(&(settings.world)());
         let sealed = want.sealed(attempt, nonce).map_err(|e| {
             tracing::error!(error = %e, "a keyset cannot be signed");
-            Status::unavailable("the server cannot seal a keyset")
+            let refusal = refuse(
+                error::Code::KeysetImpossible,
+                "the server cannot sign a keyset",
+                "look at its log",
+            );
+            denied(tonic::Code::Unavailable, &refusal)
         })?;
         self.send(want, &sealed, now)
     }
@@ -50,7 +57,12 @@ impl Session {
         }
         .message(self.dialect);
         if self.out.try_send(Ok(message)).is_err() {
-            return Err(Status::aborted("responses are not read"));
+            let refusal = refuse(
+                error::Code::StreamSilent,
+                "responses are not read",
+                "look at the log of this Envoy",
+            );
+            return Err(denied(tonic::Code::Aborted, &refusal));
         }
         self.owed += 1;
         if !self.begun.contains(&kind) {

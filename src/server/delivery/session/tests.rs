@@ -6,6 +6,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::*;
+use crate::delivery::denied::code_of;
 use crate::delivery::tests::client;
 use crate::delivery::tests::{Stream, *};
 use crate::delivery::{Delivery, NodeView};
@@ -261,6 +262,7 @@ async fn a_time_to_live_is_not_promised_where_envoy_does_not_keep_it() {
     let refused = envoy.step().await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("DELTA_GRPC"));
+    assert_eq!(code_of(&refused), "setting_invalid");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ fn a_restarted_server_waits_for_twins_until_they_are_forgotten() {
         case.rounds(&[one, two], 125);
         case.restart();
         case.rounds(&[one], 1000);
-        assert!(case.why().contains("fleet forget"), "{}", case.why());
+        assert!(case.why().contains("forget"), "{}", case.why());
         assert!(case.forget());
         case.rounds(&[one], 1);
         assert_eq!(case.why(), "");
