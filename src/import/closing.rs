@@ -137,6 +137,68 @@ const NARROWING: [&str; 9] = [
     "whitelist",
 ];
 
+/// Words of names of plugins that refuse some requests, or ask for something besides a key.
+const GATES: [&str; 51] = [
+    "acl",
+    "allowlist",
+    "auth",
+    "authentication",
+    "authn",
+    "authorization",
+    "authz",
+    "ban",
+    "blacklist",
+    "block",
+    "blocker",
+    "blocklist",
+    "censor",
+    "content",
+    "csrf",
+    "deny",
+    "denylist",
+    "detection",
+    "entitlement",
+    "filter",
+    "firewall",
+    "function",
+    "guard",
+    "guardrail",
+    "hmac",
+    "injection",
+    "introspection",
+    "jwt",
+    "kill",
+    "ldap",
+    "moderation",
+    "mtls",
+    "oauth",
+    "oauth2",
+    "oidc",
+    "opa",
+    "openid",
+    "permission",
+    "protection",
+    "rbac",
+    "restrict",
+    "restriction",
+    "safety",
+    "saml",
+    "terminate",
+    "termination",
+    "validation",
+    "validator",
+    "verification",
+    "waf",
+    "whitelist",
+];
+
+/// Whether a plugin that an importer does not know may refuse requests, by its name and settings.
+pub fn plugin_closes(name: &str, settings: &[&Node]) -> bool {
+    let is_gate =
+        |word: &String| GATES.contains(&word.as_str()) || CLOSING.contains(&word.as_str());
+    words(name).iter().any(is_gate) || settings.iter().any(|node| closes("", node))
+}
+
 /// Whether an unknown field disables something, by its name and value, or by those in it.
 pub fn closes(name: &str, value: &Node) -> bool {
     let all = words(name);

@@ -293,3 +293,88 @@ items:
     assert_eq!(taken(System::EnvoyGateway, &resources("")), ["acme"]);
     assert!(taken(System::EnvoyGateway, &resources("disabled: true")).is_empty());
 }
+
+#[test]
+fn what_etcd_deletes_by_itself_ends_here_or_stays_out() {
+    let list = |more: &str| {
+        let text = format!(
+            r#"{{"action": "get", "node": {{"key": "/apisix/consumers", "dir": true, "nodes": [
+                {{"key": "/apisix/consumers/acme" {more}, "value": {{"username": "acme",
+                 "plugins": {{"key-auth": {{"key": "apisix-one-4c1f0e9d2b7a6358"}}}}}}}}]}}}}"#
+        );
+        let found = found(System::Apisix, &text, &How::default());
+        found.keys.first().map(|key| key.expires.clone())
+    };
+    let at = r#", "ttl": 60, "expiration": "2027-01-01T00:00:00Z""#;
+    assert_eq!(list("").as_deref(), Some(""));
+    assert_eq!(list(at).as_deref(), Some("2027-01-01T00:00:00Z"));
+    assert_eq!(list(r#", "ttl": 60"#), None);
+    assert_eq!(list(r#", "expiration": "soon""#), None);
+    let items = |of: &str, more: &str| {
+        let item = |key: &str, value: &str| {
+            let more = if of == key { more } else { "" };
+            format!(r#"{{"key": "/apisix/{key}", "value": {value} {more}}}"#)
+        };
+        let auth = r#"{"plugins": {"key-auth": {"key": "apisix-one-4c1f0e9d2b7a6358"}}}"#;
+        format!(
+            r#"{{"list": [{}, {}, {}]}}"#,
+            item(
+                "consumers/acme",
+                r#"{"username": "acme", "group_id": "g", "plugins": {}}"#
+            ),
+            item("consumers/acme/credentials/c", auth),
+            item("consumer_groups/g", r#"{"id": "g", "plugins": {}}"#),
+        )
+    };
+    for (of, ends) in [
+        ("", Some("")),
+        ("consumers/acme", Some("2027-01-01T00:00:00Z")),
+        ("consumers/acme/credentials/c", Some("2027-01-01T00:00:00Z")),
+        ("consumer_groups/g", None),
+    ] {
+        let found = found(System::Apisix, &items(of, at), &How::default());
+        let key = found.keys.first().map(|key| key.expires.as_str());
+        assert_eq!(key, ends, "{of}");
+    }
+    let deleted = items("", "").replace(r#"{"list""#, r#"{"action": "delete", "list""#);
+    assert!(taken(System::Apisix, &deleted).is_empty());
+}
+
+#[test]
+fn a_plugin_that_may_refuse_requests_closes_also_if_it_is_not_known() {
+    for (plugin, keys) in [
+        (", request-id: {}", 1),
+        (", jwt-auth: {key: x, secret: y}", 1),
+        (", client-control: {max_body_size: 1}", 1),
+        (", client-gate: {header: x}", 1),
+        (", client-gate: {blocked: true}", 0),
+        (", client-gate: {allowed_ips: [10.0.0.0/8]}", 0),
+        (", Consumer-Restriction: {blacklist: [x]}", 0),
+        (", ip_restriction: {}", 0),
+        (", saml-auth: {}", 0),
+        (", ext-plugin-pre-req: {conf: [{name: x}]}", 0),
+    ] {
+        assert_eq!(apisix(plugin, "").keys.len(), keys, "{plugin}");
+    }
+}
+
+#[test]
+fn a_consumer_of_apisix_that_stands_twice_with_other_rules_stays_out() {
+    let twice = |one: &str, other: &str| {
+        let consumer = |more: &str| {
+            format!(
+                "- username: acme\n  labels: {{suspended: 'true'}}\n  plugins: {{key-auth: {{key: apisix-one-4c1f0e9d2b7a6358}}{more}}}\n"
+            )
+        };
+        let text = format!("consumers:\n{}{}", consumer(one), consumer(other));
+        found(System::Apisix, &text, &How::default())
+    };
+    let range = ", ip-restriction: {whitelist: [10.0.0.0/8]}";
+    assert_eq!(twice(range, range).keys.len(), 1);
+    assert!(twice("", range).keys.is_empty());
+    assert!(left(
+        &twice("", ""),
+        "`acme`",
+        "label `suspended` does nothing"
+    ));
+}
