@@ -378,3 +378,74 @@ fn a_consumer_of_apisix_that_stands_twice_with_other_rules_stays_out() {
         "label `suspended` does nothing"
     ));
 }
+
+#[test]
+fn a_key_of_one_plugin_of_higress_opens_no_routes_of_another() {
+    let plugin = |name: &str, consumers: &str, more: &str| {
+        format!(
+            "kind: WasmPlugin
+metadata: {{name: key-auth-{name}, namespace: {name}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  defaultConfig: {{global_auth: true, keys: [x-api-key], {more} consumers: [{consumers}]}}
+  matchRules: [{{ingress: [pay], config: {{allow: [alice]}}}}]
+---
+"
+        )
+    };
+    let (alice, bob) = (
+        "{name: alice, credential: higress-alice-4c1f0e9d}",
+        "{name: bob, credential: higress-bob00-4c1f0e9d}",
+    );
+    let scopes = |text: &str| {
+        let found = found(System::Higress, text, &How::default());
+        let keys = found.keys.iter();
+        let all: Vec<String> = keys.map(|k| k.scopes.join(" ")).collect();
+        (all, found)
+    };
+    let (one, read) = scopes(&plugin("shop", alice, ""));
+    assert_eq!(one, ["pay"]);
+    assert!(
+        left(&read, "`shop`", "") || left(&read, "key-auth-shop", "in force for some workloads")
+    );
+    let two = plugin("shop", alice, "allow: [alice],") + &plugin("bank", bob, "allow: [bob],");
+    let (two, read) = scopes(&two);
+    assert_eq!(
+        two,
+        [
+            "allowed pay shop/key-auth-shop",
+            "allowed-2 bank/key-auth-bank"
+        ]
+    );
+    assert!(left(
+        &read,
+        "key-auth-bank",
+        "ask for scope `bank/key-auth-bank`"
+    ));
+    // The same key in both opens what both protect.
+    let both = plugin("shop", alice, "") + &plugin("bank", alice, "");
+    let (both, _) = scopes(&both);
+    assert_eq!(
+        both,
+        ["bank/key-auth-bank ingress-pay pay shop/key-auth-shop"]
+    );
+}
+
+#[test]
+fn what_closes_a_list_of_plugins_of_higress_closes_what_stands_in_it() {
+    let spec = "spec: {defaultConfig: {global_auth: true, keys: [x], consumers: [{name: alice, credential: higress-alice-4c1f0e9d}]}}";
+    let list = |more: &str| {
+        format!(
+            "kind: WasmPluginList\n{more}\nitems: [{{kind: WasmPlugin, metadata: {{name: key-auth}}, {spec}}}]\n"
+        )
+    };
+    let bare = |more: &str| format!("{more}\n{spec}\n");
+    for (more, left) in [
+        ("", 1),
+        ("suspended: true", 0),
+        ("metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}", 0),
+    ] {
+        assert_eq!(taken(System::Higress, &list(more)).len(), left, "{more}");
+        assert_eq!(taken(System::Higress, &bare(more)).len(), left, "{more}");
+    }
+}
