@@ -68,6 +68,8 @@ pub struct Object<'n> {
     pub place: String,
     /// An unknown field that, by its name and value, disables the object.
     closed_by: Option<String>,
+    /// The first unknown field that is not empty.
+    unknown: Option<String>,
 }
 
 impl<'n> Object<'n> {
@@ -82,7 +84,7 @@ impl<'n> Object<'n> {
         let Some(pairs) = node.pairs() else {
             return Err(wrong_form(&place, kind.name, "an object with fields"));
         };
-        let mut closed_by = None;
+        let (mut closed_by, mut unknown) = (None, None);
         for (i, (name, value)) in pairs.enumerate() {
             match kind.fate(name) {
                 Some(Fate::Becomes(_)) => {}
@@ -100,6 +102,7 @@ impl<'n> Object<'n> {
                     }
                     if !value.is_empty() {
                         let name = node.shown_name(i, name);
+                        unknown.get_or_insert_with(|| name.clone());
                         found.leave(
                             &place,
                             format!(
@@ -115,6 +118,7 @@ impl<'n> Object<'n> {
             kind,
             place,
             closed_by,
+            unknown,
         })
     }
 
@@ -123,6 +127,15 @@ impl<'n> Object<'n> {
         let name = self.closed_by.as_ref()?;
         Some(format!(
             "field `{name}` is not known to this importer and may switch this off; if it does not, issue a key by hand"
+        ))
+    }
+
+    /// Why the object must be left out if any field of it is unknown, because most of its fields
+    /// restrict something.
+    pub fn strange(&self) -> Option<String> {
+        let name = self.unknown.as_ref()?;
+        Some(format!(
+            "field `{name}` is not known to this importer and may restrict it; if it does not, issue a key by hand"
         ))
     }
 

@@ -69,7 +69,7 @@ impl System {
             Self::Kong => "what `deck gateway dump` or `kong config db_export` writes",
             Self::Apisix => "apisix.yaml, a file of ADC, or what the Admin API lists",
             Self::EnvoyGateway => {
-                "what `kubectl get securitypolicies,secrets -o yaml` writes, with the Secrets of `apiKeyAuth`"
+                "what `kubectl get securitypolicies,referencegrants,secrets -A -o yaml` writes, with the Secrets of `apiKeyAuth`"
             }
             Self::Unkey => "what `apis.listKeys` answers, or an array of its keys",
             Self::Higress => {

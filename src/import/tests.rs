@@ -14,8 +14,10 @@ macro_rules! vector {
     };
 }
 
+mod apisix;
 mod closing;
 mod gateways;
+mod higress;
 mod kong;
 mod others;
 mod tyk;
