@@ -85,7 +85,7 @@ def servers_of(levels):
 def bases(server):
     """Host (a regular expression; every one if None) and prefix of each server."""
     url, variables = server.get("url") or "", server.get("variables") or {}
-    variables = {k: v for k, v in variables.items() if not k.startswith("x-")}
+    variables = {k: v for k, v in variables.items() if isinstance(v, dict)}
     listed = [k for k, v in variables.items() if v.get("enum") and "{%s}" % k in url]
     def written(name):
         given, default = variables[name]["enum"], variables[name].get("default")
@@ -142,7 +142,8 @@ def needs(security, schemes):
         return "key", [set()]
     sets, empty, others = [], False, False
     for requirement in security:
-        names = {k: v for k, v in requirement.items() if not k.startswith("x-")}
+        # A name of a scheme may begin as that of an extension does.
+        names = {k: v for k, v in requirement.items() if not k.startswith("x-") or k in schemes or isinstance(v, (list, type(None)))}
         if not names:
             empty = True
             continue
@@ -170,7 +171,7 @@ def operations(path):
     schemes = {
         k: files.follow(v, files.root)[-1][0]
         for k, v in (components.get("securitySchemes") or {}).items()
-        if not k.startswith("x-")
+        if isinstance(v, dict)
     }
     for name, item in (document.get("paths") or {}).items():
         if not name.startswith("/"):

@@ -6,12 +6,9 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::extensible::{self, Extensible};
+use super::extensible::{self, Named, Requirement};
 use super::reference::Files;
 use keystile_model::error::Result;
-
-/// What an operation requires: all of these schemes, each with scopes.
-pub type Requirement = Extensible<Option<Vec<String>>>;
 
 /// The document.
 #[derive(Deserialize)]
@@ -45,11 +42,11 @@ struct Info {
 #[serde(rename_all = "camelCase")]
 struct Components {
     #[serde(default)]
-    security_schemes: Extensible<Scheme>,
+    security_schemes: Named<Scheme>,
     #[serde(default, deserialize_with = "extensible::shared")]
     path_items: BTreeMap<String, Rc<PathItem>>,
     #[serde(default)]
-    parameters: Extensible<Parameter>,
+    parameters: Named<Parameter>,
 }
 
 #[derive(Deserialize)]
@@ -57,14 +54,14 @@ pub struct Server {
     #[serde(default)]
     pub url: String,
     #[serde(default)]
-    pub variables: Extensible<Variable>,
+    pub variables: Named<Variable>,
 }
 
 #[derive(Default, Deserialize)]
 pub struct Variable {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "extensible::text")]
     pub default: String,
-    #[serde(default, rename = "enum")]
+    #[serde(default, rename = "enum", deserialize_with = "extensible::texts")]
     pub values: Vec<String>,
 }
 
@@ -223,6 +220,11 @@ impl Document {
     fn own_path_item(&self, reference: &str) -> Option<&Rc<PathItem>> {
         let name = reference.strip_prefix("#/components/pathItems/")?;
         self.components.path_items.get(name)
+    }
+
+    /// Whether there is a security scheme of this name.
+    pub fn has_scheme(&self, name: &str) -> bool {
+        self.components.security_schemes.contains_key(name)
     }
 
     /// A security scheme, by its name or, since OpenAPI 3.2, by a reference to it.
