@@ -16,7 +16,7 @@ import sys
 import urllib.parse
 
 METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"]
-ANY = "x-amazon-apigateway-any-method"
+ANY = ["x-amazon-apigateway-any-method", "x-yc-apigateway-any-method"]
 HOLE = re.compile(r"\{[^{}]*\}")
 
 
@@ -180,7 +180,7 @@ def operations(path):
         for node, file in items:
             listed = [(m.upper(), node[m]) for m in METHODS if m in node]
             listed += [(m, o) for m, o in (node.get("additionalOperations") or {}).items()]
-            listed += [(None, node[ANY])] if ANY in node else []
+            listed += [(None, node[any_]) for any_ in ANY if any_ in node]
             for method, operation in listed:
                 operation, at = files.follow(operation, file)[-1]
                 levels = [operation.get("servers")] + [n.get("servers") for n, _ in items]
@@ -225,15 +225,15 @@ def requests(all_, rng):
 
 
 def expected(all_, method, host, path):
-    """The operations that a request belongs to: the most specific paths, exact hosts first."""
+    """The operations that a request belongs to: those with the most specific paths, on every host that is its own."""
     found = [o for o in all_ if o.answers(method, host, path)]
     if not found:
         return None
-    place = lambda o: (0 if o.host and not o.host.startswith("[") else 1 if o.host else 2, -len(o.host or ""))
-    method_rank = lambda o: 0 if o.method == method else 1
-    rank = lambda o: (place(o), o.rank, method_rank(o))
-    least = min(rank(o) for o in found)
-    return [o for o in found if rank(o) == least]
+    least = min(o.rank for o in found)
+    found = [o for o in found if o.rank == least]
+    # The operation of a method comes before that of all others on the same host.
+    named = {o.host for o in found if o.method == method}
+    return [o for o in found if o.method == method or o.host not in named]
 
 
 def compare(document, draft, policy, cases):

@@ -15,6 +15,7 @@ use keystile_model::error::{Code, Result, refuse};
 mod credentials;
 mod document;
 mod extensible;
+mod hosts;
 mod place;
 mod read;
 mod reference;
@@ -147,6 +148,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
             shape.ask(host, method, demand, &place, &mut notes);
         }
     }
+    hosts::spread(&mut shapes);
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(

@@ -12,8 +12,11 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::document::{Operation, Parameter, PathItem, Scheme, Variable};
 
-/// The API Gateway's name for the operation of all methods without one of their own.
-const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
+/// Amazon's and Yandex's names for the operation of all methods without one of their own.
+const ANY_METHOD: [&str; 2] = [
+    "x-amazon-apigateway-any-method",
+    "x-yc-apigateway-any-method",
+];
 const METHODS: [&str; 9] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace", "query",
 ];
@@ -345,7 +348,7 @@ impl<'de> Visitor<'de> for ItemFields {
                     out.operations
                         .extend(more.map(|(name, o)| (Some(name), Rc::new(o))));
                 }
-                ANY_METHOD => {
+                any if ANY_METHOD.contains(&any) => {
                     let any: Option<Operation> = map.next_value()?;
                     out.operations.extend(any.map(|o| (None, Rc::new(o))));
                 }
