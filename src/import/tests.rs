@@ -19,6 +19,7 @@ mod closing;
 mod gateways;
 mod higress;
 mod kong;
+mod kong_apart;
 mod others;
 mod tyk;
 

@@ -71,7 +71,9 @@ impl<'n> World<'n> {
     ) {
         if let Some(group) = group {
             match groups.plans.get(group) {
-                Some(plan) => found.put_on(client, plan, place),
+                Some(plan) => {
+                    found.put_on(client, plan, place);
+                }
                 None => found.leave(
                     place,
                     format!("group `{group}` has no limits, so it becomes no plan"),
