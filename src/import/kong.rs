@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fields::{Kind, Object};
 use super::found::Found;
 use super::limits;
-use super::node::{Document, Node};
+use super::node::Document;
 use super::{How, printable};
 use keystile_model::error::Result;
 

@@ -21,13 +21,14 @@ const FIELDS: [(&str, &[&str]); 18] = [
     ("name", &[]),
     ("environment", &[]),
     ("type", &[]),
-    ("scopes", &[]),
+    ("scopes", &["scope"]),
     ("plan", &[]),
-    ("limits", &[]),
+    ("limits", &["limit"]),
     (
         "expires",
         &[
             "expires_at",
+            "expire",
             "expiration",
             "expiry",
             "end_date",
@@ -36,10 +37,10 @@ const FIELDS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("not_before", &["start_date", "starting_at", "valid_from"]),
-    ("cidrs", &[]),
-    ("deny_cidrs", &[]),
-    ("origins", &[]),
-    ("certificates", &[]),
+    ("cidrs", &["cidr"]),
+    ("deny_cidrs", &["deny_cidr"]),
+    ("origins", &["origin"]),
+    ("certificates", &["certificate"]),
     (
         "disabled",
         &[
@@ -237,6 +238,13 @@ impl<'h> Table<'h> {
             }
             return Ok(());
         };
+        if let Some(why) = self.disagrees(record) {
+            found.leave(&place, why);
+            for digest in self.digest(record).into_iter().chain(self.of_key(record)) {
+                found.dead(&place, digest);
+            }
+            return Ok(());
+        }
         let client = found.client(owner);
         let scopes: Vec<String> = words("scopes")
             .iter()
@@ -283,13 +291,22 @@ impl<'h> Table<'h> {
         split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Why a row is left out that has both a key and a digest.
+    fn disagrees(&self, record: &StringRecord) -> Option<&'static str> {
+        let (key, hex) = (self.of_key(record)?, self.cells(record, "sha256").next()?);
+        let digest = rules::hex_digest(hex)?;
+        (digest.0 != key.0).then_some("`sha256` is the digest of another key than `key`")
+    }
+
+    fn of_key(&self, record: &StringRecord) -> Option<Digest> {
+        let key = self.cells(record, "key").next()?;
+        Some(Digest::of_foreign(key.as_bytes()))
+    }
+
     fn digest(&self, record: &StringRecord) -> Option<Digest> {
         match self.cells(record, "sha256").next() {
             Some(hex) => rules::hex_digest(hex).map(|digest| Digest(digest.0)),
-            None => {
-                let key = self.cells(record, "key").next()?;
-                Some(Digest::of_foreign(key.as_bytes()))
-            }
+            None => self.of_key(record),
         }
     }
 }

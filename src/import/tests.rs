@@ -16,6 +16,7 @@ macro_rules! vector {
 
 mod apisix;
 mod closing;
+mod closing_names;
 mod gateways;
 mod higress;
 mod kong;
