@@ -11,51 +11,11 @@ use super::{How, printable};
 use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::rules;
 
+mod columns;
 mod state;
 
-/// The fields that a column can hold, and other names that its header may have.
-const FIELDS: [(&str, &[&str]); 18] = [
-    ("client", &["application", "application_name"]),
-    ("key", &["api_key", "api_key_value"]),
-    ("sha256", &[]),
-    ("name", &[]),
-    ("environment", &[]),
-    ("type", &[]),
-    ("scopes", &["scope"]),
-    ("plan", &[]),
-    ("limits", &["limit"]),
-    (
-        "expires",
-        &[
-            "expires_at",
-            "expire",
-            "expiration",
-            "expiry",
-            "end_date",
-            "ending_at",
-            "valid_until",
-        ],
-    ),
-    ("not_before", &["start_date", "starting_at", "valid_from"]),
-    ("cidrs", &["cidr"]),
-    ("deny_cidrs", &["deny_cidr"]),
-    ("origins", &["origin"]),
-    ("certificates", &["certificate"]),
-    (
-        "disabled",
-        &[
-            "inactive",
-            "is_inactive",
-            "suspended",
-            "blocked",
-            "paused",
-            "revoked",
-            "deleted",
-        ],
-    ),
-    ("enabled", &["active", "is_active"]),
-    ("status", &["state", "subscription_status"]),
-];
+use columns::COLUMNS;
+pub use columns::described;
 
 /// Columns that disable or end a key: each of them counts, however many there are.
 const SWITCHES: [&str; 5] = ["disabled", "enabled", "status", "expires", "not_before"];
@@ -119,7 +79,8 @@ fn delimiter(text: &str) -> u8 {
 /// The field that each column holds.
 fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'static str>>> {
     let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
-    for (field, others) in FIELDS {
+    for column in &COLUMNS {
+        let (field, others) = (column.name, column.also);
         let is = |title: &str| match how.columns.get(field) {
             Some(wanted) => title.eq_ignore_ascii_case(wanted),
             None => same_name(title, field),
@@ -172,9 +133,9 @@ fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'
 
 impl<'h> Table<'h> {
     fn of(name: &'h str, header: &StringRecord, how: &'h How, found: &mut Found) -> Result<Self> {
-        let known = |field: &str| FIELDS.iter().any(|(f, _)| *f == field);
+        let known = |field: &str| COLUMNS.iter().any(|c| c.name == field);
         if let Some(field) = how.columns.keys().find(|f| !known(f)) {
-            let fields: Vec<&str> = FIELDS.iter().map(|(f, _)| *f).collect();
+            let fields: Vec<&str> = COLUMNS.iter().map(|c| c.name).collect();
             return Err(refuse(
                 Code::FieldUnknown,
                 format_args!("there is no field `{field}`"),
