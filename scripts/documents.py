@@ -236,6 +236,16 @@ def expected(all_, method, host, path):
     return [o for o in found if o.method == method or o.host not in named]
 
 
+def surely(all_):
+    """Scopes that an operation requires in every way, as a policy can write them."""
+    out = set()
+    for operation in all_:
+        least = [a for a in operation.alternatives if not any(b < a for b in operation.alternatives)]
+        if operation.needs == "key" and all(a == least[0] for a in least):
+            out |= least[0]
+    return {s for s in out if re.fullmatch(r"[!#-&(-+\--\[\]-~]{1,64}", s)}
+
+
 def compare(document, draft, policy, cases):
     with open(draft, encoding="utf-8") as file:
         drafted = json.load(file)
@@ -278,7 +288,10 @@ def compare(document, draft, policy, cases):
         f"{os.path.basename(document)}: {count} operations, {drafted['operations']} drafted; "
         f"{len(scopes)} scopes, {drafted['scopes']} drafted; {len(seen)} requests, {let_in} let in"
     )
-    return 0 if count == drafted["operations"] else 1
+    lost = [s for s in sorted(surely(all_)) if f'"{s}"' not in drafted["policy"]]
+    if lost:
+        print(f"    scopes that are not in the draft: {', '.join(lost[:10])}")
+    return 0 if count == drafted["operations"] and not lost else 1
 
 
 def results(name, path):
