@@ -162,10 +162,21 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
         .flat_map(|l| &l.hosts)
         .find(|h| matches!(HostPattern::parse(h), Some(HostPattern::Exact(_))));
     let credentials = schemes.credentials(&mut notes);
+    let written = |notes: &Notes| {
+        let policy = text::policy(&document, realm, &credentials, &lines, notes.0.len());
+        // The draft has passed the same check as any policy.
+        policy_file::parse("the draft", policy)
+    };
+    let mut checked = written(&notes)?;
+    // Methods that a path does not name may pass by a template, as the document has it.
+    let open = crate::check::check(&checked).warnings;
+    if !open.is_empty() {
+        for warning in open {
+            notes.add("routes", warning);
+        }
+        checked = written(&notes)?;
+    }
     let unsaid = notes.unsaid();
-    let policy = text::policy(&document, realm, &credentials, &lines, unsaid.len());
-    // The draft has passed the same check as any policy.
-    let checked = policy_file::parse("the draft", policy)?;
     Ok(Drafted {
         paths: document.paths.len(),
         operations: all.len(),

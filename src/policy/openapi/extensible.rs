@@ -217,6 +217,9 @@ impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for NamedFields<T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut out, mut odd) = Self::Value::default();
         while let Some(name) = map.next_key::<String>()? {
+            if out.contains_key(&name) {
+                return Err(twice(&name));
+            }
             if !name.starts_with("x-") {
                 out.insert(name, map.next_value()?);
                 continue;
@@ -284,6 +287,12 @@ pub fn texts<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     Ok(all.into_iter().map(|scalar| scalar.0).collect())
 }
 
+/// Readers differ in which of two counts.
+fn twice<E: Error>(name: &str) -> E {
+    let name: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
+    E::custom(format_args!("`{name}` stands here twice"))
+}
+
 /// The same of path items, which several may refer to.
 pub fn shared<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Rc<PathItem>>, D::Error> {
     let all: Extensible<PathItem> = Extensible::deserialize(d)?;
@@ -308,6 +317,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
         while let Some(name) = map.next_key::<String>()? {
             if name.starts_with("x-") {
                 map.next_value::<IgnoredAny>()?;
+            } else if out.contains_key(&name) {
+                return Err(twice(&name));
             } else {
                 out.insert(name, map.next_value()?);
             }
