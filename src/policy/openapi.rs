@@ -113,41 +113,9 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
     let document = read::read(name, text)?;
     let files = Files::new(name, text, how.beside);
     let mut notes = Notes::default();
-    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
     let all = operations(&document, &files, &mut notes)?;
     let schemes = Schemes::new(&document, &all, &files, &mut notes)?;
-    for (path, found) in &all {
-        let method = found.method.as_deref().unwrap_or_default();
-        let place = place_of(path, found);
-        let demand = security::demand(&document, &schemes, &found.operation, &place, &mut notes);
-        let of_items = found.items.iter().map(|item| &item.servers);
-        let servers = core::iter::once(&found.operation.servers)
-            .chain(of_items)
-            .chain([&document.servers])
-            .find(|s| !s.is_empty())
-            .map_or(&[][..], Vec::as_slice);
-        let many = document.multi_segment(found, &files);
-        for Base { host, prefix } in bases(servers, &place, &mut notes) {
-            let whole = format!("{prefix}{path}");
-            let Some(named) = template(&whole, &many, &place, &mut notes) else {
-                continue;
-            };
-            let mut demand = demand.clone();
-            if named.widened && !matches!(demand, Demand::Key { .. }) {
-                notes.add(
-                    &place,
-                    "would open more paths than the document names; a key is required",
-                );
-                demand = Demand::key();
-            }
-            let host = if how.any_host { String::new() } else { host };
-            let shape = shapes.entry(named.shape).or_insert_with(|| Shape {
-                path: named.path,
-                asks: BTreeMap::new(),
-            });
-            shape.ask(host, method, demand, &place, &mut notes);
-        }
-    }
+    let mut shapes = shapes(&document, &all, &schemes, (&files, how), &mut notes);
     hosts::spread(&mut shapes);
     let lines = lines(shapes);
     if lines.is_empty() {
@@ -185,6 +153,50 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
         unsaid,
         policy: checked.text,
     })
+}
+
+/// What each path requires, by its shape.
+fn shapes(
+    document: &Document,
+    all: &[(String, Found)],
+    schemes: &Schemes,
+    (files, how): (&Files<'_>, How<'_>),
+    notes: &mut Notes,
+) -> BTreeMap<String, Shape> {
+    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
+    for (path, found) in all {
+        let method = found.method.as_deref().unwrap_or_default();
+        let place = place_of(path, found);
+        let demand = security::demand(document, schemes, &found.operation, &place, notes);
+        let of_items = found.items.iter().map(|item| &item.servers);
+        let servers = core::iter::once(&found.operation.servers)
+            .chain(of_items)
+            .chain([&document.servers])
+            .find(|s| !s.is_empty())
+            .map_or(&[][..], Vec::as_slice);
+        let many = document.multi_segment(found, files);
+        for Base { host, prefix } in bases(servers, &place, notes) {
+            let whole = format!("{prefix}{path}");
+            let Some(named) = template(&whole, &many, &place, notes) else {
+                continue;
+            };
+            let mut demand = demand.clone();
+            if named.widened && !matches!(demand, Demand::Key { .. }) {
+                notes.add(
+                    &place,
+                    "would open more paths than the document names; a key is required",
+                );
+                demand = Demand::key();
+            }
+            let host = if how.any_host { String::new() } else { host };
+            let shape = shapes.entry(named.shape).or_insert_with(|| Shape {
+                path: named.path,
+                asks: BTreeMap::new(),
+            });
+            shape.ask(host, method, demand, &place, notes);
+        }
+    }
+    shapes
 }
 
 /// Every operation with its path.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -317,11 +318,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
         while let Some(name) = map.next_key::<String>()? {
             if name.starts_with("x-") {
                 map.next_value::<IgnoredAny>()?;
-            } else if out.contains_key(&name) {
-                return Err(twice(&name));
-            } else {
-                out.insert(name, map.next_value()?);
+                continue;
             }
+            match out.entry(name) {
+                Entry::Vacant(free) => free.insert(map.next_value()?),
+                Entry::Occupied(there) => return Err(twice(there.key())),
+            };
         }
         Ok(out)
     }
