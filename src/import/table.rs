@@ -186,6 +186,7 @@ impl<'h> Table<'h> {
         let place = format!("{}:{line}", self.name);
         let get = |field: &'static str| self.cells(record, field).next();
         let words = |field| self.words(record, field);
+        self.refuse_keys(record, &place)?;
         let Some(state) = self.state(record, &place, found) else {
             if let Some(digest) = self.digest(record) {
                 found.dead(&place, digest);
@@ -252,6 +253,31 @@ impl<'h> Table<'h> {
         split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Refuses a cell in which a key stands where none can: later, messages would hold it.
+    fn refuse_keys(&self, record: &StringRecord, place: &str) -> Result<()> {
+        const NONE: [&str; 7] = [
+            "environment",
+            "type",
+            "limits",
+            "cidrs",
+            "deny_cidrs",
+            "expires",
+            "not_before",
+        ];
+        let holds = |field: &&&'static str| self.words(record, field).iter().any(|w| is_key(w, 1));
+        let field = NONE.iter().find(holds).copied();
+        let plan = self.words(record, "plan").iter().any(|w| is_key(w, 6));
+        match field.or(plan.then_some("plan")) {
+            None => Ok(()),
+            Some(field) => Err(refuse(
+                Code::InvalidValue,
+                format_args!("{place}: `{field}` holds what may be a key"),
+                keystile_model::next!["look at the columns, and name each with ", named("column")],
+            )
+            .field(field)),
+        }
+    }
+
     /// Why a row is left out that has both a key and a digest.
     fn disagrees(&self, record: &StringRecord) -> Option<&'static str> {
         let (key, hex) = (self.of_key(record)?, self.cells(record, "sha256").next()?);
@@ -270,4 +296,14 @@ impl<'h> Table<'h> {
             None => self.of_key(record),
         }
     }
+}
+
+/// Whether a word may be a key: long, of letters and at least some digits.
+fn is_key(word: &str, digits: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    let count = |is: fn(&u8) -> bool| word.bytes().filter(is).count();
+    word.len() >= 16
+        && word.bytes().all(plain)
+        && count(u8::is_ascii_alphabetic) >= 4
+        && count(u8::is_ascii_digit) >= digits
 }

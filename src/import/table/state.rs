@@ -5,7 +5,7 @@ use csv::StringRecord;
 use super::Table;
 use crate::closing::closes;
 use crate::found::Found;
-use crate::node::{Node, flag_word};
+use crate::node::{Node, flag_word, shown_name};
 use crate::{moment, printable, twice};
 
 /// Words of a status with which a key is good.
@@ -83,7 +83,7 @@ impl Table<'_> {
                 Some(true)
             }
             Switch::Out(word) => {
-                let word = printable(&word, 40);
+                let word = shown_name(&word);
                 found.leave(place, format!("is left out: its status is `{word}`"));
                 None
             }

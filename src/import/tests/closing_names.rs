@@ -128,3 +128,31 @@ fn the_least_that_unkey_says_of_a_key_counts() {
     assert_eq!(networks.cidrs, ["10.0.0.1/32"]);
     assert!(key(r#""ipWhitelist": "10.0.0.2", "ip_whitelist": "10.0.0.1""#).is_none());
 }
+
+#[test]
+fn a_key_in_the_column_of_something_else_is_in_no_message() {
+    let other = "csv-other-4c1f0e9d2b7a6358";
+    for column in ["environment", "type", "limits", "cidrs", "expires", "plan"] {
+        let text = format!("client,key,{column}\na,csv-near-4c1f0e9d2b7a6358,{other}\n");
+        let error = read(System::Csv, &files(&text), &How::default())
+            .err()
+            .unwrap();
+        let words = error.to_string();
+        assert!(
+            words.contains(column) && words.contains("may be a key"),
+            "{words}"
+        );
+        assert!(!words.contains(other), "{words}");
+    }
+    let text = format!("client,key,status\na,csv-near-4c1f0e9d2b7a6358,{other}\n");
+    let found = found(System::Csv, &text, &How::default());
+    assert!(!format!("{:?}", found.left).contains(other));
+    let fine = "client,key,plan,expires\na,csv-near-4c1f0e9d2b7a6358,gold-tier-2024-enterprise,2027-12-31T00:00:00Z\n";
+    assert_eq!(
+        read(System::Csv, &files(fine), &How::default())
+            .unwrap()
+            .keys
+            .len(),
+        1
+    );
+}

@@ -47,6 +47,10 @@ fn what_closes_an_item_a_right_or_a_policy_keeps_the_key_out() {
         assert_eq!(taken("", right, "", ""), 0, "{right}");
     }
     assert_eq!(taken("", "", "", r#", "disabled": true"#), 0);
+    // A list in another spelling, beside an empty one and beside another.
+    let urls = r#", "allowed_urls": [], "allowedUrls": [{"url": "/x"}]"#;
+    assert_eq!(taken("", urls, "", ""), 0);
+    assert_eq!(taken(r#", "applyPolicies": ["p9"]"#, "", "", ""), 0);
     assert_eq!(
         taken("", "", r#", "status": "ok""#, r#", "active": true"#),
         1
