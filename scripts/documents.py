@@ -16,7 +16,7 @@ import sys
 import urllib.parse
 
 METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace", "query"]
-ANY = "x-amazon-apigateway-any-method"
+ANY = ["x-amazon-apigateway-any-method", "x-yc-apigateway-any-method"]
 HOLE = re.compile(r"\{[^{}]*\}")
 
 
@@ -85,7 +85,7 @@ def servers_of(levels):
 def bases(server):
     """Host (a regular expression; every one if None) and prefix of each server."""
     url, variables = server.get("url") or "", server.get("variables") or {}
-    variables = {k: v for k, v in variables.items() if not k.startswith("x-")}
+    variables = {k: v for k, v in variables.items() if isinstance(v, dict)}
     listed = [k for k, v in variables.items() if v.get("enum") and "{%s}" % k in url]
     def written(name):
         given, default = variables[name]["enum"], variables[name].get("default")
@@ -142,7 +142,8 @@ def needs(security, schemes):
         return "key", [set()]
     sets, empty, others = [], False, False
     for requirement in security:
-        names = {k: v for k, v in requirement.items() if not k.startswith("x-")}
+        # A name of a scheme may begin as that of an extension does.
+        names = {k: v for k, v in requirement.items() if not k.startswith("x-") or k in schemes or isinstance(v, (list, type(None)))}
         if not names:
             empty = True
             continue
@@ -170,7 +171,7 @@ def operations(path):
     schemes = {
         k: files.follow(v, files.root)[-1][0]
         for k, v in (components.get("securitySchemes") or {}).items()
-        if not k.startswith("x-")
+        if isinstance(v, dict)
     }
     for name, item in (document.get("paths") or {}).items():
         if not name.startswith("/"):
@@ -179,7 +180,7 @@ def operations(path):
         for node, file in items:
             listed = [(m.upper(), node[m]) for m in METHODS if m in node]
             listed += [(m, o) for m, o in (node.get("additionalOperations") or {}).items()]
-            listed += [(None, node[ANY])] if ANY in node else []
+            listed += [(None, node[any_]) for any_ in ANY if any_ in node]
             for method, operation in listed:
                 operation, at = files.follow(operation, file)[-1]
                 levels = [operation.get("servers")] + [n.get("servers") for n, _ in items]
@@ -224,15 +225,25 @@ def requests(all_, rng):
 
 
 def expected(all_, method, host, path):
-    """The operations that a request belongs to: the most specific paths, exact hosts first."""
+    """The operations that a request belongs to: those with the most specific paths, on every host that is its own."""
     found = [o for o in all_ if o.answers(method, host, path)]
     if not found:
         return None
-    place = lambda o: (0 if o.host and not o.host.startswith("[") else 1 if o.host else 2, -len(o.host or ""))
-    method_rank = lambda o: 0 if o.method == method else 1
-    rank = lambda o: (place(o), o.rank, method_rank(o))
-    least = min(rank(o) for o in found)
-    return [o for o in found if rank(o) == least]
+    least = min(o.rank for o in found)
+    found = [o for o in found if o.rank == least]
+    # The operation of a method comes before that of all others on the same host.
+    named = {o.host for o in found if o.method == method}
+    return [o for o in found if o.method == method or o.host not in named]
+
+
+def surely(all_):
+    """Scopes that an operation requires in every way, as a policy can write them."""
+    out = set()
+    for operation in all_:
+        least = [a for a in operation.alternatives if not any(b < a for b in operation.alternatives)]
+        if operation.needs == "key" and all(a == least[0] for a in least):
+            out |= least[0]
+    return {s for s in out if re.fullmatch(r"[!#-&(-+\--\[\]-~]{1,64}", s)}
 
 
 def compare(document, draft, policy, cases):
@@ -277,7 +288,10 @@ def compare(document, draft, policy, cases):
         f"{os.path.basename(document)}: {count} operations, {drafted['operations']} drafted; "
         f"{len(scopes)} scopes, {drafted['scopes']} drafted; {len(seen)} requests, {let_in} let in"
     )
-    return 0 if count == drafted["operations"] else 1
+    lost = [s for s in sorted(surely(all_)) if f'"{s}"' not in drafted["policy"]]
+    if lost:
+        print(f"    scopes that are not in the draft: {', '.join(lost[:10])}")
+    return 0 if count == drafted["operations"] and not lost else 1
 
 
 def results(name, path):

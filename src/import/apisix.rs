@@ -7,7 +7,7 @@ use super::fields::{Kind, Object};
 use super::found::Found;
 use super::limits;
 use super::node::{Data, Document, Node};
-use super::{How, printable};
+use super::{How, moment, printable};
 use keystile_model::error::Result;
 
 mod consumer;
@@ -30,14 +30,40 @@ pub const KINDS: [&Kind; 9] = [
     &limits::APISIX_REQ,
 ];
 
+/// When an object is deleted by itself.
+#[derive(Clone, Copy, Default)]
+enum Ends {
+    #[default]
+    Never,
+    /// Seconds since the epoch.
+    At(u64),
+    /// After a time from a moment that the export does not hold.
+    Unsaid,
+}
+
+struct Consumer<'n> {
+    name: String,
+    object: Object<'n>,
+    ends: Ends,
+}
+
+struct Credential<'n> {
+    /// The username of the consumer that it belongs to.
+    owner: String,
+    label: String,
+    object: Object<'n>,
+    ends: Ends,
+}
+
 #[derive(Default)]
 struct World<'n> {
-    consumers: Vec<(String, Object<'n>)>,
-    /// With the username of the consumer that each belongs to.
-    credentials: Vec<(String, String, Object<'n>)>,
+    consumers: Vec<Consumer<'n>>,
+    credentials: Vec<Credential<'n>>,
     groups: Vec<(String, Object<'n>)>,
     /// Groups of consumers that are listed in the group.
     members: BTreeMap<String, String>,
+    /// Groups that are deleted by themselves, and where they stand.
+    passing: BTreeMap<String, String>,
     denied: routes::Denied,
 }
 
@@ -46,55 +72,33 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
     for document in documents {
         world.document(document, found)?;
     }
-    let names: BTreeSet<&str> = world.consumers.iter().map(|(n, _)| n.as_str()).collect();
-    for (owner, label, credential) in &world.credentials {
+    let names: BTreeSet<&str> = world.consumers.iter().map(|c| c.name.as_str()).collect();
+    for credential in &world.credentials {
+        let (owner, label) = (&credential.owner, &credential.label);
         if !names.contains(owner.as_str()) {
-            credential.node.pass();
+            credential.object.node.pass();
             found.leave(
-                &credential.place,
+                &credential.object.place,
                 format!("credential `{label}`: its consumer `{owner}` is not in this file"),
             );
         }
     }
-    let mut plans: BTreeMap<&str, String> = BTreeMap::new();
-    let mut shut: BTreeMap<&str, String> = BTreeMap::new();
-    let mut groups: BTreeMap<&str, Networks> = BTreeMap::new();
-    for (id, group) in &world.groups {
-        for field in ["id", "name", "username", "desc", "description"] {
-            group.get(field);
-        }
-        let mut plugins = Plugins::read(group, found)?;
-        plugins.limits.report(&group.place, found);
-        if let Some(problem) = plugins.closed() {
-            let problem = format!("group `{id}`: {problem}");
-            shut.entry(id).or_insert(problem);
-        }
-        if let Some(plan) = plugins.limits.plan() {
-            plans.insert(id, found.plan(id, plan, &group.place));
-        }
-        let networks = (plugins.cidrs, plugins.deny_cidrs);
-        let Some(there) = groups.remove(id.as_str()) else {
-            groups.insert(id.as_str(), networks);
-            continue;
-        };
-        // A group that stands twice: both count.
-        let (joined, void) = both(there, networks);
-        if void {
-            let problem = format!("group `{id}` stands twice, with ranges that share none");
-            shut.entry(id).or_insert(problem);
-        }
-        groups.insert(id, joined);
-    }
-    let groups = Groups {
-        plans,
-        shut,
-        networks: groups,
-    };
+    let groups = world.groups(found)?;
+    let mut rules: BTreeMap<&str, Rules> = BTreeMap::new();
     for consumer in &world.consumers {
-        world.consumer(consumer, &groups, how, found)?;
+        let own = world.consumer(consumer, &groups, how, found)?;
+        let there = rules.entry(&consumer.name).or_insert_with(|| own.clone());
+        if *there != own {
+            let client = crate::found::client_name(&consumer.name);
+            let problem = "it stands in the export twice, with other limits or ranges";
+            found.shut(&client, &consumer.object.place, problem);
+        }
     }
     Ok(())
 }
+
+/// Ranges that are allowed and denied, and limits.
+type Rules = (Vec<String>, Vec<String>, Vec<String>);
 
 /// Ranges that are allowed and denied.
 type Networks = (Vec<String>, Vec<String>);
@@ -113,6 +117,7 @@ fn both((mut cidrs, mut deny): Networks, (other, denied): Networks) -> (Networks
 }
 
 /// The settings of consumer groups, by id.
+#[derive(Default)]
 struct Groups<'g> {
     plans: BTreeMap<&'g str, String>,
     /// Why their members are left out.
@@ -121,22 +126,65 @@ struct Groups<'g> {
 }
 
 impl<'n> World<'n> {
+    /// What the consumer groups say about their members.
+    fn groups(&self, found: &mut Found) -> Result<Groups<'_>> {
+        let mut out = Groups::default();
+        for (id, group) in &self.groups {
+            for field in ["id", "name", "username", "desc", "description"] {
+                group.get(field);
+            }
+            consumer::name_labels(group, &group.place, found);
+            let mut plugins = Plugins::read(group, found)?;
+            plugins.limits.report(&group.place, found);
+            if let Some(problem) = plugins.closed() {
+                let problem = format!("group `{id}`: {problem}");
+                out.shut.entry(id).or_insert(problem);
+            }
+            if let Some(plan) = plugins.limits.plan() {
+                out.plans.insert(id, found.plan(id, plan, &group.place));
+            }
+            let networks = (plugins.cidrs, plugins.deny_cidrs);
+            let Some(there) = out.networks.remove(id.as_str()) else {
+                out.networks.insert(id.as_str(), networks);
+                continue;
+            };
+            // A group that stands twice: both count.
+            let (joined, void) = both(there, networks);
+            if void {
+                let problem = format!("group `{id}` stands twice, with ranges that share none");
+                out.shut.entry(id).or_insert(problem);
+            }
+            out.networks.insert(id, joined);
+        }
+        Ok(out)
+    }
+
     fn document(&mut self, document: &'n Document, found: &mut Found) -> Result<()> {
         if let Data::List(items) = &document.root.see().data {
             for (i, item) in items.iter().enumerate() {
                 let place = format!("{}: [{i}]", document.file);
                 match item.peek("value") {
                     Some(_) => self.listed(document, item, place, found)?,
-                    None => self.object(document, "", item, found)?,
+                    None => self.object(document, "", item, Ends::Never, found)?,
                 }
             }
             return Ok(());
         }
         let file = Object::root(document, &tables::FILE, found)?;
         self.denied.shut(&file);
+        let action = file.text("action")?.unwrap_or_default();
+        if ["delete", "expire"].iter().any(|a| action.starts_with(a)) {
+            let problem = format!(
+                "an answer says that it was deleted (`action: {}`)",
+                printable(action, 40)
+            );
+            self.denied
+                .all
+                .get_or_insert((document.file.clone(), problem));
+        }
         for field in ["consumers", "consumer_groups", "credentials"] {
             for node in file.list(field)? {
-                self.object(document, field, node, found)?;
+                self.object(document, field, node, Ends::Never, found)?;
             }
         }
         for field in [
@@ -200,8 +248,13 @@ impl<'n> World<'n> {
         found: &mut Found,
     ) -> Result<()> {
         let key = listed.text("key")?.unwrap_or_default();
+        let ends = match (listed.get("expiration"), listed.get("ttl")) {
+            (Some(at), _) => moment::of(at).map_or(Ends::Unsaid, Ends::At),
+            (None, Some(ttl)) if ttl.number() != Some(0) => Ends::Unsaid,
+            _ => Ends::Never,
+        };
         match listed.get("value") {
-            Some(value) => self.object(document, key, value, found),
+            Some(value) => self.object(document, key, value, ends, found),
             None => Ok(()),
         }
     }
@@ -212,6 +265,7 @@ impl<'n> World<'n> {
         document: &'n Document,
         path: &str,
         node: &'n Node,
+        ends: Ends,
         found: &mut Found,
     ) -> Result<()> {
         let path = whole_path(path, node);
@@ -230,7 +284,12 @@ impl<'n> World<'n> {
             [.., "consumers", owner, "credentials", last] => {
                 let object = open("credential", last, found)?;
                 let label = object.text("name")?.unwrap_or(last).to_owned();
-                self.credentials.push(((*owner).to_owned(), label, object));
+                self.credentials.push(Credential {
+                    owner: (*owner).to_owned(),
+                    label,
+                    object,
+                    ends,
+                });
             }
             [.., "consumer_groups", last] if !last.is_empty() => {
                 let object = open("consumer group", last, found)?;
@@ -238,17 +297,26 @@ impl<'n> World<'n> {
                     if let Some(name) = member.peek("username").and_then(Node::text) {
                         self.members.insert(name.to_owned(), (*last).to_owned());
                     }
-                    self.object(document, "consumers", member, found)?;
+                    self.object(document, "consumers", member, ends, found)?;
+                }
+                if !matches!(ends, Ends::Never) {
+                    self.passing
+                        .insert((*last).to_owned(), object.place.clone());
                 }
                 self.groups.push(((*last).to_owned(), object));
             }
             [.., "consumers", last] if !last.is_empty() => {
                 let object = open("consumer", last, found)?;
-                self.consumers.push(((*last).to_owned(), object));
+                self.consumers.push(Consumer {
+                    name: (*last).to_owned(),
+                    object,
+                    ends,
+                });
             }
             [
                 ..,
-                kind @ ("routes" | "services" | "global_rules" | "plugin_configs"),
+                kind
+                @ ("routes" | "services" | "global_rules" | "plugin_configs" | "stream_routes"),
                 last,
             ] => {
                 let place = place(kind, last);

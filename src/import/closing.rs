@@ -2,140 +2,16 @@
 
 use super::node::{Data, Node, same_name};
 
-/// Words of names of fields that usually disable something if they are set.
-const CLOSING: [&str; 37] = [
-    "archived",
-    "banned",
-    "blocked",
-    "canceled",
-    "cancelled",
-    "closed",
-    "deactivated",
-    "deleted",
-    "deletion_timestamp",
-    "denied",
-    "deny",
-    "disable",
-    "disabled",
-    "disabled_at",
-    "ended",
-    "expired",
-    "forbidden",
-    "frozen",
-    "inactive",
-    "invalid",
-    "invalidated",
-    "locked",
-    "on_hold",
-    "paused",
-    "pending",
-    "quarantined",
-    "rejected",
-    "removed",
-    "retired",
-    "revoked",
-    "revoked_at",
-    "suspend",
-    "suspended",
-    "terminated",
-    "unapproved",
-    "unpaid",
-    "unverified",
-];
+mod words;
 
-/// Words of names of fields that disable something if they do not say yes.
-const OPENING: [&str; 7] = [
-    "active", "approved", "enable", "enabled", "usable", "valid", "verified",
-];
+use words::*;
 
-/// Names of fields that say in which state something is.
-const STATES: [&str; 4] = ["lifecycle", "phase", "state", "status"];
-
-/// States that something is in while it works; any other closes it.
-const LIVE: [&str; 22] = [
-    "accepted",
-    "activated",
-    "active",
-    "approved",
-    "available",
-    "confirmed",
-    "current",
-    "enabled",
-    "good",
-    "healthy",
-    "issued",
-    "live",
-    "normal",
-    "ok",
-    "open",
-    "published",
-    "ready",
-    "running",
-    "succeeded",
-    "usable",
-    "valid",
-    "verified",
-];
-
-/// Names of fields that end something, or begin it later: whatever the date, it would be lost.
-const TIMES: [&str; 25] = [
-    "end",
-    "end_at",
-    "end_date",
-    "end_time",
-    "ends",
-    "ends_at",
-    "ending_at",
-    "expiration",
-    "expiration_date",
-    "expiration_time",
-    "expire_at",
-    "expires",
-    "expires_at",
-    "expires_in",
-    "expires_on",
-    "expiry",
-    "expiry_date",
-    "not_after",
-    "not_before",
-    "starts_at",
-    "ttl",
-    "valid_from",
-    "valid_to",
-    "valid_till",
-    "valid_until",
-];
-
-/// Words before such names that change nothing about them.
-const OF_WHAT: [&str; 14] = [
-    "access",
-    "account",
-    "api",
-    "client",
-    "consumer",
-    "credential",
-    "has",
-    "is",
-    "key",
-    "subscription",
-    "token",
-    "user",
-    "was",
-    "x",
-];
-
-/// Parts of names of fields that narrow where something is good, or from where.
-const NARROWING: [&str; 9] = [
-    "allowed",
-    "allowlist",
-    "blacklist",
-    "blocklist",
-    "denied",
-    "denylist",
-    "only",
-    "restrict",
-    "whitelist",
-];
+/// Whether a plugin that an importer does not know may refuse requests, by its name and settings.
+pub fn plugin_closes(name: &str, settings: &[&Node]) -> bool {
+    let is_gate =
+        |word: &String| GATES.contains(&word.as_str()) || CLOSING.contains(&word.as_str());
+    words(name).iter().any(is_gate) || settings.iter().any(|node| closes("", node))
+}
 
 /// Whether an unknown field disables something, by its name and value, or by those in it.
 pub fn closes(name: &str, value: &Node) -> bool {
@@ -145,22 +21,57 @@ pub fn closes(name: &str, value: &Node) -> bool {
     let joined = named.concat();
     let is = |names: &[&str]| names.iter().any(|n| same_name(n, &joined));
     let last = |names: &[&str]| named.last().is_some_and(|w| names.contains(&w.as_str()));
-    if is(&CLOSING) || named.iter().any(|w| CLOSING.contains(&w.as_str())) {
+    let has = |names: &[&str]| named.iter().any(|w| names.contains(&w.as_str()));
+    let has_not = has(&["not", "no", "non"]);
+    if is(&CLOSING) || is(&VERBS) || has(&CLOSING) || has_not && last(&OPENING) {
         return !says_no(value);
     }
-    if is(&TIMES) || narrows(name, &all) {
+    if is(&TIMES) || ends(named) || is(&FROM_WHERE) {
         return !says_no(value) && !says_without_end(value);
     }
-    if last(&OPENING) {
+    if narrows(name, &all) {
+        // As many requests as are allowed, for example.
+        let is_count = value.number().is_some_and(|n| n > 1);
+        return !says_no(value) && !says_without_end(value) && !is_count;
+    }
+    if last(&OPENING) && !has(&OF_OTHERS) {
         return !value.is_null() && !is_live(value);
     }
     if last(&STATES) {
         return !value.is_empty() && !is_live(value);
     }
+    if is(&MARKS) && holds_closing(value) {
+        return true;
+    }
     match &value.data {
         Data::Map(pairs) => pairs.iter().any(|(name, value)| closes(name, value)),
         Data::List(items) => items.iter().any(|item| closes("", item)),
         _ => false,
+    }
+}
+
+/// Whether a name is that of a moment at which something ends or begins.
+fn ends(words: &[String]) -> bool {
+    let is = |word: Option<&String>, all: &[&str]| word.is_some_and(|w| all.contains(&w.as_str()));
+    let (last, before) = match words {
+        [.., before, last] => (Some(last), Some(before)),
+        [last] => (Some(last), None),
+        [] => (None, None),
+    };
+    words.iter().any(|w| ENDS.contains(&w.as_str()))
+        || is(last, &MOMENTS) && is(before, &EDGES)
+        || is(last, &EDGES) && is(before, &SPANS)
+}
+
+/// Whether a text, or one in a list, is a word that closes.
+fn holds_closing(value: &Node) -> bool {
+    match &value.data {
+        Data::List(items) => items.iter().any(holds_closing),
+        Data::Map(_) => false,
+        _ => {
+            let word = value.text().unwrap_or_default().to_ascii_lowercase();
+            CLOSING.contains(&word.as_str()) || matches!(word.as_str(), "none" | "off")
+        }
     }
 }
 
@@ -196,6 +107,10 @@ fn words(name: &str) -> Vec<String> {
 fn narrows(name: &str, words: &[String]) -> bool {
     let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let bare = bare.to_ascii_lowercase();
+    let has = |names: &[&str]| words.iter().any(|w| names.contains(&w.as_str()));
+    if has(&RANGES) && !has(&HISTORY) {
+        return true;
+    }
     NARROWING.iter().any(|part| match *part {
         // Not `commonly`: a word of its own.
         "only" => words.iter().any(|word| word == "only"),

@@ -1,11 +1,11 @@
 //! What importers do with each field, for `moving.md`.
 
 use super::fields::{Fate, Kind};
-use super::{System, apisix, envoy_gateway, higress, kong, tyk, unkey};
+use super::{System, apisix, envoy_gateway, higress, kong, table, tyk, unkey};
 
 impl System {
-    /// What happens to every field, as Markdown. None for a table, whose columns are named by hand.
-    pub fn fields(self) -> Option<String> {
+    /// What happens to every field, as Markdown.
+    pub fn fields(self) -> String {
         let kinds: &[&Kind] = match self {
             Self::Kong => &kong::KINDS,
             Self::Apisix => &apisix::KINDS,
@@ -13,7 +13,7 @@ impl System {
             Self::Unkey => &unkey::KINDS,
             Self::Higress => &higress::KINDS,
             Self::Tyk => &tyk::KINDS,
-            Self::Csv => return None,
+            Self::Csv => return format!("### csv\n\n{}", table::described()),
         };
         let mut out = format!("### {}\n\n", self.as_str());
         out.push_str("| object | field | carried over as |\n| --- | --- | --- |\n");
@@ -37,6 +37,6 @@ impl System {
             "\nNo effect, and not listed: {}.\n",
             silent.join("; ")
         ));
-        Some(out)
+        out
     }
 }

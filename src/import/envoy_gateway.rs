@@ -14,11 +14,10 @@ mod parts;
 mod tables;
 
 use merge::{Grants, Merge};
-use parts::{Name, named, of_entry, of_places, target};
+use parts::{Name, named, of_entry, of_places, refused, target};
 
 /// The file that holds an export.
-pub const WRITTEN: &str =
-    "what `kubectl get securitypolicies,secrets -o yaml` writes, with the Secrets of `apiKeyAuth`";
+pub const WRITTEN: &str = "what `kubectl get securitypolicies,referencegrants,secrets -A -o yaml` writes, with the Secrets of `apiKeyAuth`";
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 7] = [
@@ -35,6 +34,8 @@ struct Secret<'n> {
     place: String,
     /// By client; `true` if the key is in base64.
     entries: BTreeMap<&'n str, (bool, &'n Node)>,
+    /// Clients whose key is another elsewhere in the export.
+    unsure: BTreeSet<&'n str>,
     /// Why its keys are left out.
     shut: Option<String>,
 }
@@ -47,6 +48,18 @@ struct Policy {
     /// Why its clients are left out.
     shut: Option<String>,
     merge: Merge,
+}
+
+/// Which Secrets count for which clients.
+#[derive(Default)]
+struct Order<'w> {
+    policies_of: BTreeMap<(&'w Name, &'w str), Vec<&'w Policy>>,
+    /// Secrets that a policy names and may name.
+    wanted: BTreeSet<&'w Name>,
+    /// Secrets that a policy names, and may not.
+    refused: BTreeSet<&'w Name>,
+    /// Entries of which it cannot be said whether they are in force.
+    unsure: BTreeSet<(&'w Name, &'w str)>,
 }
 
 /// What a policy may require beside a key, all at once.
@@ -119,6 +132,10 @@ impl<'n> World<'n> {
             )?,
             None => return Err(wrong_form(&place, "metadata", "given")),
         };
+        if let Some(status) = object.get("status") {
+            status.pass();
+            shut = shut.or_else(|| refused(status));
+        }
         let what = format!("{kind} {}/{}", name.0, name.1);
         let place = Object::at(&document.file, node, what);
         match (kind, object.get("spec")) {
@@ -189,7 +206,7 @@ impl<'n> World<'n> {
                 asks = asks.or(Some(field));
             }
         }
-        shut = shut.or_else(|| spec.closed());
+        shut = shut.or_else(|| spec.closed()).or_else(|| spec.strange());
         let merge = Merge::of(&place, &spec, &targets, asks, shut.as_deref())?;
         self.merges.push(merge.clone());
         let Some(auth) = spec.get("apiKeyAuth") else {
@@ -249,7 +266,11 @@ impl<'n> World<'n> {
         }
         if let Some(first) = self.secrets.get_mut(&name) {
             first.shut = first.shut.take().or(shut);
-            found.leave(&place, "stands in the export twice; the first counts");
+            found.leave(
+                &place,
+                "stands in the export twice: clients whose key is not the same in both are left out",
+            );
+            first.join(entries);
             return Ok(());
         }
         self.secrets.insert(
@@ -257,6 +278,7 @@ impl<'n> World<'n> {
             Secret {
                 place,
                 entries,
+                unsure: BTreeSet::new(),
                 shut,
             },
         );
@@ -290,41 +312,51 @@ impl<'n> World<'n> {
         }
     }
 
-    fn settle(self, how: &How, found: &mut Found) -> Result<()> {
-        // For each policy, the first Secret that names a client counts.
-        let mut policies_of: BTreeMap<(&Name, &str), Vec<&Policy>> = BTreeMap::new();
-        let mut wanted: BTreeSet<&Name> = BTreeSet::new();
-        let mut refused: BTreeSet<&Name> = BTreeSet::new();
+    /// For each policy, the first Secret that names a client counts.
+    fn order(&self, found: &mut Found) -> Order<'_> {
+        let mut order = Order::default();
         for policy in &self.policies {
             let mut named: BTreeSet<&str> = BTreeSet::new();
+            // Which clients a Secret names that is not read cannot be said.
+            let mut gap = false;
             for name in &policy.refs {
+                let at = || format!("{}, Secret {}/{}", policy.place, name.0, name.1);
                 if !self.grants.allow(&policy.name, name) {
-                    let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
                     found.leave(
-                        &place,
+                        &at(),
                         "is in another namespace, and no ReferenceGrant of this file allows that: its keys are left out",
                     );
-                    refused.insert(name);
+                    order.refused.insert(name);
+                    gap = true;
                     continue;
                 }
-                wanted.insert(name);
+                order.wanted.insert(name);
                 let Some(secret) = self.secrets.get(name) else {
-                    let place = format!("{}, Secret {}/{}", policy.place, name.0, name.1);
-                    found.leave(&place, "is named by a SecurityPolicy and not in this file");
+                    found.leave(&at(), "is named by a SecurityPolicy and not in this file");
+                    gap = true;
                     continue;
                 };
                 for client in secret.entries.keys() {
-                    if named.insert(client) {
-                        policies_of.entry((name, client)).or_default().push(policy);
+                    let first = named.insert(client);
+                    if gap || secret.unsure.contains(client) {
+                        order.unsure.insert((name, client));
+                    } else if first {
+                        let policies = order.policies_of.entry((name, client));
+                        policies.or_default().push(policy);
                     }
                 }
             }
         }
+        order
+    }
+
+    fn settle(self, how: &How, found: &mut Found) -> Result<()> {
+        let order = self.order(found);
         let several = self.policies.len() > 1;
         self.name_routes(several, found);
         for (name, secret) in &self.secrets {
-            if !wanted.contains(name) {
-                let problem = match refused.contains(name) {
+            if !order.wanted.contains(name) {
+                let problem = match order.refused.contains(name) {
                     true => "no ReferenceGrant of this file allows the SecurityPolicy to name it",
                     false => "no `apiKeyAuth` of this file names it",
                 };
@@ -333,11 +365,16 @@ impl<'n> World<'n> {
             }
             for (client, (encoded, value)) in &secret.entries {
                 let place = format!("{}, `{}`", secret.place, printable(client, 100));
-                let Some(policies) = policies_of.get(&(name, *client)) else {
-                    found.leave(
-                        &place,
-                        "an earlier Secret of `credentialRefs` names this client too, and that one counts",
-                    );
+                let Some(policies) = order.policies_of.get(&(name, *client)) else {
+                    let problem = match order.unsure.contains(&(name, *client)) {
+                        true => {
+                            "which key of this client is in force cannot be said, because a Secret is missing, may not be named, or stands here twice: export all of them, or issue a new key"
+                        }
+                        false => {
+                            "an earlier Secret of `credentialRefs` names this client too, and that one counts"
+                        }
+                    };
+                    found.leave(&place, problem);
                     continue;
                 };
                 let of_policy = |p: &&Policy| Some((p.place.clone(), self.shut(p)?));

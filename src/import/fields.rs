@@ -66,8 +66,10 @@ pub struct Object<'n> {
     kind: &'static Kind,
     /// For messages.
     pub place: String,
-    /// An unknown field that, by its name and value, disables the object.
+    /// Why it must be left out: an unknown field that, by its name and value, disables it.
     closed_by: Option<String>,
+    /// The first unknown field that is not empty.
+    unknown: Option<String>,
 }
 
 impl<'n> Object<'n> {
@@ -82,10 +84,19 @@ impl<'n> Object<'n> {
         let Some(pairs) = node.pairs() else {
             return Err(wrong_form(&place, kind.name, "an object with fields"));
         };
-        let mut closed_by = None;
+        let (mut closed_by, mut unknown) = (None, None);
         for (i, (name, value)) in pairs.enumerate() {
             match kind.fate(name) {
-                Some(Fate::Becomes(_)) => {}
+                Some(Fate::Becomes(_)) => {
+                    let before = node.pairs().into_iter().flatten().take(i);
+                    let mut again = before.filter(|(n, v)| same_name(n, name) && has_items(v));
+                    if has_items(value) && again.next().is_some() {
+                        let name = node.shown_name(i, name);
+                        closed_by.get_or_insert_with(|| {
+                            format!("`{name}` stands here in two spellings, and it cannot be said which counts")
+                        });
+                    }
+                }
                 Some(Fate::NoEffect) => value.pass(),
                 Some(Fate::Lost(next)) => {
                     value.pass();
@@ -96,10 +107,14 @@ impl<'n> Object<'n> {
                 None => {
                     value.pass();
                     if closes(name, value) {
-                        closed_by.get_or_insert_with(|| node.shown_name(i, name));
+                        let name = node.shown_name(i, name);
+                        closed_by.get_or_insert_with(|| {
+                            format!("field `{name}` is not known to this importer and may switch this off; if it does not, issue a key by hand")
+                        });
                     }
                     if !value.is_empty() {
                         let name = node.shown_name(i, name);
+                        unknown.get_or_insert_with(|| name.clone());
                         found.leave(
                             &place,
                             format!(
@@ -115,14 +130,21 @@ impl<'n> Object<'n> {
             kind,
             place,
             closed_by,
+            unknown,
         })
     }
 
-    /// Why the object must be left out, if an unknown field says so.
+    /// Why the object must be left out, if a field says so.
     pub fn closed(&self) -> Option<String> {
-        let name = self.closed_by.as_ref()?;
+        self.closed_by.clone()
+    }
+
+    /// Why the object must be left out if any field of it is unknown, because most of its fields
+    /// restrict something.
+    pub fn strange(&self) -> Option<String> {
+        let name = self.unknown.as_ref()?;
         Some(format!(
-            "field `{name}` is not known to this importer and may switch this off; if it does not, issue a key by hand"
+            "field `{name}` is not known to this importer and may restrict it; if it does not, issue a key by hand"
         ))
     }
 
@@ -143,10 +165,12 @@ impl<'n> Object<'n> {
         };
         let mut found = None;
         for (n, node) in pairs {
-            // If it is spelled in two ways, the exact name counts.
+            // If it is spelled in two ways, the exact name counts, unless it holds nothing.
             if same_name(n, name) {
                 node.see();
-                if !node.is_null() && (found.is_none() || n.as_str() == name) {
+                let better =
+                    |there: &Node| there.is_empty() || n.as_str() == name && !node.is_empty();
+                if !node.is_null() && found.is_none_or(better) {
                     found = Some(node);
                 }
             }
@@ -215,6 +239,10 @@ impl<'n> Object<'n> {
             None => Err(wrong_form(&self.place, name, expected)),
         }
     }
+}
+
+fn has_items(node: &Node) -> bool {
+    matches!(node.data, Data::List(_) | Data::Map(_)) && !node.is_empty()
 }
 
 /// Lists what no importer has read: the final check that nothing is silently dropped.

@@ -35,6 +35,8 @@ pub struct Found {
     pub noted: BTreeMap<String, BTreeSet<String>>,
     /// Clients whose keys are left out, where that is, and why.
     shut: BTreeMap<String, (String, String)>,
+    /// What clients are called in the other system, by their names here.
+    originals: BTreeMap<String, String>,
     /// Files that hold something of their kind.
     met: BTreeSet<String>,
     /// Keys that are left out, and would close the same key elsewhere.
@@ -160,6 +162,17 @@ impl Found {
     pub(crate) fn client(&mut self, original: &str) -> String {
         let name = client_name(original);
         let system = self.system;
+        let there = self.originals.entry(name.clone());
+        let there = there.or_insert_with(|| original.to_owned());
+        if there != original {
+            let (one, other) = (printable(there, 60), printable(original, 60));
+            let place = format!("`{one}` and `{other}`");
+            self.shut(
+                &name,
+                &place,
+                "they would be called alike here; rename one of them",
+            );
+        }
         self.clients
             .entry(name.clone())
             .or_insert_with(|| ClientLine {
@@ -173,10 +186,10 @@ impl Found {
         name
     }
 
-    /// Puts a client on a plan, unless it is on one.
-    pub(crate) fn put_on(&mut self, client: &str, plan: &str, place: &str) {
+    /// Puts a client on a plan, unless it is on another; whether it is on this one now.
+    pub(crate) fn put_on(&mut self, client: &str, plan: &str, place: &str) -> bool {
         let Some(line) = self.clients.get_mut(client) else {
-            return;
+            return false;
         };
         match &line.plan {
             None => line.plan = Some(plan.to_owned()),
@@ -185,8 +198,10 @@ impl Found {
                 let problem =
                     format!("plan `{plan}`: a client has one plan, and it has `{before}`");
                 self.leave(place, problem);
+                return false;
             }
         }
+        true
     }
 
     /// A full key, hashed here. None if it is not carried over.

@@ -10,6 +10,7 @@ use super::{How, printable};
 use keystile_model::error::Result;
 
 mod parts;
+mod scopes;
 mod tables;
 
 use parts::{of_credentials, of_metadata};
@@ -31,13 +32,26 @@ struct Consumer<'n> {
     object: Object<'n>,
     /// Why it is left out.
     off: Option<String>,
+    /// The plugin that it stands in.
+    of: Option<usize>,
+}
+
+/// A plugin, and where it is in force.
+struct Plugin {
+    place: String,
+    name: String,
+    /// It is in force for some workloads or ports alone.
+    narrowed: bool,
 }
 
 #[derive(Default)]
 struct World<'n> {
     consumers: Vec<Consumer<'n>>,
-    /// Scopes of each consumer, by its name.
-    scopes: BTreeMap<String, BTreeSet<String>>,
+    plugins: Vec<Plugin>,
+    /// The plugin that is read.
+    current: Option<usize>,
+    /// Scopes of each consumer, by the plugin that says so and its name.
+    scopes: BTreeMap<(Option<usize>, String), BTreeSet<String>>,
     /// The rule that each scope stands for.
     rules: BTreeMap<String, String>,
     /// Consumers that are denied somewhere, with the place and the reason.
@@ -54,14 +68,14 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         if let Some(items) = root.list() {
             world.list(document, items, None, found)?;
         } else if is("kind") {
-            world.resource(document, root, found)?;
+            world.resource(document, root, None, found)?;
         } else if is("data") {
             let answer = Object::root(document, &ANSWER, found)?;
             world.list(document, answer.list("data")?, answer.closed(), found)?;
-        } else if is("spec") || is("defaultConfig") {
-            let spec = root.peek("spec").unwrap_or(root);
-            root.see();
-            world.spec(document, spec, None, found)?;
+        } else if is("spec") {
+            world.plugin(document, root, None, document.file.as_str(), found)?;
+        } else if is("defaultConfig") {
+            world.spec(document, root, None, ("", &document.file), found)?;
         } else {
             world.config(document, root, None, &document.file, found)?;
         }
@@ -74,6 +88,7 @@ impl<'n> World<'n> {
         &mut self,
         document: &'n Document,
         node: &'n Node,
+        off: Option<String>,
         found: &mut Found,
     ) -> Result<()> {
         let text = |node: Option<&'n Node>| node.and_then(Node::text).unwrap_or_default();
@@ -94,11 +109,13 @@ impl<'n> World<'n> {
         });
         if kind.ends_with("List") {
             let list = Object::open(node.see(), &RESOURCE, place, found)?;
+            let off = off.or_else(|| list.get("metadata").and_then(of_metadata));
+            let off = off.or_else(|| list.closed());
             for field in ["kind", "metadata"] {
                 list.get(field).into_iter().for_each(Node::pass);
             }
             for item in list.list("items")? {
-                self.resource(document, item, found)?;
+                self.resource(document, item, off.clone(), found)?;
             }
             return Ok(());
         }
@@ -107,14 +124,29 @@ impl<'n> World<'n> {
             found.leave(&place, "only the plugin `key-auth` is carried over");
             return Ok(());
         }
+        self.plugin(document, node, off, &place, found)
+    }
+
+    fn plugin(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        off: Option<String>,
+        place: &str,
+        found: &mut Found,
+    ) -> Result<()> {
         let object = Object::open(node.see(), &RESOURCE, place, found)?;
-        let off = object.get("metadata").and_then(of_metadata);
+        let metadata = object.get("metadata");
+        let off = off.or_else(|| metadata.and_then(of_metadata));
         let off = off.or_else(|| object.closed());
+        let of = |field: &str| metadata.and_then(|m| m.peek(field)?.text());
+        let (space, name) = (of("namespace"), of("name").unwrap_or("key-auth"));
+        let name = space.map_or_else(|| name.to_owned(), |space| format!("{space}/{name}"));
         for field in ["kind", "metadata"] {
             object.get(field).into_iter().for_each(Node::pass);
         }
         match object.get("spec") {
-            Some(spec) => self.spec(document, spec, off, found),
+            Some(spec) => self.spec(document, spec, off, (&name, place), found),
             None => Ok(()),
         }
     }
@@ -124,11 +156,25 @@ impl<'n> World<'n> {
         document: &'n Document,
         node: &'n Node,
         off: Option<String>,
+        (name, at): (&str, &str),
         found: &mut Found,
     ) -> Result<()> {
         let place = document.file.as_str();
         let spec = Object::open(node.see(), &SPEC, place, found)?;
         let mut off = off.or_else(|| spec.closed());
+        let mut narrowed = false;
+        for field in ["selector", "match", "targetRef", "targetRefs"] {
+            for node in spec.all(field) {
+                node.pass();
+                narrowed |= !node.is_empty();
+            }
+        }
+        self.current = Some(self.plugins.len());
+        self.plugins.push(Plugin {
+            place: at.to_owned(),
+            name: name.to_owned(),
+            narrowed,
+        });
         spec.flag("defaultConfigDisable")?;
         let mut disabled = spec.all("defaultConfigDisable");
         if disabled.any(|node| node.flag() != Some(false)) {
@@ -140,7 +186,9 @@ impl<'n> World<'n> {
                 self.config(document, config, off.clone(), place, found)?;
             }
         }
-        self.rules(spec.list("matchRules")?, place, found)
+        self.rules(spec.list("matchRules")?, place, found)?;
+        self.current = None;
+        Ok(())
     }
 
     fn config(
@@ -173,7 +221,8 @@ impl<'n> World<'n> {
         }
         if let Some(allow) = config.get("allow") {
             let names = allow.words().unwrap_or_default();
-            self.allow(&names, "allowed", place, found);
+            let scope = self.free(["allowed".to_owned()], "allowed", "allowed");
+            self.allow(&names, &scope, place, found);
         }
         self.rules(config.list("_rules_")?, place, found)
     }
@@ -224,27 +273,6 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    /// A scope that stands for no other rule: named after the first of what it selects.
-    fn scope_of(&mut self, selects: &[(&str, &str)], place: &str, number: usize) -> String {
-        let plain = |text: &str| text.replace([' ', ',', '"', '\\'], "-");
-        let rule = match selects {
-            [] => place.to_owned(),
-            _ => format!("{selects:?}"),
-        };
-        let (kind, name) = match selects.first() {
-            Some((field, name)) => (field.trim_matches('_').replace("match_", ""), plain(name)),
-            None => ("other".to_owned(), format!("rule-{number}")),
-        };
-        let more = (2_u64..).map(|n| format!("{kind}-{name}-{n}"));
-        let all = [name.clone(), format!("{kind}-{name}")].into_iter();
-        let is_free = |scope: &String| {
-            scope != "allowed" && self.rules.get(scope).is_none_or(|there| *there == rule)
-        };
-        let scope = all.chain(more).find(is_free).unwrap_or(name);
-        self.rules.insert(scope.clone(), rule);
-        scope
-    }
-
     /// Consumers that a list denies stay out; all of them if it cannot be read.
     fn deny(&mut self, object: &Object<'_>, place: &str) {
         let Some(node) = object.get("deny").filter(|node| !node.is_empty()) else {
@@ -272,20 +300,6 @@ impl<'n> World<'n> {
         }
     }
 
-    /// A list of clients that may call some routes, which get a scope that others do not have.
-    fn allow(&mut self, names: &[&str], scope: &str, place: &str, found: &mut Found) {
-        found.leave(
-            place,
-            format!(
-                "allows some consumers: they get scope `{scope}`; ask for it there (`any_scope`)"
-            ),
-        );
-        for name in names {
-            let scopes = self.scopes.entry((*name).to_owned()).or_default();
-            scopes.insert(scope.to_owned());
-        }
-    }
-
     fn list(
         &mut self,
         document: &'n Document,
@@ -305,13 +319,35 @@ impl<'n> World<'n> {
             let object = Object::open(node.see(), &CONSUMER, place, found)?;
             object.get("name");
             let off = off.clone();
-            self.consumers.push(Consumer { name, object, off });
+            let of = self.current;
+            self.consumers.push(Consumer {
+                name,
+                object,
+                off,
+                of,
+            });
         }
         Ok(())
     }
 
-    fn settle(&self, how: &How, found: &mut Found) -> Result<()> {
+    fn settle(mut self, how: &How, found: &mut Found) -> Result<()> {
+        self.scopes_of_plugins(found);
+        // A key that stands in several plugins opens what each of them protects.
+        let mut of_key: BTreeMap<(&str, &str), BTreeSet<&String>> = BTreeMap::new();
+        let mut keys_of = Vec::new();
         for consumer in &self.consumers {
+            let place = consumer.object.place.as_str();
+            let mut keys: Vec<&str> = consumer.object.text("credential")?.into_iter().collect();
+            if let Some(node) = consumer.object.get("credentials") {
+                keys.extend(of_credentials(node, place, found)?);
+            }
+            for key in &keys {
+                let scopes = of_key.entry((consumer.name, key)).or_default();
+                scopes.extend(self.scopes(consumer));
+            }
+            keys_of.push(keys);
+        }
+        for (consumer, keys) in self.consumers.iter().zip(keys_of) {
             let place = consumer.object.place.as_str();
             let client = found.client(consumer.name);
             if let Some(problem) = &consumer.off {
@@ -324,33 +360,26 @@ impl<'n> World<'n> {
             if let Some(problem) = consumer.object.closed() {
                 found.shut(&client, place, problem);
             }
-            let scopes: Vec<String> = self
-                .scopes
-                .get(consumer.name)
-                .into_iter()
-                .flatten()
-                .filter_map(|s| found.scope(s, place))
-                .collect();
-            let mut keys: Vec<&str> = consumer.object.text("credential")?.into_iter().collect();
-            if let Some(node) = consumer.object.get("credentials") {
-                keys.extend(of_credentials(node, place, found)?);
-            }
             if keys.is_empty() {
                 found.leave(place, "has no key");
             }
             for (n, key) in keys.iter().enumerate() {
+                let scopes = of_key.get(&(consumer.name, *key)).into_iter().flatten();
+                let scopes: Vec<String> = scopes.filter_map(|s| found.scope(s, place)).collect();
                 let place = format!("{place}, key {}", n + 1);
                 if let Some(line) = found.plain_key(&place, &client, key, how) {
-                    line.scopes.clone_from(&scopes);
+                    line.scopes = scopes;
                 }
             }
         }
         let known: BTreeSet<&str> = self.consumers.iter().map(|c| c.name).collect();
-        for name in self.scopes.keys().filter(|n| !known.contains(n.as_str())) {
-            found.leave(
-                &format!("`{}`", printable(name, 100)),
-                "is allowed by a rule, and is no consumer of this file",
-            );
+        for (_, name) in self.scopes.keys() {
+            if !known.contains(name.as_str()) {
+                found.leave(
+                    &format!("`{}`", printable(name, 100)),
+                    "is allowed by a rule, and is no consumer of this file",
+                );
+            }
         }
         Ok(())
     }

@@ -7,16 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fields::{Kind, Object};
 use super::found::Found;
 use super::limits;
-use super::node::{Document, Node};
+use super::node::Document;
 use super::{How, printable};
 use keystile_model::error::Result;
 
+mod apart;
 mod person;
 mod plugins;
 mod tables;
 mod together;
 mod twice;
 
+use apart::{Names, UNREAD_GROUP, reference, workspace};
 use person::{Person, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared, services};
 
@@ -52,6 +54,7 @@ struct World<'n> {
     usernames: BTreeSet<String>,
     groups: BTreeMap<String, Group<'n>>,
     group_names: BTreeMap<String, String>,
+    known_groups: BTreeSet<String>,
     gates: Gates,
     /// Why nobody is taken over, if a file says so.
     closed: Option<String>,
@@ -67,7 +70,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
         for (name, node) in file.entries("_plugin_configs")? {
             // A configuration that no plugin names has no effect.
             node.pass();
-            shared.insert(name, node);
+            shared.entry(name).or_default().push(node);
         }
     }
     let mut world = World::default();
@@ -113,28 +116,9 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
             world.place(plugin, found)?;
         }
     }
+    world.settle_groups();
+    world.settle_workspaces(found);
     world.settle(how, found)
-}
-
-/// What a reference names: a text, or an object with an id or a name. A consumer's `custom_id` is
-/// none of its names.
-fn reference(
-    node: &Node,
-    place: &str,
-    closed: &mut Option<String>,
-    found: &mut Found,
-) -> Result<Option<String>> {
-    if let Some(name) = node.text() {
-        return Ok(Some(name.to_owned()));
-    }
-    let object = Object::open(node, &tables::REFERENCE, place, found)?;
-    *closed = closed.take().or_else(|| object.closed());
-    let mut name = None;
-    for field in ["id", "username", "name"] {
-        let text = object.text(field)?;
-        name = name.or(text);
-    }
-    Ok(name.map(str::to_owned))
 }
 
 impl<'n> World<'n> {
@@ -173,7 +157,7 @@ impl<'n> World<'n> {
                 self.by_username.entry(name).or_default().push(at);
             }
             let around = Around {
-                consumer: Some(original.to_owned()),
+                consumer: Some(vec![original.to_owned()]),
                 ..Around::default()
             };
             let plugins = plugins::read(
@@ -185,6 +169,7 @@ impl<'n> World<'n> {
             )?;
             let mut person = Person::read(original, object, found)?;
             person.plugins = plugins;
+            person.workspace = workspace(file, &person.object)?;
             self.people.push(person);
         }
         Ok(())
@@ -211,8 +196,9 @@ impl<'n> World<'n> {
                 self.group_names.insert(id.to_owned(), name.to_owned());
             }
             let place = Object::at(&document.file, node, format!("consumer group `{name}`"));
+            self.known_groups.insert(name.to_owned());
             let around = Around {
-                group: Some(name.to_owned()),
+                group: Some(vec![name.to_owned()]),
                 ..Around::default()
             };
             let group = self.groups.entry(name.to_owned()).or_default();
@@ -224,8 +210,8 @@ impl<'n> World<'n> {
             for member in object.list("consumers")? {
                 let mut closed = None;
                 let who = reference(member, &place, &mut closed, found)?;
-                if let Some(i) = self.owner(who.as_deref(), &place, found) {
-                    self.join(i, name);
+                if let Some(i) = self.owner(who.as_ref(), &place, found) {
+                    self.join(i, vec![name.to_owned()]);
                     self.close(i, closed);
                 }
             }
@@ -256,8 +242,9 @@ impl<'n> World<'n> {
                 return Ok(());
             };
             let mut closed = object.closed();
-            if let Some(group) = reference(group, &object.place, &mut closed, found)? {
-                world.join(i, &group);
+            match reference(group, &object.place, &mut closed, found)? {
+                Some(group) => world.join(i, group),
+                None => closed = closed.or_else(|| Some(UNREAD_GROUP.to_owned())),
             }
             world.close(i, closed);
             Ok(())
@@ -278,10 +265,10 @@ impl<'n> World<'n> {
                 };
                 let closed =
                     closed.or_else(|| object.closed().filter(|_| field != "keyauth_credentials"));
-                for i in self.owners(who.as_deref()).to_vec() {
+                for i in self.owners(who.as_ref()).to_vec() {
                     self.close(i, closed.clone());
                 }
-                match self.owner(who.as_deref(), &object.place, found) {
+                match self.owner(who.as_ref(), &object.place, found) {
                     Some(i) => add(self, i, object, found)?,
                     None => node.pass(),
                 }
@@ -290,13 +277,14 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    fn owners(&self, name: Option<&str>) -> &[usize] {
-        let all = name.and_then(|n| self.by_id.get(n).or(self.by_username.get(n)));
+    fn owners(&self, names: Option<&Names>) -> &[usize] {
+        let of = |name: &String| self.by_id.get(name).or(self.by_username.get(name));
+        let all = names.and_then(|names| names.iter().find_map(of));
         all.map_or(&[], Vec::as_slice)
     }
 
     /// The consumer of that id or username, if there is exactly one.
-    fn owner(&self, name: Option<&str>, place: &str, found: &mut Found) -> Option<usize> {
+    fn owner(&self, name: Option<&Names>, place: &str, found: &mut Found) -> Option<usize> {
         match self.owners(name) {
             [one] => return Some(*one),
             [] => found.leave(place, "names no consumer of this file"),
@@ -312,18 +300,28 @@ impl<'n> World<'n> {
         }
     }
 
-    fn join(&mut self, person: usize, group: &str) {
-        let group = self.group_names.get(group).map_or(group, String::as_str);
+    fn join(&mut self, person: usize, group: Names) {
         if let Some(person) = self.people.get_mut(person) {
-            person.groups.insert(group.to_owned());
+            person.in_groups.push(group);
+        }
+    }
+
+    /// The name of a group that is referred to, and whether it stands in the export.
+    fn group(&self, names: &Names) -> (String, bool) {
+        let known = |name: &String| {
+            let by_id = self.group_names.get(name);
+            by_id.or(self.known_groups.get(name)).cloned()
+        };
+        match names.iter().find_map(known) {
+            Some(name) => (name, true),
+            None => (names.last().cloned().unwrap_or_default(), false),
         }
     }
 
     /// Assigns a plugin to its owner.
     fn place(&mut self, mut plugin: Plugin<'n>, found: &mut Found) -> Result<()> {
         if let Some(group) = &plugin.group {
-            let name = self.group_names.get(group).unwrap_or(group).clone();
-            plugin.group = Some(name);
+            plugin.group = Some(vec![self.group(group).0]);
         }
         match (&plugin.consumer, &plugin.group) {
             (None, None) => return self.gates.add(&plugin, found),
@@ -341,7 +339,8 @@ impl<'n> World<'n> {
                 }
             }
             (None, Some(group)) => {
-                let group = self.groups.entry(group.clone()).or_default();
+                let name = group.first().cloned().unwrap_or_default();
+                let group = self.groups.entry(name).or_default();
                 group.plugins.push(plugin);
             }
         }

@@ -192,9 +192,9 @@ pub const KONG: Kind = Kind {
             &["limit_by"],
             "`by: client` or, for `credential`, by key; others are listed",
         ),
-        lost(
+        becomes(
             &["year"],
-            "there is no yearly quota; write a monthly or daily one",
+            "listed: there is no yearly quota; write a monthly or daily one",
         ),
         lost(
             &["header_name", "path"],
@@ -250,6 +250,11 @@ pub fn kong(config: &Config<'_>) -> Read {
         Some(Some(0)) => out.shut = true,
         Some(Some(n)) => out.month = Some(n),
         Some(None) => out.lose("a limit that is no whole number of requests"),
+        None => {}
+    }
+    match config.get("year").map(Node::number) {
+        Some(Some(0)) => out.shut = true,
+        Some(_) => out.lose("`year`: there is no yearly quota; write a monthly or daily one"),
         None => {}
     }
     out

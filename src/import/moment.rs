@@ -21,6 +21,8 @@ pub fn of(node: &Node) -> Option<u64> {
 /// A date, or a date and a time with its zone; not a time from now.
 pub fn of_text(text: &str) -> Option<u64> {
     let text = text.trim();
+    let spaced = with_hyphens(text);
+    let text = spaced.as_deref().unwrap_or(text);
     if let Ok(number) = text.parse::<u64>() {
         return Some(seconds(number));
     }
@@ -37,6 +39,23 @@ pub fn of_text(text: &str) -> Option<u64> {
         When::At(seconds) => Some(seconds),
         When::After(_) => None,
     }
+}
+
+/// `20271231` and `20271231235959` as dates: as numbers of seconds they would be in 1970 or after
+/// 2600.
+fn with_hyphens(text: &str) -> Option<String> {
+    if !text.bytes().all(|b| b.is_ascii_digit()) || !matches!(text.len(), 8 | 12 | 14) {
+        return None;
+    }
+    let part = |from: usize, to: usize| text.get(from..to);
+    let date = format!("{}-{}-{}", part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    let time = match text.len() {
+        8 => String::new(),
+        12 => format!("T{}:{}:00Z", part(8, 10)?, part(10, 12)?),
+        _ => format!("T{}:{}:{}Z", part(8, 10)?, part(10, 12)?, part(12, 14)?),
+    };
+    let whole = date + &time;
+    whole.parse::<When>().is_ok().then_some(whole)
 }
 
 /// In the next larger unit, a number this large would be more than a thousand years after the
@@ -81,6 +100,12 @@ mod tests {
             assert_eq!(of(node), Some(1_900_000_000), "{text}");
         }
         assert_eq!(of_text("2030-03-17"), Some(1_899_936_000));
+        assert_eq!(of_text("20300317"), Some(1_899_936_000));
+        assert_eq!(of_text("20300317174640"), Some(1_900_000_000));
+        assert_eq!(of_text("203003171746"), Some(1_899_999_960));
+        // No date: seconds, and milliseconds.
+        assert_eq!(of_text("99999999"), Some(99_999_999));
+        assert_eq!(of_text("190000000000"), Some(190_000_000));
         assert_eq!(
             line(of_text("9999-12-31T00:00:00Z").unwrap()),
             "2106-02-07T06:28:14Z"

@@ -11,50 +11,11 @@ use super::{How, printable};
 use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::rules;
 
+mod columns;
 mod state;
 
-/// The fields that a column can hold, and other names that its header may have.
-const FIELDS: [(&str, &[&str]); 18] = [
-    ("client", &["application", "application_name"]),
-    ("key", &["api_key", "api_key_value"]),
-    ("sha256", &[]),
-    ("name", &[]),
-    ("environment", &[]),
-    ("type", &[]),
-    ("scopes", &[]),
-    ("plan", &[]),
-    ("limits", &[]),
-    (
-        "expires",
-        &[
-            "expires_at",
-            "expiration",
-            "expiry",
-            "end_date",
-            "ending_at",
-            "valid_until",
-        ],
-    ),
-    ("not_before", &["start_date", "starting_at", "valid_from"]),
-    ("cidrs", &[]),
-    ("deny_cidrs", &[]),
-    ("origins", &[]),
-    ("certificates", &[]),
-    (
-        "disabled",
-        &[
-            "inactive",
-            "is_inactive",
-            "suspended",
-            "blocked",
-            "paused",
-            "revoked",
-            "deleted",
-        ],
-    ),
-    ("enabled", &["active", "is_active"]),
-    ("status", &["state", "subscription_status"]),
-];
+use columns::COLUMNS;
+pub use columns::described;
 
 /// Columns that disable or end a key: each of them counts, however many there are.
 const SWITCHES: [&str; 5] = ["disabled", "enabled", "status", "expires", "not_before"];
@@ -118,7 +79,8 @@ fn delimiter(text: &str) -> u8 {
 /// The field that each column holds.
 fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'static str>>> {
     let mut columns: Vec<Option<&'static str>> = vec![None; header.len()];
-    for (field, others) in FIELDS {
+    for column in &COLUMNS {
+        let (field, others) = (column.name, column.also);
         let is = |title: &str| match how.columns.get(field) {
             Some(wanted) => title.eq_ignore_ascii_case(wanted),
             None => same_name(title, field),
@@ -171,9 +133,9 @@ fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'
 
 impl<'h> Table<'h> {
     fn of(name: &'h str, header: &StringRecord, how: &'h How, found: &mut Found) -> Result<Self> {
-        let known = |field: &str| FIELDS.iter().any(|(f, _)| *f == field);
+        let known = |field: &str| COLUMNS.iter().any(|c| c.name == field);
         if let Some(field) = how.columns.keys().find(|f| !known(f)) {
-            let fields: Vec<&str> = FIELDS.iter().map(|(f, _)| *f).collect();
+            let fields: Vec<&str> = COLUMNS.iter().map(|c| c.name).collect();
             return Err(refuse(
                 Code::FieldUnknown,
                 format_args!("there is no field `{field}`"),
@@ -224,6 +186,7 @@ impl<'h> Table<'h> {
         let place = format!("{}:{line}", self.name);
         let get = |field: &'static str| self.cells(record, field).next();
         let words = |field| self.words(record, field);
+        self.refuse_keys(record, &place)?;
         let Some(state) = self.state(record, &place, found) else {
             if let Some(digest) = self.digest(record) {
                 found.dead(&place, digest);
@@ -237,6 +200,13 @@ impl<'h> Table<'h> {
             }
             return Ok(());
         };
+        if let Some(why) = self.disagrees(record) {
+            found.leave(&place, why);
+            for digest in self.digest(record).into_iter().chain(self.of_key(record)) {
+                found.dead(&place, digest);
+            }
+            return Ok(());
+        }
         let client = found.client(owner);
         let scopes: Vec<String> = words("scopes")
             .iter()
@@ -283,13 +253,57 @@ impl<'h> Table<'h> {
         split.filter(|w| !w.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Refuses a cell in which a key stands where none can: later, messages would hold it.
+    fn refuse_keys(&self, record: &StringRecord, place: &str) -> Result<()> {
+        const NONE: [&str; 7] = [
+            "environment",
+            "type",
+            "limits",
+            "cidrs",
+            "deny_cidrs",
+            "expires",
+            "not_before",
+        ];
+        let holds = |field: &&&'static str| self.words(record, field).iter().any(|w| is_key(w, 1));
+        let field = NONE.iter().find(holds).copied();
+        let plan = self.words(record, "plan").iter().any(|w| is_key(w, 6));
+        match field.or(plan.then_some("plan")) {
+            None => Ok(()),
+            Some(field) => Err(refuse(
+                Code::InvalidValue,
+                format_args!("{place}: `{field}` holds what may be a key"),
+                keystile_model::next!["look at the columns, and name each with ", named("column")],
+            )
+            .field(field)),
+        }
+    }
+
+    /// Why a row is left out that has both a key and a digest.
+    fn disagrees(&self, record: &StringRecord) -> Option<&'static str> {
+        let (key, hex) = (self.of_key(record)?, self.cells(record, "sha256").next()?);
+        let digest = rules::hex_digest(hex)?;
+        (digest.0 != key.0).then_some("`sha256` is the digest of another key than `key`")
+    }
+
+    fn of_key(&self, record: &StringRecord) -> Option<Digest> {
+        let key = self.cells(record, "key").next()?;
+        Some(Digest::of_foreign(key.as_bytes()))
+    }
+
     fn digest(&self, record: &StringRecord) -> Option<Digest> {
         match self.cells(record, "sha256").next() {
             Some(hex) => rules::hex_digest(hex).map(|digest| Digest(digest.0)),
-            None => {
-                let key = self.cells(record, "key").next()?;
-                Some(Digest::of_foreign(key.as_bytes()))
-            }
+            None => self.of_key(record),
         }
     }
+}
+
+/// Whether a word may be a key: long, of letters and at least some digits.
+fn is_key(word: &str, digits: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    let count = |is: fn(&u8) -> bool| word.bytes().filter(is).count();
+    word.len() >= 16
+        && word.bytes().all(plain)
+        && count(u8::is_ascii_alphabetic) >= 4
+        && count(u8::is_ascii_digit) >= digits
 }

@@ -16,8 +16,11 @@ macro_rules! vector {
 
 mod apisix;
 mod closing;
+mod closing_names;
 mod gateways;
+mod higress;
 mod kong;
+mod kong_apart;
 mod others;
 mod tyk;
 
@@ -145,7 +148,11 @@ fn envoy_gateways_secrets_are_read_as_far_as_policies_name_them() {
         vector!("envoy-gateway.yaml"),
         &How::default(),
     );
-    assert_eq!(found.keys.len(), 2);
+    assert_eq!(found.keys.len(), 3);
+    for client in ["client4", "client5"] {
+        assert!(left(&found, client, "no header carries unchanged"));
+    }
+    assert_eq!(key(&found, "eg-client3-0123456789abcdef").client, "client3");
     assert_eq!(key(&found, "eg-client1-0123456789abcdef").client, "client1");
     assert_eq!(key(&found, "eg-client2-0123456789abcdef").client, "client2");
     assert!(left(&found, "Secret shop/database", "no `apiKeyAuth`"));

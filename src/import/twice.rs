@@ -74,10 +74,7 @@ fn join(there: &mut KeyLine, other: &KeyLine) -> Result<(), &'static str> {
             }
         }
     }
-    // A place without scopes says nothing about them.
-    if !other.scopes.is_empty() {
-        there.scopes.retain(|scope| other.scopes.contains(scope));
-    }
+    there.scopes.retain(|scope| other.scopes.contains(scope));
     for range in &other.deny_cidrs {
         if !there.deny_cidrs.contains(range) {
             there.deny_cidrs.push(range.clone());

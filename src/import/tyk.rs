@@ -1,7 +1,7 @@
 //! Tyk: sessions of keys, from the gateway's and the dashboard's APIs or from Redis (`apikey-…`),
 //! and policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keystile_core::key::Digest;
 
@@ -13,13 +13,14 @@ use keystile_model::error::Result;
 use keystile_model::rules;
 
 mod grant;
+mod policies;
 mod tables;
 
-use grant::{Grant, grant, says};
-use tables::{FILE, ITEM, POLICY, RIGHT, SESSION};
+use grant::{Counts, Grant, grant, positive, says};
+use tables::{FILE, ITEM, PARTS, POLICY, RIGHT, SESSION};
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 5] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY];
+pub const KINDS: [&Kind; 6] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY, &PARTS];
 
 struct Key<'n> {
     session: Object<'n>,
@@ -73,7 +74,9 @@ impl<'n> World<'n> {
             // As in Redis: the names are the keys.
             root.names_are_keys();
             for (i, (name, node)) in root.pairs().into_iter().flatten().enumerate() {
-                if is_session(node) {
+                if is_session(node) && is_policy(name, node) {
+                    self.policy(document, node, (i, Some(name)), found)?;
+                } else if is_session(node) {
                     self.item(document, node, Some(name), i, found)?;
                 } else {
                     node.pass();
@@ -107,16 +110,27 @@ impl<'n> World<'n> {
             }
         }
         for (i, node) in file.list("policies")?.iter().enumerate() {
-            found.meet(&document.file);
-            let place = format!("{}: policies[{i}]", document.file);
-            let policy = Object::open(node.see(), &POLICY, place, found)?;
-            for id in [policy.text("id")?, policy.text("_id")?]
-                .into_iter()
-                .flatten()
-            {
-                let again = Object::open(node, &POLICY, policy.place.as_str(), found)?;
-                self.policies.entry(id).or_default().push(again);
-            }
+            self.policy(document, node, (i, None), found)?;
+        }
+        Ok(())
+    }
+
+    /// A policy, by its ids; as Tyk's own file holds it, its name is one.
+    fn policy(
+        &mut self,
+        document: &'n Document,
+        node: &'n Node,
+        (i, name): (usize, Option<&'n str>),
+        found: &mut Found,
+    ) -> Result<()> {
+        found.meet(&document.file);
+        let place = format!("{}: policies[{i}]", document.file);
+        let policy = Object::open(node.see(), &POLICY, place, found)?;
+        let own = [policy.text("id")?, policy.text("_id")?, name];
+        let ids: BTreeSet<&str> = own.into_iter().flatten().collect();
+        for id in ids {
+            let again = Object::open(node, &POLICY, policy.place.as_str(), found)?;
+            self.policies.entry(id).or_default().push(again);
         }
         Ok(())
     }
@@ -152,7 +166,8 @@ impl<'n> World<'n> {
             return Ok(());
         }
         let is_item = node.peek("data").or(node.peek("session")).is_some();
-        let (mut text, mut hash) = (name.map(bare), None);
+        let of_name = name.map(bare);
+        let (mut text, mut hash) = (of_name, of_name.filter(|n| is_hash(n)));
         let mut out = None;
         let session = if is_item {
             let item = Object::open(node, &ITEM, place.as_str(), found)?;
@@ -162,10 +177,13 @@ impl<'n> World<'n> {
             for field in ["key_hash", "hash"] {
                 hash = hash.or(item.text(field)?);
             }
+            hash = hash.or(item.text("key_id")?.filter(|id| is_hash(id)));
             let status = item.text("status")?.filter(|s| !is_good(s));
+            let action = item.text("action")?.filter(|a| a.starts_with("delete"));
             out = item
                 .closed()
-                .or_else(|| Some(format!("its status is `{}`", printable(status?, 40))));
+                .or_else(|| Some(format!("its status is `{}`", printable(status?, 40))))
+                .or_else(|| action.map(|_| "it was deleted".to_owned()));
             let (data, session) = (item.get("data"), item.get("session"));
             if data.is_some() && session.is_some() {
                 out = Some("has both `data` and `session`".to_owned());
@@ -183,6 +201,7 @@ impl<'n> World<'n> {
             let own = session.text(field)?;
             hash = hash.or(own);
         }
+        hash = hash.or(session.text("key_id")?.filter(|id| is_hash(id)));
         found.meet(&document.file);
         self.keys.push(Key {
             session,
@@ -193,14 +212,18 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    fn key(&self, key: &Key<'n>, how: &How, found: &mut Found) -> Result<()> {
-        let place = key.session.place.as_str();
-        let mut grant = grant(&key.session, found)?;
+    /// What a session and its policies grant, and when it ends.
+    fn granted(&self, key: &Key<'n>, found: &mut Found) -> Result<(Grant, String)> {
+        let mut grant = grant(&key.session, Counts::ALL, found)?;
         grant.off |= says(&key.session, "is_inactive", true)?;
-        let closed = [&key.out, &self.closed].into_iter().find_map(Clone::clone);
+        grant.off |= used_up(&key.session, found)?;
+        let ends = ends_unsaid(&key.session, found)?;
+        let closed = [&ends, &key.out, &self.closed]
+            .into_iter()
+            .find_map(Clone::clone);
         grant.out = grant.out.or(closed);
         self.apply_all(&key.session, &mut grant, found)?;
-        grant.limits.report(place, found);
+        grant.limits.report(&key.session.place, found);
         if grant.scopes.is_empty() && grant.out.is_none() {
             grant.out = Some("it has no access rights".to_owned());
         }
@@ -214,6 +237,16 @@ impl<'n> World<'n> {
                 String::new()
             }
         };
+        if grant.ends && expires.is_empty() {
+            let problem = "its policy lets keys end (`key_expires_in`), and it has no `expires`";
+            grant.out.get_or_insert_with(|| problem.to_owned());
+        }
+        Ok((grant, expires))
+    }
+
+    fn key(&self, key: &Key<'n>, how: &How, found: &mut Found) -> Result<()> {
+        let place = key.session.place.as_str();
+        let (grant, expires) = self.granted(key, found)?;
         let (alias, oauth) = (
             key.session.text("alias")?,
             key.session.text("oauth_client_id")?,
@@ -240,8 +273,10 @@ impl<'n> World<'n> {
             .collect();
         let line = match (key.text, key.hash.and_then(rules::hex_digest)) {
             (_, Some(digest)) => found.key(place, &client, Digest(digest.0), how),
-            (Some(text), None) => found.plain_key(place, &client, text, how),
-            (None, None) => {
+            (Some(text), None) if key.hash != Some(text) => {
+                found.plain_key(place, &client, text, how)
+            }
+            _ => {
                 found.leave(
                     place,
                     "has neither a key nor a SHA-256 of it; issue a new key",
@@ -257,53 +292,65 @@ impl<'n> World<'n> {
         }
         Ok(())
     }
-
-    /// Adds what the policies of a session say.
-    fn apply_all(&self, session: &Object<'n>, grant: &mut Grant, found: &mut Found) -> Result<()> {
-        let mut policies = session.words("apply_policies")?;
-        let one = session.text("apply_policy_id")?;
-        policies.extend(one.filter(|p| !p.is_empty()));
-        for id in policies {
-            match self.policies.get(id) {
-                // One that stands twice counts twice.
-                Some(policies) => {
-                    for policy in policies {
-                        self.apply(policy, grant, found)?;
-                    }
-                }
-                None => {
-                    grant.out = Some(format!(
-                        "its policy `{}` is not in the export",
-                        printable(id, 80)
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&self, policy: &Object<'n>, into: &mut Grant, found: &mut Found) -> Result<()> {
-        let theirs = grant(policy, found)?;
-        let state = policy.text("state")?;
-        let off = says(policy, "active", false)?
-            || says(policy, "is_inactive", true)?
-            || state.is_some_and(|s| !s.is_empty() && s != "active");
-        into.off |= off || theirs.off;
-        into.limits.join(theirs.limits);
-        into.scopes.extend(theirs.scopes);
-        into.out = into.out.take().or(theirs.out);
-        Ok(())
-    }
 }
 
-/// When a session ends; empty for never.
+/// When a session ends; empty for never. Of several spellings, the earliest counts.
 fn expires(session: &Object<'_>) -> std::result::Result<String, String> {
-    let written = session.get("expires");
-    match written.map(|n| (n.text(), moment::of(n))) {
-        None | Some((Some("0" | "-1"), _)) => Ok(String::new()),
-        Some((_, Some(at))) => Ok(moment::line(at)),
-        Some((_, None)) => Err("`expires` is no time".to_owned()),
+    let mut first = None;
+    for node in session.all("expires") {
+        match (node.text(), moment::of(node)) {
+            (Some("0" | "-1"), _) => {}
+            (_, Some(at)) => first = Some(first.map_or(at, |first: u64| first.min(at))),
+            (_, None) => return Err("`expires` is no time".to_owned()),
+        }
     }
+    Ok(first.map(moment::line).unwrap_or_default())
+}
+
+/// What the name of an entry, or `key_id`, is if it may be the hash of a key: one of Tyk's hash
+/// functions gives as many hexadecimal digits.
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 8 | 16 | 32 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Why a session ends at a moment that the export does not hold, or is not of an API key.
+fn ends_unsaid(session: &Object<'_>, found: &mut Found) -> Result<Option<String>> {
+    for (field, problem) in [
+        (
+            "session_lifetime",
+            "it ends when it has not been used for so long",
+        ),
+        ("id_extractor_deadline", "a plugin of its API made it"),
+    ] {
+        if positive(session, field)?.is_some() {
+            return Ok(Some(format!("`{field}`: {problem}; issue a new key")));
+        }
+    }
+    let Some(labels) = session.get("meta_data").filter(|m| !m.is_empty()) else {
+        return Ok(None);
+    };
+    labels.pass();
+    found.leave(
+        &session.place,
+        "`meta_data`: set labels with `keystilectl key update`",
+    );
+    let policies = labels.peek("policies").filter(|p| !p.is_empty());
+    Ok(policies.map(|_| "`meta_data.policies` replaces its policies; issue a new key".to_owned()))
+}
+
+/// Whether a quota that never renews is used up.
+fn used_up(session: &Object<'_>, found: &mut Found) -> Result<bool> {
+    let none_left = session.text("quota_remaining")?.is_some()
+        && positive(session, "quota_remaining")?.is_none();
+    let renews = positive(session, "quota_renewal_rate")?.is_some();
+    let out = positive(session, "quota_max")?.is_some() && none_left && !renews;
+    if out {
+        found.note(
+            &session.place,
+            "its quota is used up and does not renew, so it is disabled",
+        );
+    }
+    Ok(out)
 }
 
 fn is_session(node: &Node) -> bool {
@@ -316,6 +363,25 @@ fn is_session(node: &Node) -> bool {
     ]
     .iter()
     .any(|name| node.peek(name).is_some())
+}
+
+/// Whether an entry of a mapping is a policy: it has nothing that only sessions have.
+fn is_policy(name: &str, node: &Node) -> bool {
+    const OF_SESSIONS: [&str; 12] = [
+        "alias",
+        "allowance",
+        "apply_policies",
+        "apply_policy_id",
+        "data",
+        "expires",
+        "last_check",
+        "oauth_client_id",
+        "quota_remaining",
+        "quota_renews",
+        "session",
+        "session_lifetime",
+    ];
+    !name.starts_with("apikey-") && OF_SESSIONS.iter().all(|field| node.peek(field).is_none())
 }
 
 /// Redis holds keys under `apikey-…`.

@@ -118,7 +118,7 @@ fn of_key(
     }
     rate_limits(key, place, &mut limits, found)?;
     limits.report(place, found);
-    let used_up = used_up(key, &mut shut, place, found)?;
+    let used_up = used_up(key, identity.as_ref(), &mut shut, place, found)?;
     let mut scopes = permissions(key, place, found)?;
     if several && let Some(space) = space(key)? {
         scopes.extend(found.scope(space, place));
@@ -220,22 +220,27 @@ struct Words {
 /// The ranges from which a key may be used; empty for any. A list, or one text with commas. `None`
 /// if they cannot be read.
 fn networks(key: &Object<'_>) -> Result<Option<Vec<String>>> {
-    let Some(node) = key.get("ipWhitelist") else {
-        return Ok(Some(Vec::new()));
-    };
-    let words: Vec<&str> = match node.text() {
-        Some(text) => text.split(',').map(str::trim).collect(),
-        None => key.words("ipWhitelist")?,
-    };
-    let given = !node.is_empty();
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    if given && words.is_empty() {
-        return Ok(None);
+    key.get("ipWhitelist");
+    let mut out: Option<Vec<String>> = None;
+    for node in key.all("ipWhitelist").filter(|node| !node.is_empty()) {
+        let words: Option<Vec<&str>> = match node.text() {
+            Some(text) => Some(text.split(',').map(str::trim).collect()),
+            None => node.words(),
+        };
+        let words = words.unwrap_or_default().into_iter();
+        let ranges: Option<Vec<String>> = words
+            .filter(|word| !word.is_empty())
+            .map(|word| Some(rules::cidr(word).ok()?.to_string()))
+            .collect();
+        // Two spellings that differ cannot be read either.
+        match ranges.filter(|ranges| !ranges.is_empty()) {
+            Some(ranges) if out.as_ref().is_none_or(|before| *before == ranges) => {
+                out = Some(ranges);
+            }
+            _ => return Ok(None),
+        }
     }
-    Ok(words
-        .into_iter()
-        .map(|word| Some(rules::cidr(word).ok()?.to_string()))
-        .collect())
+    Ok(Some(out.unwrap_or_default()))
 }
 
 /// Why a key is not imported at all.

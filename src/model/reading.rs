@@ -218,6 +218,24 @@ where
     })
 }
 
+impl Given {
+    /// What stands here is not what is wanted.
+    fn mistaken_for(self, expected: &str) -> Wrong {
+        let found = match self.0 {
+            Value::Null => Found::Nothing,
+            Value::Bool(flag) => Found::of(Unexpected::Bool(flag)),
+            Value::Number(number) => Found::Other(format!("the number `{number}`")),
+            Value::String(text) => Found::Text(text),
+            Value::Array(_) => Found::List,
+            Value::Object(_) => Found::Map,
+        };
+        Wrong::Type {
+            found,
+            expected: expected.to_owned(),
+        }
+    }
+}
+
 impl<'de> IntoDeserializer<'de, Wrong> for Given {
     type Deserializer = Self;
 
@@ -270,7 +288,7 @@ impl<'de> Deserializer<'de> for Given {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
         match self.0 {
@@ -282,13 +300,25 @@ impl<'de> Deserializer<'de> for Given {
                 let all = MapDeserializer::new(all.into_iter().map(|(k, v)| (k, Given(v))));
                 visitor.visit_enum(de::value::MapAccessDeserializer::new(all))
             }
-            other => Given(other).deserialize_any(visitor),
+            other => Err(Given(other).mistaken_for(&format!("one of {}", listed(known)))),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        match self.0 {
+            Value::Object(_) => self.deserialize_any(visitor),
+            _ => Err(self.mistaken_for("an object")),
         }
     }
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 
@@ -370,7 +400,25 @@ mod tests {
                 json!([]),
                 Code::InvalidValue,
                 "",
-                "invalid length 0, expected struct Sample with 3 elements",
+                "this is a list; write an object",
+            ),
+            (
+                json!({"name": "a", "sort": []}),
+                Code::InvalidValue,
+                "sort",
+                "`sort`: this is a list; write one of `big`, `small`",
+            ),
+            (
+                json!({"name": "a", "sort": 7}),
+                Code::InvalidValue,
+                "sort",
+                "`sort`: this is the number `7`; write one of `big`, `small`",
+            ),
+            (
+                json!({"name": "a", "each": [["x"]]}),
+                Code::InvalidValue,
+                "each[0]",
+                "`each[0]`: this is a list; write an object",
             ),
         ] {
             assert_eq!(refused(value), (code, field.to_owned(), words.to_owned()));

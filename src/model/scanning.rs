@@ -268,6 +268,11 @@ mod tests {
         let body = br#"[{"source":"commit","token":"some_token","type":"some_type","url":"https://example.com/base-repo-url/"}]"#;
         let signature = "MEQCIQDaMKqrGnE27S0kgMrEK0eYBmyG0LeZismAEz/BgZyt7AIfXt9fErtRS4XaeSt/AO1RtBY66YcAdjxji410VQV4xg==";
         assert!(keys.open(body, Some(id), Some(signature)).is_ok());
+        let blank = [&body[..], b" "].concat();
+        assert_eq!(
+            keys.open(&blank, Some(id), Some(signature)).map(drop),
+            Err(Untrusted::Signature)
+        );
     }
 
     #[test]

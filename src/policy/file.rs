@@ -226,6 +226,7 @@ fn wanted(expected: &str) -> &str {
         "a map" => "a mapping of names",
         other => match other.split_once(' ') {
             Some(("struct", _)) => "a mapping of fields",
+            Some(("enum", _)) => "one of its words",
             _ => other,
         },
     }

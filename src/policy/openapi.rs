@@ -15,6 +15,7 @@ use keystile_model::error::{Code, Result, refuse};
 mod credentials;
 mod document;
 mod extensible;
+mod hosts;
 mod notes;
 mod path_item;
 mod place;
@@ -77,23 +78,71 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
     let document = read::read(name, text)?;
     let files = Files::new(name, text, how.beside);
     let mut notes = Notes::default();
-    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
     let all = operations(&document, &files, &mut notes)?;
     let schemes = Schemes::new(&document, &all, &files, &mut notes)?;
-    for (path, found) in &all {
+    let mut shapes = shapes(&document, &all, &schemes, (&files, how), &mut notes);
+    hosts::spread(&mut shapes);
+    let lines = lines(shapes);
+    if lines.is_empty() {
+        return Err(refuse(
+            Code::OpenapiInvalid,
+            format_args!("{name}: holds no path that a policy could name"),
+            "name an OpenAPI document with `paths`",
+        ));
+    }
+    let realm = lines
+        .iter()
+        .flat_map(|l| &l.hosts)
+        .find(|h| matches!(HostPattern::parse(h), Some(HostPattern::Exact(_))));
+    let credentials = schemes.credentials(&mut notes);
+    let written = |notes: &Notes| {
+        let policy = text::policy(&document, realm, &credentials, &lines, notes.0.len());
+        // The draft has passed the same check as any policy.
+        policy_file::parse("the draft", policy)
+    };
+    let mut checked = written(&notes)?;
+    // Methods that a path does not name may pass by a template, as the document has it.
+    let open = crate::check::check(&checked).warnings;
+    if !open.is_empty() {
+        for warning in open {
+            notes.add("routes", warning);
+        }
+        checked = written(&notes)?;
+    }
+    let unsaid = notes.unsaid();
+    Ok(Drafted {
+        paths: document.paths.len(),
+        operations: all.len(),
+        routes: lines.len(),
+        scopes: checked.policy.scopes.len(),
+        unsaid,
+        policy: checked.text,
+    })
+}
+
+/// What each path requires, by its shape.
+fn shapes(
+    document: &Document,
+    all: &[(String, Found)],
+    schemes: &Schemes,
+    (files, how): (&Files<'_>, How<'_>),
+    notes: &mut Notes,
+) -> BTreeMap<String, Shape> {
+    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
+    for (path, found) in all {
         let method = found.method.as_deref().unwrap_or_default();
         let place = place_of(path, found);
-        let demand = security::demand(&document, &schemes, &found.operation, &place, &mut notes);
+        let demand = security::demand(document, schemes, &found.operation, &place, notes);
         let of_items = found.items.iter().map(|item| &item.servers);
         let servers = core::iter::once(&found.operation.servers)
             .chain(of_items)
             .chain([&document.servers])
             .find(|s| !s.is_empty())
             .map_or(&[][..], Vec::as_slice);
-        let many = document.multi_segment(found, &files);
-        for Base { host, prefix } in bases(servers, &place, &mut notes) {
+        let many = document.multi_segment(found, files);
+        for Base { host, prefix } in bases(servers, &place, notes) {
             let whole = format!("{prefix}{path}");
-            let Some(named) = template(&whole, &many, &place, &mut notes) else {
+            let Some(named) = template(&whole, &many, &place, notes) else {
                 continue;
             };
             let mut demand = demand.clone();
@@ -109,34 +158,10 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
                 path: named.path,
                 asks: BTreeMap::new(),
             });
-            shape.ask(host, method, demand, &place, &mut notes);
+            shape.ask(host, method, demand, &place, notes);
         }
     }
-    let lines = lines(shapes);
-    if lines.is_empty() {
-        return Err(refuse(
-            Code::OpenapiInvalid,
-            format_args!("{name}: holds no path that a policy could name"),
-            "name an OpenAPI document with `paths`",
-        ));
-    }
-    let realm = lines
-        .iter()
-        .flat_map(|l| &l.hosts)
-        .find(|h| matches!(HostPattern::parse(h), Some(HostPattern::Exact(_))));
-    let credentials = schemes.credentials(&mut notes);
-    let unsaid = notes.unsaid();
-    let policy = text::policy(&document, realm, &credentials, &lines, unsaid.len());
-    // The draft has passed the same check as any policy.
-    let checked = policy_file::parse("the draft", policy)?;
-    Ok(Drafted {
-        paths: document.paths.len(),
-        operations: all.len(),
-        routes: lines.len(),
-        scopes: checked.policy.scopes.len(),
-        unsaid,
-        policy: checked.text,
-    })
+    shapes
 }
 
 /// Every operation with its path.

@@ -5,6 +5,7 @@ use crate::fixture::Keys;
 use crate::support::{Companion, Envoy, Response, Upstream, echoed, fresh_dir, get, request, root};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keystile_core::key::Digest;
 use serde_json::Value;
 use std::fs;
 
@@ -119,6 +120,37 @@ fn a_key_in_authorization_stands_behind_the_word_of_the_document() {
 }
 
 #[test]
+fn a_key_in_authorization_stands_behind_a_word_that_is_called_its_prefix() {
+    let (_upstream, envoy, key) = behind("authorization-prefix.yaml");
+    let send = |value: String| {
+        let request = get("/sites").header("authorization", value);
+        envoy.send(&request).status
+    };
+    assert_eq!(send(format!("Token {key}")), 200);
+    assert_eq!(send(format!("Bearer {key}")), 401);
+    assert_eq!(send(key.clone()), 401);
+}
+
+/// As another system made it: its characters mean something else in a form, and nothing here.
+#[test]
+fn a_key_in_the_query_may_hold_a_plus_and_a_slash() {
+    let upstream = Upstream::start();
+    let mut keys = Keys::new("version: 1\ncredentials: [{query: apikey}]\nroutes: [{path: /a}]\n");
+    let text = "legacy+key/with+both/4c1f0e9d2b7a";
+    keys.issue_with("acme", |row| {
+        row.foreign = true;
+        row.digest = Digest::of_foreign(text.as_bytes());
+    });
+    let envoy = keys.start(&upstream);
+    let send = |written: &str| envoy.send(&get(format!("/a?apikey={written}"))).status;
+    assert_eq!(send(text), 200);
+    assert_eq!(send(&text.replace('+', "%2B").replace('/', "%2F")), 200);
+    assert_eq!(send(&text.replace('+', "%2b")), 200);
+    assert_eq!(send(&text.replace('+', "%20")), 401);
+    assert_eq!(send(&text.replace('+', "%252B")), 401);
+}
+
+#[test]
 fn a_key_in_authorization_has_one_reading_bare_with_a_word_or_in_http_basic() {
     let (_upstream, envoy, key) = behind("authorization-bare.yaml");
     let send = |value: &str| -> Response { envoy.send(&get("/a").header("authorization", value)) };
@@ -127,6 +159,7 @@ fn a_key_in_authorization_has_one_reading_bare_with_a_word_or_in_http_basic() {
         key.clone(),
         format!("Bearer {key}"),
         format!("bearer  {key}"),
+        format!("BEARER {key}"),
         basic(format!("{key}:")),
         basic(format!("{key}:x")),
     ] {

@@ -10,6 +10,7 @@ plans:
   minute: { limits: [{ requests: 100, per: 1m }] }
   day: { limits: [{ requests: 100, per: 1d }] }
   client: { limits: [{ requests: 50, per: 1d, by: client }] }
+  pair: { limits: [{ requests: 2, per: 8s }] }
   both: { limits: [{ requests: 40, per: 1d }, { requests: 30, per: 1h }] }
 routes:
   - { path: /v1/cheap }
@@ -168,6 +169,33 @@ fn a_bucket_refills_while_nobody_asks() {
     let after = |time: Duration| 10 + (time.as_millis() / 50) as usize;
     let expected = after(sent.saturating_sub(first))..=after(done);
     assert!(expected.contains(&admitted), "{admitted}, not {expected:?}");
+}
+
+#[test]
+fn who_waits_as_long_as_told_gets_through_whatever_was_refused_meanwhile() {
+    let upstream = Upstream::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue_on("acme", "pair");
+    let envoy = keys.start(&upstream);
+    let request = get("/v1/cheap").bearer(&key);
+    let mut client = envoy.client();
+
+    let refused = std::iter::repeat_with(|| client.send(&request))
+        .take(4)
+        .find(|answer| answer.status == 429)
+        .expect("two are in the bucket");
+    let told = Instant::now();
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=4).contains(&seconds), "{seconds}");
+    let mut storm = 0;
+    while told.elapsed() < Duration::from_millis(700) {
+        let answers = burst(envoy.address(), 20, 3, &request);
+        assert_eq!(count(&answers, 429), answers.len());
+        storm += answers.len();
+    }
+    println!("{storm} were refused meanwhile");
+    std::thread::sleep(Duration::from_secs(seconds).saturating_sub(told.elapsed()));
+    assert_eq!(client.send(&request).status, 200);
 }
 
 /// Connections are dealt out by the kernel: of twenty, both workers get some.

@@ -51,6 +51,11 @@ impl Scanner {
 }
 
 fn report(server: &Server, body: &str, signature: &str) -> (u16, Value) {
+    report_as(server, "one", body, signature)
+}
+
+/// Under the id of a scanner's key.
+fn report_as(server: &Server, id: &str, body: &str, signature: &str) -> (u16, Value) {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .build()
@@ -58,7 +63,7 @@ fn report(server: &Server, body: &str, signature: &str) -> (u16, Value) {
     let mut answer = agent
         .post(format!("{}/v1/leaks", server.url()))
         .header("content-type", "application/json")
-        .header("github-public-key-identifier", "one")
+        .header("github-public-key-identifier", id)
         .header("github-public-key-signature", signature)
         .send(body)
         .unwrap();
@@ -79,6 +84,31 @@ fn alerts(tokens: &[&str], place: &str) -> String {
         })
     };
     Value::from_iter(tokens.iter().map(alert)).to_string()
+}
+
+/// The example of GitHub's documentation.
+#[test]
+fn the_published_message_is_believed_as_it_was_signed_and_no_blank_more() {
+    let id = "bcb53661c06b4728e59d897fb6165d5c9cda0fd9cdf9d09ead458168deb7518c";
+    let key = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYAGMWO8XgCamYKMJS6jc/qgvSlAd\nAjPuDPRcXU22YxgBrz+zoN19MzuRyW87qEt9/AmtoNP5GrobzUvQSyJFVw==\n-----END PUBLIC KEY-----\n";
+    let body = r#"[{"source":"commit","token":"some_token","type":"some_type","url":"https://example.com/base-repo-url/"}]"#;
+    let signature = "MEQCIQDaMKqrGnE27S0kgMrEK0eYBmyG0LeZismAEz/BgZyt7AIfXt9fErtRS4XaeSt/AO1RtBY66YcAdjxji410VQV4xg==";
+    let home = Home::new();
+    let list = json!({"public_keys": [{"key_identifier": id, "key": key}]});
+    fs::write(home.path("scanner.json"), list.to_string()).unwrap();
+    let server = Server::start(&home, &["--scanner-keys", "scanner.json"]);
+    let (code, answer) = report_as(&server, id, body, signature);
+    assert_eq!(code, 200, "{answer}");
+    assert_eq!(word(&answer[0], "label"), "false_positive");
+    for other in [
+        format!("{body} "),
+        format!(" {body}"),
+        body.replacen(',', ", ", 1),
+    ] {
+        let (code, answer) = report_as(&server, id, &other, signature);
+        assert_eq!(code, 403, "{answer}");
+    }
+    assert!(server.stop());
 }
 
 fn status(home: &Home, id: &str) -> String {

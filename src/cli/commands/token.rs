@@ -78,8 +78,14 @@ Example:
   keystilectl token revoke 0Ab3dEfGh1")]
 pub struct Revoke {
     /// The id of the token
-    #[arg(value_parser = super::key_id)]
+    #[arg(value_parser = token_id)]
     token: KeyId,
+}
+
+/// Reads a token's id; from a whole token, the id inside.
+fn token_id(text: &str) -> std::result::Result<KeyId, String> {
+    super::key_id(text)
+        .map_err(|_| "a token's id is ten of `0-9A-Za-z`; see `keystilectl token list`".to_owned())
 }
 
 impl Token {
@@ -212,4 +218,16 @@ fn table(all: &[TokenView], now: u64) -> String {
             ]
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokens_id_is_called_so() {
+        assert!(token_id("0Ab3dEfGh1").is_ok());
+        let refused = token_id("nonsense").unwrap_err();
+        assert!(refused.starts_with("a token's id is ten of"), "{refused}");
+    }
 }

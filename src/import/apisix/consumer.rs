@@ -1,22 +1,27 @@
 //! Consumers of APISIX, and their keys.
 
 use super::plugins::{Plugins, may_be_off, pass_off};
-use super::{Groups, World, tables};
+use super::{Consumer, Ends, Groups, Rules, World, tables};
+use crate::closing::closes;
 use crate::fields::Object;
 use crate::found::Found;
-use crate::{How, printable};
+use crate::node::shown_name;
+use crate::{How, moment, printable};
+use keystile_core::key::Digest;
 use keystile_model::error::Result;
 
 impl<'n> World<'n> {
     pub(super) fn consumer(
         &self,
-        (username, object): &(String, Object<'n>),
+        consumer: &Consumer<'n>,
         groups: &Groups<'_>,
         how: &How,
         found: &mut Found,
-    ) -> Result<()> {
+    ) -> Result<Rules> {
+        let (username, object) = (&consumer.name, &consumer.object);
         let place = &object.place;
         let client = found.client(username);
+        name_labels(object, place, found);
         let group = object.text("group_id")?;
         let group = group.or_else(|| self.members.get(username).map(String::as_str));
         self.join(username, &client, group, groups, place, found);
@@ -40,12 +45,18 @@ impl<'n> World<'n> {
             plugins.cidrs.clone_from(cidrs);
             plugins.deny_cidrs.clone_from(deny);
         }
-        let mut keys: Vec<(String, Option<Object<'n>>)> = Vec::new();
-        keys.extend(plugins.key.take().map(|key| (String::new(), Some(key))));
+        let mut keys: Vec<Key<'n>> = Vec::new();
+        keys.extend(plugins.key.take().map(|auth| Key {
+            label: String::new(),
+            auth,
+            ends: Ends::Never,
+        }));
         self.credentials_of(username, object, &client, &mut keys, found)?;
-        let keys = keys.into_iter();
-        let keys = keys.filter_map(|(label, key)| Some((label, key?)));
-        take(keys, &client, &plugins, place, how, found)
+        for key in &mut keys {
+            key.ends = key.ends.or(consumer.ends);
+        }
+        take(keys, &client, &plugins, place, how, found)?;
+        Ok((plugins.cidrs, plugins.deny_cidrs, plugins.limits.words()))
     }
 
     /// Puts a client on the plan of its group, and keeps it out if that is shut out.
@@ -60,7 +71,9 @@ impl<'n> World<'n> {
     ) {
         if let Some(group) = group {
             match groups.plans.get(group) {
-                Some(plan) => found.put_on(client, plan, place),
+                Some(plan) => {
+                    found.put_on(client, plan, place);
+                }
                 None => found.leave(
                     place,
                     format!("group `{group}` has no limits, so it becomes no plan"),
@@ -71,6 +84,10 @@ impl<'n> World<'n> {
                 found.shut(client, place, problem);
             }
             if let Some(problem) = groups.shut.get(group) {
+                found.shut(client, place, problem);
+            }
+            if let Some(at) = self.passing.get(group) {
+                let problem = format!("its group `{group}` ({at}) is deleted by itself (`ttl`)");
                 found.shut(client, place, problem);
             }
         }
@@ -91,48 +108,94 @@ impl<'n> World<'n> {
         username: &str,
         object: &Object<'n>,
         client: &str,
-        keys: &mut Vec<(String, Option<Object<'n>>)>,
+        keys: &mut Vec<Key<'n>>,
         found: &mut Found,
     ) -> Result<()> {
-        let theirs = self
-            .credentials
-            .iter()
-            .filter(|(owner, ..)| owner == username);
-        for (_, label, credential) in theirs {
-            keys.push((
-                label.clone(),
-                of_credential(credential, label, client, found)?,
-            ));
+        let theirs = self.credentials.iter();
+        for one in theirs.filter(|c| c.owner == username) {
+            let auth = of_credential(&one.object, &one.label, client, found)?;
+            keys.extend(auth.map(|auth| Key {
+                label: one.label.clone(),
+                auth,
+                ends: one.ends,
+            }));
         }
         for node in object.list("credentials")? {
             let credential =
                 Object::open(node.see(), &tables::OBJECT, object.place.as_str(), found)?;
             let label = credential.text("name")?.or(credential.text("id")?);
             let label = label.unwrap_or_default().to_owned();
-            keys.push((
-                label.clone(),
-                of_credential(&credential, &label, client, found)?,
-            ));
+            let auth = of_credential(&credential, &label, client, found)?;
+            keys.extend(auth.map(|auth| Key {
+                label,
+                auth,
+                ends: Ends::Never,
+            }));
         }
         Ok(())
     }
 }
 
+/// A key of a consumer.
+struct Key<'n> {
+    label: String,
+    auth: Object<'n>,
+    ends: Ends,
+}
+
+impl Ends {
+    /// The earlier of two.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unsaid, _) | (_, Self::Unsaid) => Self::Unsaid,
+            (Self::At(one), Self::At(other)) => Self::At(one.min(other)),
+            (Self::Never, end) | (end, Self::Never) => end,
+        }
+    }
+}
+
+/// Lists labels that read as if they switched a consumer off: APISIX does not act on them.
+pub(super) fn name_labels(object: &Object<'_>, place: &str, found: &mut Found) {
+    let Some(labels) = object.get("labels") else {
+        return;
+    };
+    labels.pass();
+    for (name, value) in labels.pairs().into_iter().flatten() {
+        if closes(name, value) {
+            found.leave(
+                place,
+                format!(
+                    "label `{}` does nothing in APISIX: if it means that the consumer is off, leave it out by hand",
+                    shown_name(name)
+                ),
+            );
+        }
+    }
+}
+
 /// Takes the keys of a consumer, with what its plugins say of all of them.
 fn take<'n>(
-    keys: impl Iterator<Item = (String, Object<'n>)>,
+    keys: Vec<Key<'n>>,
     client: &str,
     plugins: &Plugins<'_>,
     place: &str,
     how: &How,
     found: &mut Found,
 ) -> Result<()> {
-    for (n, (label, auth)) in keys.enumerate() {
+    for (n, Key { label, auth, ends }) in keys.into_iter().enumerate() {
         let place = format!("{place}, key {}", n + 1);
         let Some(secret) = auth.text("key")? else {
             found.leave(&place, "key-auth without a key");
             continue;
         };
+        if matches!(ends, Ends::Unsaid) {
+            found.leave(
+                &place,
+                "is deleted after a time (`ttl`) from a moment that the export does not hold; issue a new key",
+            );
+            found.dead(&place, Digest::of_foreign(secret.as_bytes()));
+            continue;
+        }
         let off = may_be_off(auth.node);
         if let Some(key) = found.plain_key(&place, client, secret, how) {
             key.name = label;
@@ -140,6 +203,9 @@ fn take<'n>(
             key.limits = plugins.limits.words();
             key.cidrs.clone_from(&plugins.cidrs);
             key.deny_cidrs.clone_from(&plugins.deny_cidrs);
+            if let Ends::At(at) = ends {
+                key.expires = moment::line(at);
+            }
         }
     }
     Ok(())
@@ -161,6 +227,7 @@ fn of_credential<'n>(
     for field in ["name", "id", "desc", "description"] {
         credential.get(field);
     }
+    name_labels(credential, &place, found);
     let plugins = Plugins::read(credential, found)?;
     if let Some(problem) = plugins.closed() {
         found.shut(client, &place, problem);

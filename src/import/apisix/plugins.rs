@@ -1,6 +1,7 @@
 //! Plugins of APISIX's consumers, credentials and consumer groups.
 
 use super::tables;
+use crate::closing::plugin_closes;
 use crate::fields::Object;
 use crate::found::Found;
 use crate::limits::{self, Config, Read};
@@ -63,6 +64,12 @@ impl<'n> Plugins<'n> {
                 }
                 name => {
                     node.pass();
+                    if !tables::HARMLESS.contains(&name) && plugin_closes(name, &[node]) {
+                        out.shut = Some(format!(
+                            "plugin `{}` may restrict it; give it keys by hand",
+                            printable(name, 60)
+                        ));
+                    }
                     found.leave(place, format!("plugin `{}`", printable(name, 60)));
                 }
             }

@@ -1,6 +1,12 @@
 //! What happens to the fields of APISIX's files and answers.
 
-use crate::fields::{Kind, becomes, lost, no_effect};
+use crate::fields::{Field, Kind, becomes, lost, no_effect};
+
+/// APISIX 2 keeps objects in etcd with an end.
+const ENDS: Field = becomes(
+    &["expiration", "ttl"],
+    "`expires` of its keys; with a `ttl` alone they are left out",
+);
 
 pub const FILE: Kind = Kind {
     name: "the file",
@@ -11,6 +17,12 @@ pub const FILE: Kind = Kind {
         becomes(&["list"], "what the Admin API of APISIX 3 lists"),
         becomes(&["node"], "what the Admin API of APISIX 2 lists"),
         becomes(&["key", "value"], "one object, as the Admin API answers it"),
+        ENDS,
+        becomes(
+            &["action"],
+            "what an answer says was deleted or has expired is left out",
+        ),
+        lost(&["has_more"], "the list has more pages: export them too"),
         becomes(
             &[
                 "routes",
@@ -34,12 +46,10 @@ pub const FILE: Kind = Kind {
             "plugin_metadata",
             "total",
             "count",
-            "action",
-            "has_more",
             "createdIndex",
             "modifiedIndex",
             "$schema",
-            "_*",
+            "_format_version",
         ]),
     ],
 };
@@ -49,7 +59,8 @@ pub const LISTED: Kind = Kind {
     fields: &[
         becomes(&["key"], "the kind of object, and its owner"),
         becomes(&["value"], "the object"),
-        no_effect(&["createdIndex", "modifiedIndex", "ttl", "expiration"]),
+        ENDS,
+        no_effect(&["createdIndex", "modifiedIndex"]),
     ],
 };
 
@@ -58,6 +69,7 @@ pub const NODE: Kind = Kind {
     fields: &[
         becomes(&["nodes"], "the objects"),
         becomes(&["key", "value"], "one object"),
+        ENDS,
         no_effect(&["dir", "createdIndex", "modifiedIndex"]),
     ],
 };
@@ -82,7 +94,11 @@ pub const OBJECT: Kind = Kind {
         ),
         becomes(&["type", "config"], "a key, in ADC's files"),
         becomes(&["status"], "disabled objects (0) are left out"),
-        no_effect(&["labels", "create_time", "update_time"]),
+        becomes(
+            &["labels"],
+            "nothing; those that read as if they switched it off are listed",
+        ),
+        no_effect(&["create_time", "update_time"]),
     ],
 };
 
@@ -109,7 +125,7 @@ pub const IP_RESTRICTION: Kind = Kind {
 };
 
 /// Plugins that shut out or let in by something that a key does not have here.
-pub const SHUTS: [&str; 20] = [
+pub const SHUTS: [&str; 22] = [
     "authz-casbin",
     "authz-casdoor",
     "authz-keycloak",
@@ -119,6 +135,8 @@ pub const SHUTS: [&str; 20] = [
     "openid-connect",
     "request-validation",
     "workflow",
+    "ext-plugin-pre-req",
+    "ext-plugin-post-req",
     "serverless-pre-function",
     "serverless-post-function",
     "consumer-restriction",
@@ -147,3 +165,52 @@ pub const RESTRICTION: Kind = Kind {
         no_effect(&["rejected_code", "rejected_msg"]),
     ],
 };
+
+/// Plugins that refuse nobody whom a key lets in, and other kinds of credentials.
+pub const HARMLESS: [&str; 45] = [
+    "ai-prompt-decorator",
+    "ai-prompt-template",
+    "ai-proxy",
+    "ai-proxy-multi",
+    "ai-rag",
+    "ai-rate-limiting",
+    "api-breaker",
+    "attach-consumer-label",
+    "basic-auth",
+    "body-transformer",
+    "brotli",
+    "clickhouse-logger",
+    "client-control",
+    "cors",
+    "datadog",
+    "degraphql",
+    "echo",
+    "elasticsearch-logger",
+    "file-logger",
+    "gzip",
+    "hmac-auth",
+    "http-logger",
+    "jwe-decrypt",
+    "jwt-auth",
+    "kafka-logger",
+    "ldap-auth",
+    "limit-conn",
+    "loki-logger",
+    "mocking",
+    "opentelemetry",
+    "prometheus",
+    "proxy-cache",
+    "proxy-control",
+    "proxy-mirror",
+    "proxy-rewrite",
+    "real-ip",
+    "redirect",
+    "request-id",
+    "response-rewrite",
+    "skywalking",
+    "syslog",
+    "tcp-logger",
+    "traffic-split",
+    "wolf-rbac",
+    "zipkin",
+];

@@ -11,6 +11,47 @@ use crate::node::Node;
 use crate::{How, printable};
 use keystile_model::error::Result;
 
+/// Why a policy is not in force, as Envoy Gateway says in its status: no Gateway accepts it.
+pub fn refused(status: &Node) -> Option<String> {
+    let mut said: Vec<bool> = Vec::new();
+    let mut of: Vec<&Node> = items(status, "conditions").iter().collect();
+    for ancestor in items(status, "ancestors") {
+        of.extend(items(ancestor, "conditions"));
+    }
+    for condition in of {
+        let is = condition.peek("type").and_then(Node::text);
+        if is == Some("Accepted") {
+            said.push(condition.peek("status").and_then(Node::flag) == Some(true));
+        }
+    }
+    let none = !said.is_empty() && said.iter().all(|accepted| !accepted);
+    none.then(|| {
+        "Envoy Gateway has not accepted its SecurityPolicy (`status`); give it keys by hand"
+            .to_owned()
+    })
+}
+
+fn items<'n>(node: &'n Node, field: &str) -> &'n [Node] {
+    let list = node.peek(field).and_then(Node::list);
+    list.unwrap_or_default()
+}
+
+impl<'n> super::Secret<'n> {
+    /// Another state of the same Secret: what is not the same in both is in doubt.
+    pub fn join(&mut self, others: std::collections::BTreeMap<&'n str, (bool, &'n Node)>) {
+        let key = |(encoded, node): &(bool, &'n Node)| (*encoded, node.text().map(str::to_owned));
+        let names: Vec<&'n str> = self.entries.keys().chain(others.keys()).copied().collect();
+        for name in names {
+            if self.entries.get(name).map(key) != others.get(name).map(key) {
+                self.unsure.insert(name);
+            }
+        }
+        for (name, value) in others {
+            self.entries.entry(name).or_insert(value);
+        }
+    }
+}
+
 /// Where keys are sent in requests, and the client's name to upstreams.
 pub fn of_places(
     auth: &Object<'_>,

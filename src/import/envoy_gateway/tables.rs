@@ -15,7 +15,11 @@ pub const RESOURCE: Kind = Kind {
             "of a Secret: clients and their keys",
         ),
         becomes(&["items"], "resources of a list"),
-        no_effect(&["apiVersion", "type", "immutable", "status"]),
+        becomes(
+            &["status"],
+            "clients of a policy that is not accepted are left out",
+        ),
+        no_effect(&["apiVersion", "type", "immutable"]),
     ],
 };
 

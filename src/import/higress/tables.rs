@@ -18,6 +18,10 @@ pub const SPEC: Kind = Kind {
         becomes(&["defaultConfig", "pluginConfig"], "clients and keys"),
         becomes(&["defaultConfigDisable"], "disabled consumers are left out"),
         becomes(&["matchRules"], "scopes of the clients in their `allow`"),
+        becomes(
+            &["selector", "match", "targetRef", "targetRefs"],
+            "listed; if there are several plugins, a scope for the keys of each",
+        ),
         no_effect(&[
             "url",
             "phase",
@@ -27,8 +31,6 @@ pub const SPEC: Kind = Kind {
             "imagePullSecret",
             "sha256",
             "verificationKey",
-            "selector",
-            "match",
             "vmConfig",
             "pluginName",
             "type",

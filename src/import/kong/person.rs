@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::plugins::{Gates, Plugin};
 use super::together::Keys;
-use super::{reference, tables};
+use super::{Names, UNREAD_GROUP, reference, tables};
 use crate::fields::Object;
 use crate::found::Found;
 use crate::limits::Read;
@@ -21,7 +21,11 @@ pub struct Person<'n> {
     pub original: String,
     pub credentials: Vec<Object<'n>>,
     scopes: Vec<String>,
+    /// References to groups.
+    pub in_groups: Vec<Names>,
+    /// Their names.
     pub groups: BTreeSet<String>,
+    pub workspace: Option<String>,
     pub plugins: Vec<Plugin<'n>>,
     /// Why it is left out, if one of its groups or references to it says so.
     pub closed: Option<String>,
@@ -34,7 +38,9 @@ impl<'n> Person<'n> {
             original: original.to_owned(),
             credentials: Vec::new(),
             scopes: Vec::new(),
+            in_groups: Vec::new(),
             groups: BTreeSet::new(),
+            workspace: None,
             plugins: Vec::new(),
             closed: object.closed(),
             object,
@@ -59,11 +65,22 @@ impl<'n> Person<'n> {
         if let Some(groups) = self.object.get("groups") {
             // A single one may be without a list.
             for node in groups.list().unwrap_or(std::slice::from_ref(groups)) {
-                let group = reference(node, &place, &mut self.closed, found)?;
-                self.groups.extend(group);
+                match reference(node, &place, &mut self.closed, found)? {
+                    Some(group) => self.in_groups.push(group),
+                    None => self.close(Some(UNREAD_GROUP.to_owned())),
+                }
             }
         }
+        let kind = self.object.text("type")?.unwrap_or_default();
+        if matches!(kind.to_ascii_lowercase().as_str(), "2" | "admin") {
+            self.close(Some("it is an administrator of Kong (`type`)".to_owned()));
+        }
         Ok(())
+    }
+
+    /// Adds a scope to its keys.
+    pub fn scope(&mut self, scope: String) {
+        self.scopes.push(scope);
     }
 
     pub fn acl(&mut self, object: &Object<'n>) -> Result<()> {
@@ -133,11 +150,13 @@ impl<'n> Person<'n> {
                 format!("it is in group `{group}`, which is denied ({at}); give it keys by hand"),
             );
         }
-        self.plans(&client, &limits, plans, gates, found);
+        let more = self.plans(&client, &limits, plans, gates, found);
+        limits.join(more);
         self.keys(&client, &limits, gates, (every, how), found)
     }
 
-    /// A consumer's own limits come before those of its groups.
+    /// A consumer's own limits come before those of its groups. A client has one plan: the limits of
+    /// other groups become limits of its keys.
     fn plans(
         &self,
         client: &str,
@@ -145,8 +164,9 @@ impl<'n> Person<'n> {
         plans: &BTreeMap<&str, String>,
         gates: &Gates,
         found: &mut Found,
-    ) {
+    ) -> Read {
         let place = &self.object.place;
+        let mut more = Read::default();
         if limits.month.is_some()
             && let Some(plan) = limits.plan()
         {
@@ -155,7 +175,12 @@ impl<'n> Person<'n> {
         }
         for group in &self.groups {
             match plans.get(group.as_str()) {
-                Some(plan) => found.put_on(client, plan, place),
+                Some(plan) if found.put_on(client, plan, place) => {}
+                Some(plan) => {
+                    let plan = found.plans.get(plan);
+                    more.limits
+                        .extend(plan.into_iter().flat_map(|p| p.limits.clone()));
+                }
                 None if gates.allowed_groups.contains(group) => {}
                 None => found.leave(
                     place,
@@ -163,6 +188,7 @@ impl<'n> Person<'n> {
                 ),
             }
         }
+        more
     }
 
     fn keys(
@@ -254,7 +280,7 @@ pub fn of_plugins(
         if let Some(closed) = &plugin.closed {
             shut.get_or_insert_with(|| format!("plugin `{name}`: {closed}"));
         }
-        if plugin.shuts() {
+        if plugin.shuts() || plugin.may_shut() {
             plugin.pass();
             let at = plugin
                 .at
@@ -262,7 +288,12 @@ pub fn of_plugins(
                 .map(|at| format!(" at {at}"))
                 .unwrap_or_default();
             shut.get_or_insert_with(|| {
-                format!("plugin `{name}`{at} restricts it; give it keys by hand")
+                let verb = if plugin.shuts() {
+                    "restricts"
+                } else {
+                    "may restrict"
+                };
+                format!("plugin `{name}`{at} {verb} it; give it keys by hand")
             });
         } else if let Some(at) = &plugin.at {
             plugin.pass();

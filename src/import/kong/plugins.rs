@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reference;
-use super::tables::{ACL_PLUGIN, KEY_AUTH, PLUGIN, SERVICE, SHUTS};
+use super::tables::{ACL_PLUGIN, HARMLESS, KEY_AUTH, PLUGIN, SERVICE, SHUTS};
+use super::{Names, reference};
+use crate::closing::plugin_closes;
 use crate::fields::{Kind, Object};
 use crate::found::Found;
 use crate::limits::{self, Config, Read};
@@ -14,8 +15,8 @@ use keystile_model::error::Result;
 #[derive(Clone)]
 pub struct Plugin<'n> {
     pub name: String,
-    pub consumer: Option<String>,
-    pub group: Option<String>,
+    pub consumer: Option<Names>,
+    pub group: Option<Names>,
     /// The service or route that it is narrowed to.
     pub at: Option<String>,
     pub place: String,
@@ -29,13 +30,13 @@ pub struct Plugin<'n> {
 /// The context of a plugin.
 #[derive(Clone, Default)]
 pub struct Around {
-    pub consumer: Option<String>,
-    pub group: Option<String>,
+    pub consumer: Option<Names>,
+    pub group: Option<Names>,
     pub at: Option<String>,
 }
 
-/// Shared configurations, by name.
-pub type Shared<'n> = BTreeMap<&'n str, &'n Node>;
+/// Shared configurations, by name; several if files have one of the same name.
+pub type Shared<'n> = BTreeMap<&'n str, Vec<&'n Node>>;
 
 /// Reads plugins; disabled ones do nothing and are skipped.
 pub fn read<'n>(
@@ -60,16 +61,21 @@ pub fn read<'n>(
             None => Ok(None),
         };
         // A reference that cannot be read names nobody; such a plugin is not one for everybody.
-        let nobody = object.get("consumer").map(|_| String::new());
+        let nobody = object.get("consumer").map(|_| Names::new());
         let consumer = refer("consumer", found)?
             .or(nobody)
             .or_else(|| around.consumer.clone());
         let group = refer("consumer_group", found)?.or_else(|| around.group.clone());
-        let service = refer("service", found)?.map(|s| format!("service `{s}`"));
-        let route = refer("route", found)?.map(|r| format!("route `{r}`"));
+        let called = |names: Names| names.last().cloned().unwrap_or_default();
+        let service = refer("service", found)?.map(|s| format!("service `{}`", called(s)));
+        let route = refer("route", found)?.map(|r| format!("route `{}`", called(r)));
         let own = object.get("config");
         let named = object.text("_config")?;
-        let theirs = named.and_then(|name| shared.get(name).copied());
+        let theirs = named.and_then(|name| shared.get(name));
+        if theirs.is_some_and(|all| all.len() > 1) {
+            let name = crate::printable(named.unwrap_or_default(), 60);
+            closed.get_or_insert_with(|| format!("`_config: {name}` stands in several files"));
+        }
         if object.flag("enabled")? == Some(false) {
             own.into_iter().for_each(Node::pass);
             continue;
@@ -82,7 +88,10 @@ pub fn read<'n>(
             place,
             closed,
             missing: named.filter(|_| theirs.is_none()).map(str::to_owned),
-            settings: own.into_iter().chain(theirs).collect(),
+            settings: own
+                .into_iter()
+                .chain(theirs.into_iter().flatten().copied())
+                .collect(),
             at: at.or_else(|| around.at.clone()),
             consumer,
             group,
@@ -107,6 +116,12 @@ pub fn services<'n>(
         let object = Object::open(node.see(), &SERVICE, place, found)?;
         for field in ["name", "id"] {
             object.get(field);
+        }
+        if object.flag("enabled")? == Some(false) {
+            found.leave(
+                &object.place,
+                "it is switched off: leave its routes out of the policy",
+            );
         }
         let around = Around {
             at: Some(format!("service or route `{name}`")),
@@ -141,6 +156,12 @@ impl<'n> Plugin<'n> {
     /// Whether it shuts out or restricts in a way that a key cannot express.
     pub fn shuts(&self) -> bool {
         SHUTS.contains(&self.name.as_str())
+    }
+
+    /// Whether it may do so, because it is one that is not known.
+    pub fn may_shut(&self) -> bool {
+        let is_known = HARMLESS.contains(&self.name.as_str());
+        !is_known && plugin_closes(&self.name, &self.settings)
     }
 
     /// The limits of a consumer's or a group's plugin. None if it sets none.
@@ -212,7 +233,8 @@ impl Gates {
         };
         let (allow, _) = list(["allow", "whitelist"]);
         let (deny, unread) = list(["deny", "blacklist"]);
-        if unread || config.closed().or(plugin.closed.clone()).is_some() {
+        if unread || plugin.missing.is_some() || config.closed().or(plugin.closed.clone()).is_some()
+        {
             let why = "plugin `acl` denies what cannot be read";
             found.leave(place, format!("{why}: look at what it restricts"));
             self.unread = Some(format!("{why} ({place}), and it is in a group"));

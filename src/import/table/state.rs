@@ -5,8 +5,22 @@ use csv::StringRecord;
 use super::Table;
 use crate::closing::closes;
 use crate::found::Found;
-use crate::node::{Node, flag_word};
+use crate::node::{Node, flag_word, shown_name};
 use crate::{moment, printable, twice};
+
+/// Words of a status with which a key is good.
+pub const ON: [&str; 7] = [
+    "accepted", "active", "approved", "enabled", "live", "ok", "valid",
+];
+/// Words of a status with which a key is disabled.
+pub const OFF: [&str; 6] = [
+    "blocked",
+    "disabled",
+    "inactive",
+    "paused",
+    "pending",
+    "suspended",
+];
 
 impl Table<'_> {
     /// Whether and when a key is good; `None` if it is left out.
@@ -37,7 +51,7 @@ impl Table<'_> {
             return None;
         }
         let times = |field: &'static str, earlier| {
-            let mut times = self.cells(record, field).map(time);
+            let mut times = self.cells(record, field).map(|cell| time(cell, earlier));
             times.try_fold(String::new(), |a, b| twice::stricter(&a, &b, earlier))
         };
         let (Some(expires), Some(not_before)) =
@@ -69,7 +83,7 @@ impl Table<'_> {
                 Some(true)
             }
             Switch::Out(word) => {
-                let word = printable(&word, 40);
+                let word = shown_name(&word);
                 found.leave(place, format!("is left out: its status is `{word}`"));
                 None
             }
@@ -96,10 +110,8 @@ impl Table<'_> {
         let status = record.iter().zip(&self.columns);
         for (cell, _) in status.filter(|(_, c)| **c == Some("status")) {
             match cell.to_ascii_lowercase().as_str() {
-                "accepted" | "active" | "enabled" | "approved" | "valid" | "live" | "ok" => {}
-                "pending" | "paused" | "disabled" | "inactive" | "suspended" | "blocked" => {
-                    out = Switch::Off;
-                }
+                word if ON.contains(&word) => {}
+                word if OFF.contains(&word) => out = Switch::Off,
                 "" => out = out.or(Switch::Unsaid),
                 _ => return Switch::Out(cell.to_owned()),
             }
@@ -133,8 +145,8 @@ impl Switch {
 }
 
 /// A time in any unit, or in the form of the command line: `90d`.
-fn time(cell: &str) -> String {
-    if cell.eq_ignore_ascii_case("never") {
+fn time(cell: &str, is_end: bool) -> String {
+    if is_end && cell.eq_ignore_ascii_case("never") {
         return String::new();
     }
     moment::of_text(cell).map_or_else(|| cell.to_owned(), moment::line)

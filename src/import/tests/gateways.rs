@@ -112,154 +112,6 @@ spec:
 }
 
 #[test]
-fn what_switches_off_a_plugin_of_higress_keeps_its_consumers_out() {
-    let plugin = |part: &str, more: &str| {
-        let mut text = String::from(
-            "kind: WasmPlugin
-ROOT
-metadata: {name: key-auth METADATA}
-spec:
-  SPEC
-  defaultConfig:
-    global_auth: true
-    keys: [x-api-key]
-    CONFIG
-    consumers:
-    - {name: alice, credential: higress-alice-4c1f0e9d}
-    - {name: bob, credential: higress-bob-4c1f0e9d2b}
-  matchRules:
-  - {ingress: [pay], config: {allow: [alice] DEEP} RULE}
-",
-        );
-        for place in ["ROOT", "METADATA", "SPEC", "CONFIG", "DEEP", "RULE"] {
-            text = text.replace(place, if place == part { more } else { "" });
-        }
-        taken(System::Higress, &text).join(" ")
-    };
-    for (part, more, left) in [
-        ("", "", "alice bob"),
-        ("ROOT", "suspended: true", ""),
-        (
-            "METADATA",
-            ", deletionTimestamp: '2026-01-01T00:00:00Z'",
-            "",
-        ),
-        (
-            "METADATA",
-            ", managedFields: [{f:enabled: {}}]",
-            "alice bob",
-        ),
-        ("SPEC", "disabled: true", ""),
-        ("CONFIG", "enabled: false", ""),
-        ("CONFIG", "deny: [bob]", "alice"),
-        ("CONFIG", "deny: {name: bob}", ""),
-        ("DEEP", ", deny: [bob]", "alice"),
-        ("DEEP", ", blocked: true", "bob"),
-        ("RULE", ", deny: [bob]", "alice"),
-        ("RULE", ", suspended: true", "bob"),
-        ("RULE", ", deny: []", "alice bob"),
-    ] {
-        assert_eq!(plugin(part, more), left, "{part} {more}");
-    }
-}
-
-#[test]
-fn two_rules_of_higress_share_no_scope() {
-    let text = "consumers:
-- {name: a, credential: higress-a-4c1f0e9d2b7a}
-- {name: b, credential: higress-b-4c1f0e9d2b7a}
-- {name: c, credential: higress-c-4c1f0e9d2b7a}
-keys: [x-api-key]
-global_auth: true
-_rules_:
-- {_match_service_: [pay], allow: [a]}
-- {_match_route_: [pay], allow: [b]}
-- {_match_service_: [pay, shop], allow: [c]}
-- {_match_service_: [pay], allow: [c]}
-- {_match_route_: [allowed], allow: [a]}
-";
-    let found = found(System::Higress, text, &How::default());
-    let scopes: Vec<String> = found.keys.iter().map(|k| k.scopes.join(" ")).collect();
-    assert_eq!(
-        scopes,
-        ["pay route-allowed", "route-pay", "pay service-pay"]
-    );
-}
-
-fn apisix(plugins: &str, more: &str) -> Found {
-    let text = format!(
-        "consumers:
-- username: acme
-  group_id: g
-  plugins: {{key-auth: {{key: apisix-one-4c1f0e9d2b7a6358}} {plugins}}}
-consumer_groups:
-- {{id: g, plugins: {{}}}}
-{more}
-#END
-"
-    );
-    found(System::Apisix, &text, &How::default())
-}
-
-#[test]
-fn a_group_of_apisix_that_stands_twice_counts_twice() {
-    let networks = "- {id: g, plugins: {ip-restriction: {whitelist: [10.0.0.0/8]}}}";
-    let limit =
-        "- {id: g, plugins: {limit-count: {count: 5, time_window: 60, key: consumer_name}}}";
-    for (one, other) in [(networks, limit), (limit, networks)] {
-        let found = apisix("", &format!("{one}\n{other}"));
-        assert_eq!(found.keys[0].cidrs, ["10.0.0.0/8"], "{one}");
-        assert_eq!(found.plans["g"].limits[0].requests, 5);
-    }
-    let more = "- {id: g, plugins: {ip-restriction: {whitelist: [192.0.2.0/24]}}}";
-    assert!(apisix("", &format!("{networks}\n{more}")).keys.is_empty());
-    let shut = "- {id: g, suspended: true}";
-    assert!(apisix("", &format!("{shut}\n{networks}")).keys.is_empty());
-}
-
-#[test]
-fn a_restriction_of_apisix_is_switched_off_in_meta_alone() {
-    let off = |how: &str| {
-        let plugin = format!(", ip-restriction: {{whitelist: [10.0.0.0/8], {how}}}");
-        apisix(&plugin, "").keys[0].cidrs.len()
-    };
-    assert_eq!(off("_meta: {disable: true}"), 0);
-    for how in [
-        "disable: true",
-        "_meta: {disable: false}",
-        "_meta: {disable: perhaps}",
-    ] {
-        assert_eq!(off(how), 1, "{how}");
-    }
-    let text = "consumers:\n- username: acme\n  plugins: {key-auth: {key: apisix-one-4c1f0e9d2b7a6358, disable: true}}\n";
-    assert!(found(System::Apisix, text, &How::default()).keys[0].disabled);
-}
-
-#[test]
-fn a_restriction_of_apisix_that_is_not_understood_closes() {
-    let unknown = "routes: [{uri: /x, plugins: {consumer-restriction: {denylist: [acme]}}}]";
-    let read = apisix("", unknown);
-    assert!(read.keys.is_empty());
-    assert!(left(&read, "`routes`", "field `denylist` is not known"));
-    for plugin in [
-        ", ip-restriction: {allowlist: [10.0.0.0/8]}",
-        ", workflow: {rules: [{actions: [[return, {code: 403}]]}]}",
-        ", limit-count: {count: 5, time_window: 60, key: consumer_name, blocked: true}",
-    ] {
-        assert!(apisix(plugin, "").keys.is_empty(), "{plugin}");
-    }
-}
-
-#[test]
-fn of_two_limits_of_apisix_for_one_period_the_stricter_counts() {
-    let count = ", limit-count: {count: 100, time_window: 1, key: consumer_name}";
-    let rate = ", limit-req: {rate: 1, burst: 0, key: consumer_name}";
-    for plugins in [format!("{count}{rate}"), format!("{rate}{count}")] {
-        assert_eq!(apisix(&plugins, "").keys[0].limits, ["1/1s@client"]);
-    }
-}
-
-#[test]
 fn what_closes_a_whole_file_or_list_keeps_out_what_stands_in_it() {
     let consumer =
         r#"{"username": "a", "plugins": {"key-auth": {"key": "apisix-one-4c1f0e9d2b7a6358"}}}"#;
@@ -292,4 +144,75 @@ items:
     };
     assert_eq!(taken(System::EnvoyGateway, &resources("")), ["acme"]);
     assert!(taken(System::EnvoyGateway, &resources("disabled: true")).is_empty());
+}
+
+#[test]
+fn behind_a_secret_that_is_not_read_no_replaced_key_comes_alive() {
+    let text = |first: &str| {
+        format!(
+            "kind: SecurityPolicy
+metadata: {{name: a, namespace: prod}}
+spec:
+  targetRefs: [{{kind: HTTPRoute, name: pay}}]
+  apiKeyAuth: {{credentialRefs: [{{name: before}}, {{name: now{first}}}, {{name: old}}]}}
+---
+kind: Secret
+metadata: {{name: before, namespace: prod}}
+stringData: {{globex: eg-bef-4c1f0e9d2b7a6358}}
+---
+kind: Secret
+metadata: {{name: now, namespace: vault}}
+stringData: {{acme: eg-new-4c1f0e9d2b7a6358}}
+---
+kind: Secret
+metadata: {{name: old, namespace: prod}}
+stringData: {{acme: eg-old-4c1f0e9d2b7a6358, globex: eg-ol2-4c1f0e9d2b7a6358}}
+"
+        )
+    };
+    // Not in the file, and not allowed.
+    for first in ["", ", namespace: vault"] {
+        let found = found(System::EnvoyGateway, &text(first), &How::default());
+        assert_eq!(found.keys.len(), 1, "{first}");
+        assert_eq!(key(&found, "eg-bef-4c1f0e9d2b7a6358").client, "globex");
+        assert!(left(&found, "prod/old, `acme`", "cannot be said"));
+    }
+}
+
+#[test]
+fn of_two_states_of_one_secret_only_what_both_hold_comes_in() {
+    let text = envoy_with("", "")
+        + "---
+kind: Secret
+metadata: {name: s, namespace: prod}
+stringData: {ENTRIES}
+";
+    let with = |entries: &str| {
+        let text = text.replace("ENTRIES", entries);
+        let mut found = found(System::EnvoyGateway, &text, &How::default());
+        found.keys.drain(..).map(|k| k.client).collect::<Vec<_>>()
+    };
+    assert_eq!(with("acme: eg-now-4c1f0e9d2b7a6358"), ["acme"]);
+    assert!(with("acme: eg-two-4c1f0e9d2b7a6358").is_empty());
+    assert!(with("globex: eg-two-4c1f0e9d2b7a6358").is_empty());
+}
+
+#[test]
+fn a_security_policy_that_is_not_in_force_or_not_understood_keeps_its_clients_out() {
+    let with = |more: &str| {
+        let text = envoy_with("SPEC", more);
+        taken(System::EnvoyGateway, &text).len()
+    };
+    let status = |accepted: &str| {
+        format!(
+            "\nstatus: {{ancestors: [{{conditions: [{{type: Accepted, status: '{accepted}'}}, {{type: Overridden, status: 'True'}}]}}]}}"
+        )
+    };
+    assert_eq!(with(&status("True")), 1);
+    assert_eq!(with(&status("False")), 0);
+    assert_eq!(
+        with(&format!("hmac: {{secretRef: x}}{}", status("True"))),
+        0
+    );
+    assert_eq!(with("hmac: {}"), 1);
 }

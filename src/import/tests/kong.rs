@@ -41,6 +41,7 @@ fn shared_settings_anchors_and_members_that_stand_in_their_group_count() {
         ["4/1m@client", "90/1h@client"]
     );
     assert_eq!(limits("kong-vandelay-2a7c5e9d0b1f"), ["8/1m@client"]);
+    assert_eq!(limits("kong-globex-6b2d9f4c1a8e"), ["20/1m@client"]);
     assert_eq!(found.clients["hooli"].plan.as_deref(), Some("silver"));
     assert_eq!(found.plans["silver"].limits[0].requests, 4);
     assert!(left(

@@ -329,8 +329,9 @@ fn what_moving_says_of_fields_is_what_the_importers_know() {
         System::Unkey,
         System::Higress,
         System::Tyk,
+        System::Csv,
     ];
-    let tables: Vec<String> = systems.into_iter().filter_map(System::fields).collect();
+    let tables: Vec<String> = systems.into_iter().map(System::fields).collect();
     let wanted = tables.join("\n");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/moving.md");
     let text = std::fs::read_to_string(path).unwrap();

@@ -16,14 +16,35 @@ pub struct Grant {
     pub scopes: Vec<String>,
     pub off: bool,
     pub out: Option<String>,
+    /// Whether it says which APIs may be called.
+    pub gives: bool,
+    /// A policy lets its keys end.
+    pub ends: bool,
+}
+
+/// Which parts of a policy are in force; all of a session are.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    pub rights: bool,
+    pub rate: bool,
+    pub quota: bool,
+}
+
+impl Counts {
+    pub const ALL: Self = Self {
+        rights: true,
+        rate: true,
+        quota: true,
+    };
 }
 
 /// What makes a session one of something else than an API key.
-const OTHER_SESSIONS: [&str; 6] = [
+const OTHER_SESSIONS: [&str; 7] = [
     "basic_auth_data",
     "jwt_data",
     "hmac_enabled",
     "enable_http_signature_validation",
+    "rsa_enabled",
     "certificate",
     "mtls_static_certificate_bindings",
 ];
@@ -48,7 +69,10 @@ fn spellings<'n>(object: &Object<'n>, name: &str) -> impl Iterator<Item = &'n No
 fn holds(node: &Node) -> bool {
     match &node.data {
         Data::List(items) => items.iter().any(holds),
-        Data::Map(pairs) => pairs.iter().any(|(_, node)| holds(node)),
+        // How a password is hashed is said where there is none, too.
+        Data::Map(pairs) => pairs
+            .iter()
+            .any(|(name, node)| !same_name(name, "hash_type") && holds(node)),
         Data::Bool(set) => *set,
         _ => !node.is_empty() && node.flag() != Some(false),
     }
@@ -71,24 +95,27 @@ fn other_session(object: &Object<'_>) -> Option<String> {
     out
 }
 
+/// A number above zero, as it is written.
+pub fn positive(object: &Object<'_>, name: &str) -> Result<Option<String>> {
+    let text = object.text(name)?;
+    let text = text.filter(|t| !t.starts_with('-') && *t != "0");
+    Ok(text.map(str::to_owned))
+}
+
 /// Limits and scopes of a session or a policy.
-pub fn grant(object: &Object<'_>, found: &mut Found) -> Result<Grant> {
+pub fn grant(object: &Object<'_>, counts: Counts, found: &mut Found) -> Result<Grant> {
     let place = object.place.as_str();
     let mut grant = Grant {
         out: object.closed().or_else(|| other_session(object)),
         ..Grant::default()
     };
-    let positive = |name: &str| -> Result<Option<String>> {
-        let text = object
-            .text(name)?
-            .filter(|t| !t.starts_with('-') && *t != "0");
-        Ok(text.map(str::to_owned))
-    };
+    let positive = |name: &str| positive(object, name);
     let whole = |text: &str| {
         let number = text.parse::<f64>().ok().filter(|n| n.fract() == 0.0)?;
         format!("{number:.0}").parse::<u64>().ok()
     };
     match (positive("rate")?, positive("per")?) {
+        _ if !counts.rate => {}
         (Some(rate), Some(per)) => match (whole(&rate), whole(&per)) {
             (Some(rate), Some(per)) => grant.limits.add(rate, per, None, By::Key),
             _ => grant
@@ -98,13 +125,26 @@ pub fn grant(object: &Object<'_>, found: &mut Found) -> Result<Grant> {
         (Some(_), None) => grant.limits.lose("a limit without a period"),
         _ => {}
     }
-    if let Some(quota) = positive("quota_max")? {
+    if let Some(quota) = positive("quota_max")?.filter(|_| counts.quota) {
         grant.limits.lose(&format!(
             "a quota of {}: write one by month or day into a plan",
             printable(&quota, 20)
         ));
     }
-    for (api, node) in object.entries("access_rights")? {
+    let rights = object.entries("access_rights")?;
+    grant.gives = !rights.is_empty();
+    if !counts.rights {
+        object.get("access_rights").into_iter().for_each(Node::pass);
+        return Ok(grant);
+    }
+    if let Some(node) = object.node.peek("graphql_access_rights") {
+        node.pass();
+        if holds(node) {
+            let problem = "`graphql_access_rights` narrows it within an API; give it a scope of its own by hand";
+            grant.out.get_or_insert_with(|| problem.to_owned());
+        }
+    }
+    for (api, node) in rights {
         let right = Object::open(node.see(), &RIGHT, place, found)?;
         one_right(&right, api, &mut grant, found)?;
     }
@@ -136,11 +176,30 @@ fn one_right(right: &Object<'_>, api: &str, grant: &mut Grant, found: &mut Found
             }
         }
     }
-    if right.words("versions")?.iter().any(|v| *v != "Default") {
-        found.leave(place, format!("versions of API `{}`", printable(api, 80)));
+    if says(right, "disable_introspection", true)? {
+        let api = printable(api, 80);
+        grant.out = Some(format!(
+            "`disable_introspection` narrows it within API `{api}`; give it a scope of its own by hand"
+        ));
     }
-    if !off {
+    let versions = right.words("versions")?;
+    if off {
+        return Ok(());
+    }
+    if versions.iter().all(|v| *v == "Default") {
         grant.scopes.push(api.to_owned());
+        return Ok(());
+    }
+    for version in versions {
+        found.leave(
+            place,
+            format!(
+                "it may call version `{0}` of API `{1}`, and not all: it gets scope `{1}/{0}`; ask for it there (`any_scope`)",
+                printable(version, 40),
+                printable(api, 80)
+            ),
+        );
+        grant.scopes.push(format!("{api}/{version}"));
     }
     Ok(())
 }

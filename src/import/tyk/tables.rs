@@ -10,6 +10,7 @@ const OTHERS: Field = becomes(
         "jwt_data",
         "hmac_enabled",
         "enable_http_signature_validation",
+        "rsa_enabled",
         "certificate",
         "mtls_static_certificate_bindings",
     ],
@@ -26,7 +27,8 @@ pub const ITEM: Kind = Kind {
             &["status"],
             "a key with another status than `ok` is left out",
         ),
-        no_effect(&["api_model", "created_at", "action", "_id"]),
+        becomes(&["action"], "the answer to a deletion is left out"),
+        no_effect(&["api_model", "created_at", "_id"]),
     ],
 };
 
@@ -47,14 +49,29 @@ pub const SESSION: Kind = Kind {
         ),
         becomes(
             &["apply_policies", "apply_policy_id"],
-            "limits and scopes of the policies in the export",
+            "limits and state of the policies in the export; their rights replace the session's",
+        ),
+        becomes(
+            &["org_id"],
+            "a key with a policy of another organisation is left out",
         ),
         becomes(
             &["quota_max"],
             "listed: no quota starts with a key's first use",
         ),
+        becomes(
+            &["quota_remaining", "quota_renewal_rate"],
+            "a quota that is used up and does not renew: `disabled`",
+        ),
+        becomes(
+            &["session_lifetime", "id_extractor_deadline"],
+            "a key whose session ends by itself, or was made by a plugin, is left out",
+        ),
         OTHERS,
-        lost(&["meta_data"], "set labels with `keystilectl key update`"),
+        becomes(
+            &["meta_data"],
+            "listed: labels; a key with `policies` in it is left out",
+        ),
         lost(
             &["smoothing", "max_query_depth", "monitor"],
             "has no equivalent here",
@@ -63,24 +80,18 @@ pub const SESSION: Kind = Kind {
             "last_check",
             "allowance",
             "quota_renews",
-            "quota_remaining",
-            "quota_renewal_rate",
-            "org_id",
             "oauth_keys",
             "hmac_string",
             "hmac_secret",
             "rsa_certificate_id",
-            "session_lifetime",
             "data_expires",
             "enable_detail_recording",
             "enable_detailed_recording",
             "tags",
             "last_updated",
             "date_created",
-            "id_extractor_deadline",
             "throttle_interval",
             "throttle_retry_limit",
-            "key_expires_in",
             "created_at",
             "_id",
         ]),
@@ -96,16 +107,24 @@ pub const RIGHT: Kind = Kind {
             "a key that is restricted to paths is left out",
         ),
         becomes(&["disabled"], "a disabled right is ignored"),
-        becomes(&["versions"], "listed, unless it is `Default`"),
         becomes(
-            &["restricted_types", "allowed_types", "field_access_rights"],
+            &["versions"],
+            "a scope for each (`API/VERSION`), unless all are `Default`",
+        ),
+        becomes(
+            &[
+                "restricted_types",
+                "allowed_types",
+                "field_access_rights",
+                "disable_introspection",
+            ],
             "a key that is restricted to fields is left out",
         ),
         lost(
             &["limit", "endpoints", "json_rpc_methods"],
             "write it as `limit` of these routes in the policy",
         ),
-        no_effect(&["api_name", "allowance_scope", "disable_introspection"]),
+        no_effect(&["api_name", "allowance_scope"]),
     ],
 };
 
@@ -115,27 +134,50 @@ pub const POLICY: Kind = Kind {
         becomes(&["id", "_id"], "nothing; sessions name it"),
         becomes(&["rate", "per", "quota_max"], "as for a session"),
         becomes(&["access_rights"], "as for a session"),
+        becomes(&["partitions"], "which of these are in force: see below"),
+        becomes(
+            &["graphql_access_rights"],
+            "keys that it restricts within an API are left out",
+        ),
+        becomes(&["org_id"], "keys of another organisation are left out"),
+        becomes(
+            &["key_expires_in"],
+            "keys with no end of their own are left out",
+        ),
         OTHERS,
         becomes(
             &["active", "is_inactive", "state"],
             "keys of an inactive policy are disabled",
         ),
         lost(&["meta_data"], "set labels with `keystilectl key update`"),
+        lost(&["smoothing", "max_query_depth"], "has no equivalent here"),
         no_effect(&[
             "name",
-            "org_id",
             "quota_renewal_rate",
             "throttle_interval",
             "throttle_retry_limit",
             "tags",
-            "key_expires_in",
-            "partitions",
             "last_updated",
             "date_created",
-            "smoothing",
-            "max_query_depth",
-            "graphql_access_rights",
         ]),
+    ],
+};
+
+pub const PARTS: Kind = Kind {
+    name: "`partitions` of a policy",
+    fields: &[
+        becomes(
+            &["acl", "rate_limit", "quota"],
+            "if any is set, only the rights, the limit or the quota that is set are in force",
+        ),
+        becomes(
+            &["per_api"],
+            "a key with policies of this and of the other kind is left out",
+        ),
+        becomes(
+            &["complexity"],
+            "as the others; depths of queries are listed",
+        ),
     ],
 };
 

@@ -12,20 +12,32 @@ use keystile_model::error::Result;
 /// Whether a key has no requests left. Usage counts are listed.
 pub fn used_up(
     key: &Object<'_>,
+    identity: Option<&Object<'_>>,
     shut: &mut Option<String>,
     place: &str,
     found: &mut Found,
 ) -> Result<bool> {
-    let mut remaining = key
-        .number("remaining")?
-        .or(key.number("remainingRequests")?);
-    if let Some(credits) = key.get("credits") {
+    // In whatever field there is the least.
+    let mut remaining: Option<u64> = None;
+    let mut take = |n: Option<u64>| {
+        remaining = match (remaining, n) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    };
+    key.number("remaining")?;
+    key.number("remainingRequests")?;
+    for node in key.all("remaining").chain(key.all("remainingRequests")) {
+        take(node.number());
+    }
+    let of_identity = identity.and_then(|identity| identity.get("credits"));
+    for credits in key.get("credits").into_iter().chain(of_identity) {
         if matches!(credits.data, Data::Map(_)) {
             let credits = Object::open(credits, &tables::CREDITS, place, found)?;
             *shut = shut.take().or_else(|| credits.closed());
-            remaining = credits.number("remaining")?.or(remaining);
+            take(credits.number("remaining")?);
         } else {
-            remaining = credits.number().or(remaining);
+            take(credits.number());
         }
     }
     match remaining {
@@ -66,11 +78,11 @@ pub fn rate_limits(
 const NOT_WHOLE: &str = "a rate limit that is no whole number of requests and seconds";
 
 fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut Read) {
-    if n > 0 && (ms < 1000 || !ms.is_multiple_of(1000)) {
-        limits.lose(NOT_WHOLE);
-    } else {
-        limits.add(n, ms / 1000, burst, by);
+    if n > 0 && (ms == 0 || !ms.is_multiple_of(1000)) {
+        limits.lose("a period that is no whole number of seconds: it becomes the next longer one");
     }
+    // As many in a longer time are fewer.
+    limits.add(n, ms.div_ceil(1000).max(1), burst, by);
 }
 
 pub fn rate_limit(

@@ -45,6 +45,14 @@ pub const KEY: Kind = Kind {
             &["refill", "refillAmount", "refillDay"],
             "usage counts are not carried over; write a quota into a plan",
         ),
+        lost(
+            &["environment"],
+            "import the keys of each environment on their own, with `--environment`",
+        ),
+        lost(
+            &["identityId"],
+            "limits of its identity stand elsewhere; write them into a plan",
+        ),
         becomes(
             &["ipWhitelist"],
             "`cidrs`; a key with unreadable ranges is left out",
@@ -53,7 +61,6 @@ pub const KEY: Kind = Kind {
             "start",
             "prefix",
             "workspaceId",
-            "environment",
             "createdAt",
             "createdAtM",
             "updatedAt",
@@ -63,7 +70,6 @@ pub const KEY: Kind = Kind {
             "lastUsed",
             "ratelimitAsync",
             "pendingMigrationId",
-            "identityId",
             "pk",
         ]),
     ],
@@ -74,6 +80,10 @@ pub const IDENTITY: Kind = Kind {
     fields: &[
         becomes(&["externalId"], "the client"),
         becomes(&["ratelimits"], "limits of the client"),
+        becomes(
+            &["credits"],
+            "listed; keys of one with none left are disabled",
+        ),
         lost(&["meta"], "set labels with `keystilectl key update`"),
         no_effect(&["id", "environment", "workspaceId", "createdAt", "updatedAt"]),
     ],

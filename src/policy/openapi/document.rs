@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::extensible::Extensible;
+use super::extensible::{Form, Named, Requirement};
 use super::path_item::shared;
-pub use super::path_item::{Operation, Parameter, PathItem, Requirement, Server};
+pub use super::path_item::{Operation, Parameter, PathItem, Server};
 use super::reference::Files;
 use keystile_model::error::Result;
 
@@ -44,11 +44,11 @@ struct Info {
 #[serde(rename_all = "camelCase")]
 struct Components {
     #[serde(default)]
-    security_schemes: Extensible<Scheme>,
+    security_schemes: Named<Scheme>,
     #[serde(default, deserialize_with = "shared")]
     path_items: BTreeMap<String, Rc<PathItem>>,
     #[serde(default)]
-    parameters: Extensible<Parameter>,
+    parameters: Named<Parameter>,
 }
 
 /// A way to authenticate callers.
@@ -174,6 +174,11 @@ impl Document {
         self.components.path_items.get(name)
     }
 
+    /// Whether there is a security scheme of this name.
+    pub fn has_scheme(&self, name: &str) -> bool {
+        self.components.security_schemes.contains_key(name)
+    }
+
     /// A security scheme, by its name or, since OpenAPI 3.2, by a reference to it.
     ///
     /// # Errors
@@ -225,4 +230,8 @@ impl Document {
             .map(|p| p.name.clone())
             .collect()
     }
+}
+
+impl Form for Scheme {
+    const IS_OBJECT: bool = true;
 }

@@ -7,30 +7,31 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::extensible::Extensible;
+use super::extensible::{Extensible, Form, Named, Requirement, text, texts};
 
-/// The API Gateway's name for the operation of all methods without one of their own.
-const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
+/// Amazon's and Yandex's names for the operation of all methods without one of their own.
+const ANY_METHOD: [&str; 2] = [
+    "x-amazon-apigateway-any-method",
+    "x-yc-apigateway-any-method",
+];
+
 const METHODS: [&str; 9] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace", "query",
 ];
-
-/// What an operation requires: all of these schemes, each with scopes.
-pub type Requirement = Extensible<Option<Vec<String>>>;
 
 #[derive(Deserialize)]
 pub struct Server {
     #[serde(default)]
     pub url: String,
     #[serde(default)]
-    pub variables: Extensible<Variable>,
+    pub variables: Named<Variable>,
 }
 
 #[derive(Default, Deserialize)]
 pub struct Variable {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     pub default: String,
-    #[serde(default, rename = "enum")]
+    #[serde(default, rename = "enum", deserialize_with = "texts")]
     pub values: Vec<String>,
 }
 
@@ -68,10 +69,18 @@ pub struct Parameter {
     pub(super) multi_segment: bool,
 }
 
+impl Form for Parameter {
+    const IS_OBJECT: bool = true;
+}
+
+impl Form for Variable {
+    const IS_OBJECT: bool = true;
+}
+
 /// The same of path items, which several may refer to.
 pub fn shared<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Rc<PathItem>>, D::Error> {
     let all: Extensible<PathItem> = Extensible::deserialize(d)?;
-    Ok(all.into_iter().map(|(k, v)| (k, Rc::new(v))).collect())
+    Ok(all.0.into_iter().map(|(k, v)| (k, Rc::new(v))).collect())
 }
 
 impl<'de> Deserialize<'de> for PathItem {
@@ -102,11 +111,11 @@ impl<'de> Visitor<'de> for ItemFields {
                 "parameters" => out.parameters = map.next_value::<Option<_>>()?.unwrap_or_default(),
                 "additionalOperations" => {
                     let more: Option<Extensible<Operation>> = map.next_value()?;
-                    let more = more.unwrap_or_default().into_iter();
+                    let more = more.map(|more| more.0).unwrap_or_default().into_iter();
                     out.operations
                         .extend(more.map(|(name, o)| (Some(name), Rc::new(o))));
                 }
-                ANY_METHOD => {
+                any if ANY_METHOD.contains(&any) => {
                     let any: Option<Operation> = map.next_value()?;
                     out.operations.extend(any.map(|o| (None, Rc::new(o))));
                 }

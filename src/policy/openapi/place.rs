@@ -152,7 +152,15 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
         // The port does not count; brackets hold an IPv6 address.
-        Some((before, after)) if !after.contains(']') => before,
+        Some((before, port)) if !port.contains(']') => {
+            if !matches!(port, "" | "80" | "443") {
+                notes.add(
+                    at,
+                    "names a port, which a policy does not look at; its routes apply to every port of the host",
+                );
+            }
+            before
+        }
         _ => host,
     };
     // No host, or a variable for any host.

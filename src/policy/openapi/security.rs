@@ -1,13 +1,13 @@
 //! `security` as scopes: all of one requirement, any of several.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keystile_core::hex;
 use keystile_core::policy::is_scope;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::Schemes;
-use super::document::{Document, Operation, Requirement};
+use super::document::{Document, Operation};
 use super::notes::Notes;
 
 /// What a route requires.
@@ -81,11 +81,12 @@ pub fn demand(
     let mut dropped = false;
     let mut alternatives: Vec<BTreeSet<String>> = Vec::new();
     for requirement in list {
+        let requirement = requirement.schemes(|name| document.has_scheme(name));
         if requirement.is_empty() {
             optional = true;
             continue;
         }
-        match alternative(schemes, requirement, place, notes) {
+        match alternative(schemes, &requirement, place, notes) {
             Some(scopes) => alternatives.push(scopes),
             None => dropped = true,
         }
@@ -110,7 +111,7 @@ pub fn demand(
 /// The scopes of one requirement; none if no key could satisfy it.
 fn alternative(
     schemes: &Schemes,
-    requirement: &Requirement,
+    requirement: &BTreeMap<&String, &[String]>,
     place: &str,
     notes: &mut Notes,
 ) -> Option<BTreeSet<String>> {
@@ -120,8 +121,7 @@ fn alternative(
     for (name, asked) in requirement.iter() {
         if schemes.stands_for_key(name) {
             keys += 1;
-            let asked = asked.iter().flatten();
-            scopes.extend(asked.map(|s| scope(s, place, notes)));
+            scopes.extend(asked.iter().map(|s| scope(s, place, notes)));
         } else {
             others.push(format!("`{name}`"));
         }

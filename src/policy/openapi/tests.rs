@@ -240,3 +240,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_policy_opens_beside_a_key_or_does_not_look_at_is_said() {
+    let said = |paths: &str, servers: &str| {
+        let text = format!(
+            "openapi: 3.1.0\nservers: [{servers}]\ncomponents: {{securitySchemes: {{k: {{type: apiKey, in: header, name: x-k}}}}}}\npaths:\n{paths}"
+        );
+        let drafted = draft("d", &text, How::default()).unwrap();
+        drafted
+            .unsaid
+            .into_iter()
+            .map(|u| u.problem)
+            .collect::<Vec<_>>()
+    };
+    let me = "  /a/me: {get: {security: [{k: []}]}}\n";
+    let open = "  \"/a/{x}\": {post: {security: []}}\n";
+    let keyed = "  \"/a/{x}\": {post: {security: [{k: []}]}}\n";
+    assert!(said(&format!("{me}{keyed}"), "").is_empty());
+    let found = said(&format!("{me}{open}"), "");
+    assert!(
+        found[0].contains("`POST /a/me` passes without a key"),
+        "{found:?}"
+    );
+    let port = said(me, "{url: 'https://h.example.com:9443'}");
+    assert!(port[0].starts_with("names a port"), "{port:?}");
+    assert!(said(me, "{url: 'https://h.example.com:443'}").is_empty());
+}
+
+#[test]
+fn a_path_or_a_scheme_that_stands_twice_is_refused() {
+    for text in [
+        r#"{"openapi": "3.1.0", "paths": {"/a": {"get": {}}, "/a": {"post": {}}}}"#,
+        r#"{"openapi": "3.1.0", "paths": {"/a": {"get": {}}}, "components": {"securitySchemes": {"k": {}, "k": {}}}}"#,
+    ] {
+        let error = draft("d", text, How::default()).err().unwrap();
+        assert!(error.to_string().contains("stands here twice"), "{error}");
+    }
+}
