@@ -11,6 +11,7 @@ use super::{How, moment, printable};
 use keystile_model::error::Result;
 
 mod consumer;
+mod labels;
 mod plugins;
 mod routes;
 mod tables;
@@ -133,7 +134,7 @@ impl<'n> World<'n> {
             for field in ["id", "name", "username", "desc", "description"] {
                 group.get(field);
             }
-            consumer::name_labels(group, &group.place, found);
+            labels::name_labels(group, &group.place, found);
             let mut plugins = Plugins::read(group, found)?;
             plugins.limits.report(&group.place, found);
             if let Some(problem) = plugins.closed() {

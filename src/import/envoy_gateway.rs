@@ -14,7 +14,7 @@ mod parts;
 mod tables;
 
 use merge::{Grants, Merge};
-use parts::{Name, named, of_entry, of_places, refused, target};
+use parts::{Name, Secret, named, of_entry, of_places, refused, target};
 
 /// The file that holds an export.
 pub const WRITTEN: &str = "what `kubectl get securitypolicies,referencegrants,secrets -A -o yaml` writes, with the Secrets of `apiKeyAuth`";
@@ -29,16 +29,6 @@ pub const KINDS: [&Kind; 7] = [
     &tables::PLACES,
     &tables::TARGET,
 ];
-
-struct Secret<'n> {
-    place: String,
-    /// By client; `true` if the key is in base64.
-    entries: BTreeMap<&'n str, (bool, &'n Node)>,
-    /// Clients whose key is another elsewhere in the export.
-    unsure: BTreeSet<&'n str>,
-    /// Why its keys are left out.
-    shut: Option<String>,
-}
 
 struct Policy {
     name: String,

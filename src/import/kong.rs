@@ -14,13 +14,14 @@ use keystile_model::error::Result;
 mod apart;
 mod person;
 mod plugins;
+mod reference;
 mod tables;
 mod together;
 mod twice;
 
-use apart::{Names, UNREAD_GROUP, reference, workspace};
 use person::{Person, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared, services};
+use reference::{Names, UNREAD_GROUP, reference, workspace};
 
 /// Every kind of object that this importer knows.
 pub const KINDS: [&Kind; 12] = [

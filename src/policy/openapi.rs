@@ -22,6 +22,7 @@ mod place;
 mod read;
 mod reference;
 mod security;
+mod shape;
 mod syntax;
 mod text;
 
@@ -33,6 +34,7 @@ use place::{Base, bases, template};
 pub use reference::Beside;
 use reference::Files;
 use security::Demand;
+use shape::Shape;
 use text::Line;
 
 /// How to draft.
@@ -60,13 +62,6 @@ pub struct Drafted {
     pub scopes: usize,
     /// What could not be expressed, and what replaced it.
     pub unsaid: Vec<Unsaid>,
-}
-
-/// A route under construction, for one path shape.
-struct Shape {
-    path: String,
-    /// By host (empty for all) and method (empty for all others).
-    asks: BTreeMap<(String, String), Demand>,
 }
 
 /// Drafts a policy. `name` is what messages call the document.
@@ -210,27 +205,6 @@ fn place_of(path: &str, found: &Found) -> String {
 /// Methods in a policy have no lower-case letters.
 fn is_in_method(b: u8) -> bool {
     b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_".contains(&b)
-}
-
-impl Shape {
-    fn ask(&mut self, host: String, method: &str, demand: Demand, place: &str, notes: &mut Notes) {
-        let key = (host, method.to_owned());
-        let merged = match self.asks.get(&key) {
-            None => demand,
-            Some(before) if *before == demand => return,
-            Some(before) => {
-                notes.add(
-                    place,
-                    format!(
-                        "matches the same requests as `{}`, which requires something else; both are required",
-                        self.path
-                    ),
-                );
-                before.and(&demand)
-            }
-        };
-        self.asks.insert(key, merged);
-    }
 }
 
 /// One line for the methods and hosts with the same requirements.

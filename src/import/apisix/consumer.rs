@@ -1,11 +1,10 @@
 //! Consumers of APISIX, and their keys.
 
+use super::labels::name_labels;
 use super::plugins::{Plugins, may_be_off, pass_off};
 use super::{Consumer, Ends, Groups, Rules, World, tables};
-use crate::closing::closes;
 use crate::fields::Object;
 use crate::found::Found;
-use crate::node::shown_name;
 use crate::{How, moment, printable};
 use keystile_core::key::Digest;
 use keystile_model::error::Result;
@@ -150,25 +149,6 @@ impl Ends {
             (Self::Unsaid, _) | (_, Self::Unsaid) => Self::Unsaid,
             (Self::At(one), Self::At(other)) => Self::At(one.min(other)),
             (Self::Never, end) | (end, Self::Never) => end,
-        }
-    }
-}
-
-/// Lists labels that read as if they switched a consumer off: APISIX does not act on them.
-pub(super) fn name_labels(object: &Object<'_>, place: &str, found: &mut Found) {
-    let Some(labels) = object.get("labels") else {
-        return;
-    };
-    labels.pass();
-    for (name, value) in labels.pairs().into_iter().flatten() {
-        if closes(name, value) {
-            found.leave(
-                place,
-                format!(
-                    "label `{}` does nothing in APISIX: if it means that the consumer is off, leave it out by hand",
-                    shown_name(name)
-                ),
-            );
         }
     }
 }

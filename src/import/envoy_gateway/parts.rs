@@ -36,7 +36,7 @@ fn items<'n>(node: &'n Node, field: &str) -> &'n [Node] {
     list.unwrap_or_default()
 }
 
-impl<'n> super::Secret<'n> {
+impl<'n> Secret<'n> {
     /// Another state of the same Secret: what is not the same in both is in doubt.
     pub fn join(&mut self, others: std::collections::BTreeMap<&'n str, (bool, &'n Node)>) {
         let key = |(encoded, node): &(bool, &'n Node)| (*encoded, node.text().map(str::to_owned));
@@ -164,3 +164,13 @@ pub fn of_entry(
 
 /// A namespace and a name.
 pub(super) type Name = (String, String);
+
+pub(super) struct Secret<'n> {
+    pub(super) place: String,
+    /// By client; `true` if the key is in base64.
+    pub(super) entries: BTreeMap<&'n str, (bool, &'n Node)>,
+    /// Clients whose key is another elsewhere in the export.
+    pub(super) unsure: BTreeSet<&'n str>,
+    /// Why its keys are left out.
+    pub(super) shut: Option<String>,
+}

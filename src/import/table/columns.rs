@@ -1,6 +1,19 @@
 //! The columns that a table can have.
 
-use super::state::{OFF, ON};
+/// Words of a status with which a key is good.
+pub const ON: [&str; 7] = [
+    "accepted", "active", "approved", "enabled", "live", "ok", "valid",
+];
+
+/// Words of a status with which a key is disabled.
+pub const OFF: [&str; 6] = [
+    "blocked",
+    "disabled",
+    "inactive",
+    "paused",
+    "pending",
+    "suspended",
+];
 
 /// A field of a key, as a column of a table.
 pub struct Column {

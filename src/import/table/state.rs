@@ -3,24 +3,11 @@
 use csv::StringRecord;
 
 use super::Table;
+use super::columns::{OFF, ON};
 use crate::closing::closes;
 use crate::found::Found;
 use crate::node::{Node, flag_word, shown_name};
 use crate::{moment, printable, twice};
-
-/// Words of a status with which a key is good.
-pub const ON: [&str; 7] = [
-    "accepted", "active", "approved", "enabled", "live", "ok", "valid",
-];
-/// Words of a status with which a key is disabled.
-pub const OFF: [&str; 6] = [
-    "blocked",
-    "disabled",
-    "inactive",
-    "paused",
-    "pending",
-    "suspended",
-];
 
 impl Table<'_> {
     /// Whether and when a key is good; `None` if it is left out.

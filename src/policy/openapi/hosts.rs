@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Shape;
 use super::security::Demand;
+use super::shape::Shape;
 
 /// What each host and method requires.
 type Asks = BTreeMap<(String, String), Demand>;
