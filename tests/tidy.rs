@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 mod tidy {
     mod pages;
+    mod ports;
     mod refusals;
     mod sizes;
 }

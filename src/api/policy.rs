@@ -100,7 +100,7 @@ pub struct Checked {
     pub scopes: Vec<String>,
     /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
-    /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
+    /// Notes: intended, but may surprise, such as spellings of paths that are refused.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -115,7 +115,7 @@ pub struct Applied {
     pub changed: bool,
     /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
-    /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
+    /// Notes: intended, but may surprise, such as spellings of paths that are refused.
     #[serde(default)]
     pub notes: Vec<String>,
 }

@@ -23,7 +23,7 @@ const MOST: usize = 4_000_000;
 pub struct Findings {
     /// What is open next to something protected.
     pub warnings: Vec<String>,
-    /// What is refused that a caller may have sent in good faith.
+    /// What is refused that a caller may have sent in good faith, and what the policy opens by name.
     pub notes: Vec<String>,
 }
 
@@ -277,12 +277,22 @@ impl<'p> Look<'p> {
     }
 
     /// Routes for `OPTIONS` that preflights bypass.
-    fn preflights(&self) -> impl Iterator<Item = usize> {
+    fn preflights(&self) -> Vec<usize> {
+        self.past_preflights(|route| route.names("OPTIONS"))
+    }
+
+    /// Routes that require a key and do not name `OPTIONS`, if preflights need none.
+    fn open_to_preflights(&self) -> Vec<usize> {
+        self.past_preflights(|route| !route.names("OPTIONS"))
+    }
+
+    fn past_preflights(&self, wanted: impl Fn(&Known<'_>) -> bool) -> Vec<usize> {
         let allow = self.policy.preflight == Preflight::Allow;
         let routes = self.routes.iter().enumerate();
         routes
-            .filter(move |(_, r)| allow && r.keyed() && r.names("OPTIONS"))
+            .filter(|(_, r)| allow && r.keyed() && wanted(r))
             .map(|(i, _)| i)
+            .collect()
     }
 
     /// Open routes, with the routes inside them that require a key.
