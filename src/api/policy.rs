@@ -70,7 +70,7 @@ pub struct Checked {
     pub scopes: Vec<String>,
     /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
-    /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
+    /// Notes: intended, but may surprise, such as spellings of paths that are refused.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -85,7 +85,7 @@ pub struct Applied {
     pub changed: bool,
     /// Warnings: effects on existing keys, and what is left open next to something protected.
     pub warnings: Vec<String>,
-    /// Notes: harmless, but may surprise callers, such as spellings of paths that are refused.
+    /// Notes: intended, but may surprise, such as spellings of paths that are refused.
     #[serde(default)]
     pub notes: Vec<String>,
 }

@@ -52,6 +52,9 @@ pub mod reply;
 pub mod report;
 pub mod request;
 
+#[cfg(test)]
+mod damage;
+
 /// Property tests keep the seeds of their failures here, to be committed.
 #[cfg(test)]
 fn seeded() -> proptest::prelude::ProptestConfig {

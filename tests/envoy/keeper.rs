@@ -5,7 +5,9 @@ use crate::support::{Delta, EcdsFile, Envoy, Setup, Upstream, eventually, get};
 
 const POLICY: &str = "
 version: 1
-plans: {p: {limits: [{requests: 2, per: 1d}]}}
+plans:
+  p: {limits: [{requests: 2, per: 1d}]}
+  q: {quota: {requests: 2, per: month}}
 routes: [{path: /v1/a}]
 ";
 
@@ -16,17 +18,29 @@ fn ask(envoy: &Envoy, key: &str) -> u16 {
     envoy.send(&get("/v1/a").bearer(key)).status
 }
 
+/// Uses up the limit of one key and the quota of another.
+fn use_up(envoy: &Envoy, limited: &str, metered: &str) {
+    for key in [limited, metered] {
+        assert_eq!([0; 3].map(|_| ask(envoy, key)), [200, 200, 429]);
+    }
+}
+
+fn are_used_up(envoy: &Envoy, limited: &str, metered: &str) {
+    let code = |key| envoy.send(&get("/v1/a").bearer(key)).code();
+    assert_eq!(code(limited).as_deref(), Some("rate_limited"));
+    assert_eq!(code(metered).as_deref(), Some("quota_exceeded"));
+}
+
 #[test]
 fn a_listener_that_goes_and_comes_back_falls_behind_nothing() {
     let upstream = Upstream::start();
     let mut keys = Keys::new(POLICY);
     let revoked = keys.issue("acme");
-    let used = keys.issue_on("beta", "p");
+    let (limited, metered) = (keys.issue_on("beta", "p"), keys.issue_on("beta", "q"));
     let older = keys.sealed();
     let mut envoy = keys.start_on(Setup::ecds(&upstream).listeners_from_file());
     in_force(&envoy, keys.content.version);
-    let codes = [0; 3].map(|_| ask(&envoy, &used));
-    assert_eq!(codes, [200, 200, 429]);
+    use_up(&envoy, &limited, &metered);
     keys.revoke(&revoked);
     keys.push(&envoy);
     assert_eq!(ask(&envoy, &revoked), 401);
@@ -47,7 +61,7 @@ fn a_listener_that_goes_and_comes_back_falls_behind_nothing() {
     eventually("the newest keyset to be in force", || {
         (0..20).all(|_| ask(&envoy, &revoked) == 401).then_some(())
     });
-    assert_eq!(ask(&envoy, &used), 429);
+    are_used_up(&envoy, &limited, &metered);
 }
 
 /// What a control plane takes away and gives back.
@@ -71,7 +85,8 @@ fn falls_behind_nothing(taken: Taken) {
     let upstream = Upstream::start();
     let server = Delta::start();
     let mut keys = Keys::new(POLICY);
-    let (revoked, used) = (keys.issue("acme"), keys.issue_on("beta", "p"));
+    let revoked = keys.issue("acme");
+    let (limited, metered) = (keys.issue_on("beta", "p"), keys.issue_on("beta", "q"));
     keys.compact();
     let base = keys.sealed_base();
     let older = keys.sealed_overlay();
@@ -85,7 +100,7 @@ fn falls_behind_nothing(taken: Taken) {
     server.give_listener(&listener);
     let mut envoy = Envoy::start(setup.signing_keys(&keys.signing_keys()));
     in_force(&envoy, keys.content.version);
-    assert_eq!([0; 3].map(|_| ask(&envoy, &used)), [200, 200, 429]);
+    use_up(&envoy, &limited, &metered);
     assert_eq!(ask(&envoy, &revoked), 200);
     keys.revoke(&revoked);
     give(&base, &keys.sealed_overlay());
@@ -110,11 +125,12 @@ fn falls_behind_nothing(taken: Taken) {
     });
     for _ in 0..20 {
         assert_eq!(ask(&envoy, &revoked), 503);
-        assert_eq!(ask(&envoy, &used), 503);
+        assert_eq!(ask(&envoy, &limited), 503);
+        assert_eq!(ask(&envoy, &metered), 503);
     }
     give(&keys.sealed_base(), &keys.sealed_overlay());
     eventually("the newest keyset to be in force", || {
         (0..20).all(|_| ask(&envoy, &revoked) == 401).then_some(())
     });
-    assert_eq!(ask(&envoy, &used), 429);
+    are_used_up(&envoy, &limited, &metered);
 }

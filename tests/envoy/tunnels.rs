@@ -1,8 +1,8 @@
 //! WebSockets: a tunnel ends with its key, and brings no identity of the caller's.
 
 use crate::fixture::{Keys, id, now};
-use crate::support::{Envoy, PATIENCE, eventually, raw::Raw};
-use std::io::{Read, Write};
+use crate::support::{Envoy, PATIENCE, eventually, quiet, raw::Raw};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -14,41 +14,82 @@ routes:
 
 /// What a push may take to reach open tunnels.
 const SOON: Duration = Duration::from_secs(1);
+/// Envoy keeps an HTTP/1.1 connection for another second after its stream (`delayed_close_timeout`),
+/// so that the client can read what was sent last.
+const CLOSED: Duration = Duration::from_millis(2500);
 
 #[test]
-fn a_websocket_ends_within_a_second_of_the_push_that_revokes_its_key() {
+fn a_websocket_ends_within_a_second_of_the_push_that_ends_its_key() {
     let upstream = Raw::start();
     let mut keys = Keys::new(POLICY);
-    let (key, other) = (keys.issue("acme"), keys.issue("rival"));
-    // Envoy ends a stream at once, and an HTTP/1.1 connection a second later, so that the client can
-    // read what was sent last.
-    let at_once = "stat_prefix: public\n          delayed_close_timeout: 0.1s";
-    let setup = upstream.behind().edit("stat_prefix: public", at_once);
-    let envoy = keys.start_on(setup);
+    let [revoked, disabled, expired, other] = [(); 4].map(|()| keys.issue("acme"));
+    let envoy = keys.start_on(upstream.behind());
     // On both workers, sooner or later.
-    let mut doomed: Vec<_> = (0..8).map(|_| WebSocket::open(&envoy, &key, "")).collect();
-    let mut others: Vec<_> = (0..8)
-        .map(|_| WebSocket::open(&envoy, &other, ""))
+    let open = |key: &String| [(); 8].map(|()| WebSocket::open(&envoy, key, ""));
+    let mut doomed: Vec<_> = [&revoked, &disabled, &expired]
+        .into_iter()
+        .flat_map(open)
         .collect();
+    let mut others = open(&other);
     for socket in doomed.iter_mut().chain(&mut others) {
         assert!(socket.echoes("hello"));
     }
-    keys.revoke(&key);
-    keys.push(&envoy);
-    let pushed = Instant::now();
-    for socket in &mut doomed {
-        socket.ends();
+    keys.revoke(&revoked);
+    keys.change(&disabled).disabled = true;
+    keys.change(&expired).expires = Some(now());
+
+    let ends = quiet::alone(|| {
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let watched = scope.spawn(|| watch(&mut doomed, began));
+            keys.push(&envoy);
+            watched.join().unwrap()
+        })
+    });
+    for (n, (last_echo, closed)) in ends.into_iter().enumerate() {
+        assert!(last_echo < SOON, "{n}: an echo after {last_echo:?}");
+        assert!(closed < CLOSED, "{n}: closed after {closed:?}");
     }
-    assert!(pushed.elapsed() < SOON, "{:?}", pushed.elapsed());
     for socket in &mut others {
         assert!(socket.echoes("still here"));
     }
-    let line = envoy.access_line(|line| line["reason"] == "keystile:revoked_api_key");
-    assert_eq!(line["key"], id(&key).to_string());
-    assert_eq!(
-        envoy.metric(r#"keystile_tunnels_ended_total{outcome="revoked_api_key"}"#),
-        Some(8)
-    );
+    for (key, code) in [
+        (&revoked, "revoked_api_key"),
+        (&disabled, "disabled_api_key"),
+        (&expired, "expired_api_key"),
+    ] {
+        let reason = format!("keystile:{code}");
+        let line = envoy.access_line(|line| line["reason"] == reason);
+        assert_eq!(line["key"], id(key).to_string());
+        let ended = format!(r#"keystile_tunnels_ended_total{{outcome="{code}"}}"#);
+        assert_eq!(envoy.metric(&ended), Some(8));
+    }
+}
+
+/// Sends on every tunnel until all are closed: when each echoed last, and when it was closed.
+fn watch(sockets: &mut [WebSocket], began: Instant) -> Vec<(Duration, Duration)> {
+    let mut ends: Vec<(Duration, Option<Duration>)> = vec![Default::default(); sockets.len()];
+    for WebSocket(stream) in sockets.iter() {
+        stream.set_nonblocking(true).unwrap();
+    }
+    while ends.iter().any(|(_, closed)| closed.is_none()) {
+        assert!(began.elapsed() < PATIENCE, "{ends:?}");
+        for (WebSocket(stream), (last_echo, closed)) in sockets.iter_mut().zip(&mut ends) {
+            if closed.is_some() {
+                continue;
+            }
+            let _ = stream.write(&frame("hello"));
+            match stream.read(&mut [0; 1024]) {
+                Ok(0) => *closed = Some(began.elapsed()),
+                Ok(_) => *last_echo = began.elapsed(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => *closed = Some(began.elapsed()),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let closed = |(last_echo, closed): (_, Option<_>)| (last_echo, closed.unwrap());
+    ends.into_iter().map(closed).collect()
 }
 
 #[test]

@@ -135,6 +135,8 @@ struct Search<'a> {
 impl Search<'_> {
     #[inline(never)]
     fn find(&self, host: &str, path: &str) -> Option<usize> {
+        #[cfg(test)]
+        super::tests::lookups::count();
         let router = &self.policy.router;
         let method = self.call.method;
         let virtual_host = self
@@ -150,6 +152,8 @@ impl Search<'_> {
     #[cold]
     #[inline(never)]
     fn find_as(&self, comparison: Comparison, host: &str, path: &str) -> Option<usize> {
+        #[cfg(test)]
+        super::tests::lookups::count();
         let router = &self.policy.router;
         let method = self.call.method;
         let virtual_host = self

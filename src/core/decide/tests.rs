@@ -13,6 +13,7 @@ mod certificates;
 mod conditions;
 mod foreign;
 mod limits;
+pub(super) mod lookups;
 mod passes;
 mod quotas;
 mod readings;

@@ -10,8 +10,8 @@
 //! most those of a bucket without leases.
 //!
 //! A lease can cause early refusals: tokens that lie unused with one worker are missing in another,
-//! at most half of the bucket, until the tick after [`SPAN`] gives them back. Small buckets have no
-//! leases.
+//! at most half of the bucket, until the tick after [`SPAN`] gives them back; or, if another worker
+//! has reserved since, until the bucket has filled. Small buckets have no leases.
 
 use crate::limit::bucket::{Bucket, BucketKey, Charge, Members, Outcome, Taken, is_leasable};
 use crate::mix::Map;

@@ -253,12 +253,22 @@ impl<'p> Look<'p> {
     }
 
     /// Routes for `OPTIONS` that preflights bypass.
-    pub(super) fn preflights(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn preflights(&self) -> Vec<usize> {
+        self.past_preflights(|route| route.names("OPTIONS"))
+    }
+
+    /// Routes that require a key and do not name `OPTIONS`, if preflights need none.
+    pub(super) fn open_to_preflights(&self) -> Vec<usize> {
+        self.past_preflights(|route| !route.names("OPTIONS"))
+    }
+
+    fn past_preflights(&self, wanted: impl Fn(&Known<'_>) -> bool) -> Vec<usize> {
         let allow = self.policy.preflight == Preflight::Allow;
         let routes = self.routes.iter().enumerate();
         routes
-            .filter(move |(_, r)| allow && r.keyed() && r.names("OPTIONS"))
+            .filter(|(_, r)| allow && r.keyed() && wanted(r))
             .map(|(i, _)| i)
+            .collect()
     }
 
     /// Open routes, with the routes inside them that require a key.

@@ -1,7 +1,7 @@
 use super::look::{Kind, MOST};
 use super::*;
 use crate::file as policy_file;
-use keystile_core::policy::{Auth, Policy, RawPolicy, RawRoute};
+use keystile_core::policy::{Auth, HostPorts, Policy, RawPolicy, RawRoute};
 
 fn found(text: &str) -> Findings {
     check(&policy_file::parse("policy.yaml", format!("version: 1\n{text}")).unwrap())
@@ -25,6 +25,14 @@ fn the_policy_of_init_and_rules_meant_for_one_path_raise_no_alarm() {
     ] {
         assert_eq!(found(text), Findings::default(), "{text}");
     }
+}
+
+/// What `keystilectl render` prints has `ignore_port_in_host_matching`, so that the two belong together.
+#[test]
+fn the_policy_of_init_says_that_envoy_ignores_ports() {
+    let default = policy_file::parse("default", policy_file::DEFAULT.to_owned()).unwrap();
+    assert_eq!(default.raw.host_ports, HostPorts::Ignore);
+    assert!(!default.policy.ports_count());
 }
 
 #[test]
@@ -99,6 +107,25 @@ fn options_that_preflights_pass_by_and_shadow_mode_are_listed() {
         warning.starts_with("policy.yaml:2: `mode`: `shadow` lets every request"),
         "{warning}"
     );
+}
+
+#[test]
+fn what_preflights_open_is_noted_and_no_warning() {
+    let routes = "routes:\n- {path: /u, scopes: [r]}\n- {path: /v, methods: [GET]}\n- {path: /w, auth: none}\n";
+    assert_eq!(found(routes), Findings::default());
+    let Findings { warnings, notes } = found(&format!("preflight: allow\n{routes}"));
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!(
+        notes,
+        [
+            "policy.yaml:2: `preflight`: lets `OPTIONS` pass without a key at every path, if it has `Origin` and \
+             `Access-Control-Request-Method`, as in `OPTIONS /u`, while `routes[0]` `/u` (line 4) asks for a key \
+             with `r`; the same holds for 1 other route; if the upstream answers `OPTIONS` with more than CORS \
+             headers, write `preflight: deny`"
+        ]
+    );
+    let open = "preflight: allow\nroutes:\n- {path: /w, auth: none}\n";
+    assert_eq!(found(open), Findings::default());
 }
 
 #[test]

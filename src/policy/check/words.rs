@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use keystile_core::policy::Auth;
 
+use keystile_model::plural;
+
 use super::look::{Kind, Known, Look, Seen, Way};
 use crate::file::PolicyFile;
 use crate::yaml;
@@ -14,7 +16,7 @@ use crate::yaml;
 pub struct Findings {
     /// What is open next to something protected.
     pub warnings: Vec<String>,
-    /// What is refused that a caller may have sent in good faith.
+    /// What is refused that a caller may have sent in good faith, and what the policy opens by name.
     pub notes: Vec<String>,
 }
 
@@ -144,7 +146,7 @@ impl Say<'_> {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut out = Vec::new();
+        let mut out: Vec<String> = self.any_preflight().into_iter().collect();
         for (o, inside) in self.look.spellings() {
             let (Some(open), Some(first)) = (
                 self.look.routes.get(o),
@@ -172,6 +174,33 @@ impl Say<'_> {
             ));
         }
         out
+    }
+
+    /// What `preflight: allow` opens. It is meant, so it is no warning.
+    fn any_preflight(&self) -> Option<String> {
+        let open = self.look.open_to_preflights();
+        let p = *open.first()?;
+        let route = self.look.routes.get(p)?;
+        let more = match open.len() {
+            1 => String::new(),
+            n => format!(
+                "; the same holds for {}",
+                plural::count(n - 1, "other route")
+            ),
+        };
+        Some(self.line(
+            "preflight",
+            format_args!(
+                "lets `OPTIONS` pass without a key at every path, if it has `Origin` and \
+                 `Access-Control-Request-Method`, as in `OPTIONS {}`, while `routes[{p}]` `{}` (line {}) \
+                 asks for {}{more}; if the upstream answers `OPTIONS` with more than CORS headers, \
+                 write `preflight: deny`",
+                example(&self.look, p),
+                route.raw.path,
+                self.at(&format!("routes[{p}]")),
+                wanted(route),
+            ),
+        ))
     }
 
     /// What a caller could send, and the other methods that get the same.

@@ -13,7 +13,17 @@ fn bootstrap(source: Source<'_>, upstream: &str) -> Node {
     };
     let text = bootstrap.render().unwrap();
     assert!(text.contains("The guard. If a worker"), "comments stay");
-    yaml::parse(&text).ok().unwrap()
+    let node = yaml::parse(&text).ok().unwrap();
+    let manager = format!("{LISTENER}.filter_chains[0].filters[0].typed_config");
+    assert_eq!(
+        at(
+            &node,
+            &format!("{manager}.route_config.ignore_port_in_host_matching")
+        ),
+        true,
+        "a policy with `host_ports: ignore` relies on it"
+    );
+    node
 }
 
 fn at(node: &Node, path: &str) -> serde_json::Value {

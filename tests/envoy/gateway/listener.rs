@@ -59,15 +59,18 @@ fn manager(name: &str, filters: Value) -> Value {
         "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "http_filters": filters,
-        "route_config": {"virtual_hosts": [{
-            "name": "any",
-            "domains": ["*"],
-            "routes": [
-                {"name": "own", "match": {"prefix": "/own/"}, "route": {"cluster": "upstream"}},
-                {"name": "v1", "match": {"prefix": "/v1/"}, "route": {"cluster": "upstream"}},
-                {"name": "open", "match": {"path": "/healthz"}, "route": {"cluster": "upstream"}},
-            ],
-        }]},
+        "route_config": {
+            "ignore_port_in_host_matching": true,
+            "virtual_hosts": [{
+                "name": "any",
+                "domains": ["*"],
+                "routes": [
+                    {"name": "own", "match": {"prefix": "/own/"}, "route": {"cluster": "upstream"}},
+                    {"name": "v1", "match": {"prefix": "/v1/"}, "route": {"cluster": "upstream"}},
+                    {"name": "open", "match": {"path": "/healthz"}, "route": {"cluster": "upstream"}},
+                ],
+            }],
+        },
     })
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 mod envoy;
+mod leases;
 
 const MS: u64 = 1_000_000;
 const SECOND: u128 = 1_000_000_000;

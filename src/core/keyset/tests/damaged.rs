@@ -1,6 +1,7 @@
 //! Keysets that were cut, changed or sent in pieces.
 
 use super::*;
+use crate::damage::damage;
 use crate::keyset::envelope::Source;
 use crate::keyset::signing::Domain;
 use std::cell::RefCell;
@@ -133,4 +134,63 @@ fn room_is_made_once_the_signature_holds_and_not_before() {
         .is_err()
     );
     assert_eq!(made.borrow().len(), 1);
+}
+
+/// The nonce tells pushes apart and is not signed.
+fn without_nonce(sealed: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"\"nonce\":";
+    let at = sealed.windows(NAME.len()).position(|bytes| bytes == NAME);
+    let (head, rest) = sealed.split_at(at.map_or(sealed.len(), |at| at + NAME.len()));
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    [head, &rest[digits.count()..]].concat()
+}
+
+/// Whether a keyset that may be damaged gives none but the keys that it was made with, and if it
+/// gives all of them.
+fn is_whole(keyset: &Keyset, rows: u64) -> bool {
+    let found = (0..2 * rows).map(|n| match keyset.lookup(&digest(n).prefix()) {
+        Lookup::Found(entry) => {
+            assert!(n < rows && entry.id.as_u64() == n, "a key was made up");
+            true
+        }
+        Lookup::Unknown => {
+            assert!(n >= rows, "a key was lost");
+            true
+        }
+        Lookup::Corrupt => false,
+    });
+    found.fold(true, |all, one| all && one) && keyset.corrupt_pages() == 0
+}
+
+proptest! {
+    #![proptest_config(crate::seeded())]
+
+    #[test]
+    fn a_keyset_with_one_place_damaged_is_refused_or_known_to_be_damaged(
+        damage in damage(), is_raw: bool,
+    ) {
+        let built = build(&content((0..150).map(row).collect())).unwrap();
+        let key = signing_key("new", 2);
+        let sealed = match is_raw {
+            true => built.seal_raw(&key, 5),
+            false => built.seal(&key, 5).into_bytes(),
+        };
+        let changed = damage.of(&sealed);
+        let is_same = without_nonce(&changed) == without_nonce(&sealed);
+        if let Ok(keyset) = load(&changed) {
+            prop_assert_eq!(is_whole(&keyset, 150), is_same);
+        } else {
+            prop_assert!(changed != sealed);
+        }
+    }
+
+    /// Behind the signature: what a damaged manifest says of its pages is checked as well.
+    #[test]
+    fn a_manifest_that_was_signed_damaged_makes_up_no_key(damage in damage()) {
+        let built = build(&content((0..150).map(row).collect())).unwrap();
+        let signed = Built { manifest: damage.of(&built.manifest), ..built };
+        if let Ok(keyset) = load(signed.seal(&signing_key("new", 2), 0).as_bytes()) {
+            is_whole(&keyset, 150);
+        }
+    }
 }

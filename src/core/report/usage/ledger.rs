@@ -10,14 +10,19 @@
 //! order that keeps the counts:
 //! 1. refused requests are reported without their routes, then without their keys;
 //! 2. requests that were let in are reported without their routes;
-//! 3. the two oldest minutes are merged, which loses time stamps.
+//! 3. the two oldest minutes are merged, which loses time stamps;
+//! 4. keys that were let in are [`kept`] as three numbers each, the least recently used ones first,
+//!    and reported before anything else.
 //!
-//! Only if there are still more keys than rows are the least recently used ones dropped, and
-//! counted as dropped. Requests that were let in keep their keys, because quotas count by them.
+//! Requests that were let in keep their keys, because quotas count by them, and none of them is
+//! dropped for lack of room.
 
 mod batch;
+mod kept;
 
 use std::collections::VecDeque;
+
+use kept::Kept;
 
 use super::table::{Fold, Minute, OK, Origin, RowKey, Table, Use, minute};
 use super::{Batch, MAX_BYTES, MAX_ROWS, Receipt, Refusal};
@@ -112,6 +117,7 @@ pub struct Ledger {
     outcomes: Vec<&'static str>,
     routes: Map<u64, Box<str>>,
     waiting: VecDeque<Minute>,
+    kept: Kept,
     flight: Option<Flight>,
     /// Dropped requests that are in no batch yet.
     untold: u64,
@@ -203,7 +209,7 @@ impl Ledger {
             let minute = self.open.drain();
             self.put_aside(minute);
         }
-        if self.waiting.is_empty() {
+        if !self.has_more() {
             if self.routes.len() > ROUTES {
                 self.routes.clear();
             }
@@ -245,9 +251,7 @@ impl Ledger {
         if too_many > 0
             && let Some(all) = self.waiting.front_mut()
         {
-            let lost = all.give_up(too_many);
-            self.dropped = self.dropped.saturating_add(lost);
-            self.untold = self.untold.saturating_add(lost);
+            self.kept.add(all.at, all.give_up(too_many));
         }
     }
 
@@ -303,7 +307,7 @@ impl Ledger {
         }
         self.flight = None;
         self.failures = 0;
-        if !self.waiting.is_empty() {
+        if self.has_more() {
             self.due = now.monotonic;
         }
         true
@@ -321,9 +325,15 @@ impl Ledger {
         }
     }
 
+    /// Whether there is anything to make a batch of.
+    fn has_more(&self) -> bool {
+        !self.waiting.is_empty() || self.kept.len() > 0
+    }
+
     /// Batches that wait, the one that is sent included.
     pub fn waiting(&self) -> u64 {
-        (self.waiting.len() + usize::from(self.flight.is_some())) as u64
+        let kept = self.kept.len().div_ceil(MAX_ROWS);
+        (self.waiting.len() + kept + usize::from(self.flight.is_some())) as u64
     }
 
     /// Failed attempts since the last success.
@@ -331,8 +341,8 @@ impl Ledger {
         self.failures
     }
 
-    /// Requests that are in no row of any batch, for lack of room or because the control plane
-    /// refused the batch. Only increases.
+    /// Requests that are in no row of any batch, because the control plane refused the batch. Only
+    /// increases.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -349,6 +359,7 @@ impl Ledger {
         let tables = tables.into_iter().flatten().map(Table::requests);
         let flight = self.flight.iter().map(|f| f.requests);
         let all = waiting.chain(tables).chain(flight);
+        let all = all.chain([self.kept.requests()]);
         all.fold(self.untold, u64::saturating_add)
     }
 }

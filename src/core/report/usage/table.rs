@@ -82,6 +82,27 @@ pub(super) struct Seen {
     looked: u32,
 }
 
+impl Seen {
+    /// A key of which only the last use is known, in wall-clock seconds.
+    pub fn without_origin(id: u64, last: u64) -> Self {
+        Self {
+            id,
+            last,
+            origin: Origin::default(),
+            looked: 0,
+        }
+    }
+}
+
+/// What is left of a row of requests that were let in with a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    pub key: u64,
+    pub requests: u64,
+    /// Wall-clock seconds.
+    pub last: u64,
+}
+
 /// The counts of one minute, or of a part of one, while it lasts.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -136,12 +157,7 @@ impl Table {
         }
         let slot = u32::try_from(self.keys.len()).unwrap_or(NO_SLOT);
         self.slots.insert(id, slot);
-        self.keys.push(Seen {
-            id,
-            last: 0,
-            origin: Origin::default(),
-            looked: 0,
-        });
+        self.keys.push(Seen::without_origin(id, 0));
         slot
     }
 
@@ -280,26 +296,34 @@ impl Minute {
         self.rows.iter().filter(takes_room).count()
     }
 
-    /// Removes this many rows that take room, least recently used keys first; gives the number of
-    /// their requests.
-    pub fn give_up(&mut self, rows: usize) -> u64 {
+    /// Removes this many rows of keys, least recently used keys first.
+    pub fn give_up(&mut self, rows: usize) -> Vec<GivenUp> {
         let all = self.rows.iter().enumerate();
-        let mut order: Vec<(u64, usize)> = all
-            .filter(|(_, (row, _))| row.takes_room())
-            .map(|(i, (_, count))| (self.key(count).map_or(u64::MAX, |k| k.last), i))
-            .collect();
-        order.sort_unstable();
+        let of_key = |(i, (row, count)): (usize, &(RowKey, Count))| {
+            let given_up = GivenUp {
+                key: row.key?,
+                requests: count.requests,
+                last: self.key(count)?.last,
+            };
+            (row.outcome == OK).then_some((given_up, i))
+        };
+        let mut order: Vec<(GivenUp, usize)> = all.filter_map(of_key).collect();
+        order.sort_unstable_by_key(|(row, i)| (row.last, *i));
         order.truncate(rows);
-        let mut lost: u64 = 0;
-        for (_, i) in order {
-            if let Some((_, count)) = self.rows.get_mut(i) {
-                lost = lost.saturating_add(count.requests);
+        for (_, i) in &order {
+            if let Some((_, count)) = self.rows.get_mut(*i) {
                 count.requests = 0;
             }
         }
         self.rows.retain(|(_, count)| count.requests > 0);
         self.forget_unused_keys();
-        lost
+        order.into_iter().map(|(row, _)| row).collect()
+    }
+
+    /// Takes out all rows of keys from this one on.
+    pub fn rest(&mut self, from: usize) -> Vec<GivenUp> {
+        self.rows.drain(..from.min(self.rows.len()));
+        self.give_up(usize::MAX)
     }
 
     fn forget_unused_keys(&mut self) {

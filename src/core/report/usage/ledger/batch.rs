@@ -11,7 +11,9 @@ use crate::mix::Map;
 impl Ledger {
     /// Writes the oldest minute, or as much of it as fits, as the batch to send next.
     pub(super) fn write(&mut self, sender: &Sender, seq: &mut u64) {
-        let Some(mut minute) = self.waiting.pop_front() else {
+        let kept = self.kept.take(MAX_ROWS);
+        let is_kept = kept.is_some();
+        let Some(mut minute) = kept.or_else(|| self.waiting.pop_front()) else {
             return;
         };
         let next = seq.saturating_add(1);
@@ -40,7 +42,9 @@ impl Ledger {
             until: None,
             next: 0,
         });
-        if taken < minute.rows.len() {
+        if is_kept {
+            self.kept.add(minute.at, minute.rest(taken));
+        } else if taken < minute.rows.len() {
             minute.rows.drain(..taken);
             self.waiting.push_front(minute);
         }

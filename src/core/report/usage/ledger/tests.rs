@@ -261,36 +261,6 @@ fn an_hour_and_more_without_a_control_plane_costs_time_stamps_and_no_counts() {
 }
 
 #[test]
-fn what_no_bound_holds_is_dropped_counted_and_told() {
-    let mut w = World::new();
-    for minute in 0..10u64 {
-        for key in 0..MAX_ROWS as u64 + 50 {
-            w.ask(Some(minute << 20 | key), None, "ok");
-        }
-        w.tick();
-        w.wait(GRAIN);
-    }
-    assert!(w.ledger.waiting_rows() <= WAITING_ROWS);
-    let dropped = w.ledger.dropped();
-    assert!(dropped >= 500, "{dropped}");
-    assert_eq!(w.ledger.unconfirmed(), w.decided());
-    let lasts = w
-        .ledger
-        .waiting
-        .iter()
-        .flat_map(|m| &m.keys)
-        .map(|k| k.last);
-    assert!(
-        lasts.min() >= Some(T + 5 * GRAIN),
-        "the least recently used go first"
-    );
-    w.settle();
-    assert_eq!(w.received(), w.decided());
-    let told: u64 = w.received.values().map(|b| b.dropped).sum();
-    assert_eq!(told, w.ledger.dropped());
-}
-
-#[test]
 fn a_full_minute_of_talkative_keys_travels_in_batches_of_bounded_size() {
     let mut w = World::new();
     let agent = "\"".repeat(crate::report::usage::MAX_AGENT);
