@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::request::{self, Later};
-use super::tunnels;
+use super::{metrics, tunnels};
 use keystile_core::keyset::StoreId;
 
 unsafe extern "C" {
@@ -95,6 +95,7 @@ extern "C" fn on_done(id: u32) -> u32 {
         at.map(|at| roots.swap_remove(at)).is_some()
     });
     if was_root {
+        metrics::tell();
         proxy_on_done(id);
         proxy_on_delete(id);
     } else {

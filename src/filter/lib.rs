@@ -112,6 +112,7 @@ impl RootContext for Root {
             host::set_tick_period(TICK);
         }
         clock::tick();
+        metrics::tell();
         vm::tick();
         let living = slots::tick();
         report::tick(living);

@@ -11,9 +11,14 @@ use super::host::{self, Metric};
 thread_local! {
     /// Few enough that a linear search is faster than hashing.
     static IDS: RefCell<Vec<(Name, u32)>> = const { RefCell::new(Vec::new()) };
-    /// The outcome of the last request and its counter: usually the next one has the same.
-    static LAST: Cell<(&'static str, u32)> = const { Cell::new(("", 0)) };
+    /// The outcome of the latest requests, and how many of them Envoy has not been told of: usually
+    /// the next one has the same.
+    static UNTOLD: Cell<(&'static str, usize)> = const { Cell::new(("", 0)) };
 }
+
+/// So many requests are told of together: what a trap, the only end of a VM that comes unannounced,
+/// may leave uncounted.
+const TOGETHER: usize = 32;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {
@@ -102,17 +107,23 @@ fn set(name: Name, value: u64) {
     }
 }
 
-/// A request was decided: `ok`, or the code of the denial.
+/// A request was decided: `ok`, or the code of the denial. Envoy learns of it with the next
+/// [`tell`], or earlier.
 pub fn request(code: &'static str) {
-    let (last, mut counter) = LAST.get();
-    if !core::ptr::eq(last, code) {
-        let Some(id) = id(Name::Requests(code)) else {
-            return;
-        };
-        counter = id;
-        LAST.set((code, id));
+    let (last, untold) = UNTOLD.get();
+    if core::ptr::eq(last, code) && untold < TOGETHER {
+        return UNTOLD.set((code, untold + 1));
     }
-    host::increment_metric(counter, 1);
+    tell();
+    UNTOLD.set((code, 1));
+}
+
+/// Once a second, and whenever a root ends: tells Envoy of the requests that were decided since.
+pub fn tell() {
+    let (code, untold) = UNTOLD.replace(("", 0));
+    if untold > 0 {
+        add(Name::Requests(code), untold);
+    }
 }
 
 /// A request that would have been refused was admitted in shadow mode.

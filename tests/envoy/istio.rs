@@ -142,7 +142,9 @@ fn a_gateway_of_a_mesh_lets_keys_in_and_nobody_else() {
     assert_eq!(seen.header("x_keystile_client"), [""; 0]);
     // Labels, by what the ConfigMap adds to the bootstrap.
     let refused = r#"keystile_requests_total{outcome="missing_api_key"}"#;
-    assert_eq!(envoy.metric(refused), Some(3));
+    eventually("the refusals to be counted", || {
+        (envoy.metric(refused) == Some(3)).then_some(())
+    });
 }
 
 #[test]

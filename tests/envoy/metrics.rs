@@ -1,7 +1,7 @@
 //! What a monitoring system reads from `/stats/prometheus`.
 
 use crate::fixture::{Keys, in_force, now};
-use crate::support::{Envoy, Setup, Upstream, get, shell};
+use crate::support::{Envoy, Setup, Upstream, eventually, get, shell};
 use std::collections::{BTreeMap, BTreeSet};
 
 const POLICY: &str = r#"
@@ -27,7 +27,7 @@ fn requests_are_counted_by_outcome_and_every_vm_tells_its_version() {
     }
     envoy.send(&get("/elsewhere"));
 
-    let (types, values) = ours(&envoy);
+    let (types, values) = counted(&envoy, 24);
 
     let counter = |name: &str| values.get(name).copied();
     assert_eq!(
@@ -68,7 +68,7 @@ fn every_configuration_that_is_shipped_gives_the_same_names() {
     let names = |envoy: Envoy| {
         in_force(&envoy, keys.content.version);
         envoy.send(&get("/v1/a").bearer(&key));
-        ours(&envoy).1.into_keys().collect::<Vec<_>>()
+        counted(&envoy, 1).1.into_keys().collect::<Vec<_>>()
     };
 
     let of_fixed = names(Envoy::start(fixed));
@@ -79,7 +79,7 @@ fn every_configuration_that_is_shipped_gives_the_same_names() {
         let envoy = keys.start_on(setup);
         in_force(&envoy, keys.content.version);
         envoy.send(&get("/v1/a").bearer(&key));
-        ours(&envoy).1.into_keys().collect::<Vec<_>>()
+        counted(&envoy, 1).1.into_keys().collect::<Vec<_>>()
     });
     assert_eq!(others[0], of_fixed);
     assert_eq!(std::mem::take(&mut others[1]), of_fixed);
@@ -95,17 +95,32 @@ fn names_and_labels_hold_nothing_that_a_caller_chose() {
     let names = || ours(&envoy).1.into_keys().collect::<Vec<_>>();
 
     send(0);
+    counted(&envoy, 1);
     let before = names();
     for n in 1..50 {
         send(n);
     }
 
+    counted(&envoy, 50);
     assert_eq!(names(), before);
     assert!(!format!("{before:?}").contains("not-a-key"));
 }
 
-/// Our metrics: their types, and their values by name and labels.
-fn ours(envoy: &Envoy) -> (BTreeSet<(String, String)>, BTreeMap<String, u64>) {
+/// Types, and values by name and labels.
+type Metrics = (BTreeSet<(String, String)>, BTreeMap<String, u64>);
+
+/// Our metrics once so many requests are counted: each worker tells of its own once a second.
+fn counted(envoy: &Envoy, requests: u64) -> Metrics {
+    eventually("requests to be counted", || {
+        let found = ours(envoy);
+        let all = found.1.iter();
+        let all = all.filter(|(name, _)| name.starts_with("keystile_requests_total"));
+        let sum: u64 = all.map(|(_, count)| count).sum();
+        (sum == requests).then_some(found)
+    })
+}
+
+fn ours(envoy: &Envoy) -> Metrics {
     let text = envoy.admin("/stats/prometheus").text();
     let mut types = BTreeSet::new();
     let mut values = BTreeMap::new();

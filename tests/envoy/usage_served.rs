@@ -345,6 +345,8 @@ fn a_quota_is_exact_on_one_envoy_and_over_two_bounded_by_a_period_and_the_way_of
     // Had they not heard of each other, each would have let through all of it.
     assert!(beyond < QUOTA);
 
+    // Requests are told of once a second.
+    spell(Duration::from_secs(2));
     let decided = sum(&envoys, "keystile_requests_total");
     confirmed(&envoys, &server, decided);
     let left = |(_, id): &(String, String)| server.json(&["usage", "quota", id]);

@@ -1,13 +1,14 @@
 //! What is compared: each case is one server, configured to check keys in its own way and to
-//! answer 200 itself.
+//! pass the request on, or to answer 200 itself.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
 
+use super::builds::{Builds, Subject};
 use super::envoy::{self, Edge};
 use super::load::Sends;
 use super::machine::Cores;
@@ -29,7 +30,7 @@ pub enum Case {
     EmptyTrimmed,
     /// Keystile: the key alone; no identity for the upstream, the key left in.
     Key,
-    /// The key taken out, the identity put in; the guard behind it. From here on all of
+    /// The key taken out, the identity put in; behind wasm the guard. From here on all of
     /// this.
     Identity,
     /// And a scope asked for.
@@ -103,7 +104,7 @@ impl Case {
             Self::Empty => ("empty", "empty SDK filter"),
             Self::EmptyTrimmed => ("trimmed", "empty SDK filter, exports trimmed"),
             Self::Key => ("key", "Keystile: key"),
-            Self::Identity => ("identity", "Keystile: key, identity, guard"),
+            Self::Identity => ("identity", "Keystile: key, identity"),
             Self::Scopes => ("scopes", "… + scopes"),
             Self::OneLimit => ("limit", "… + one limit"),
             Self::Unguarded => ("unguarded", "one limit, without the guard"),
@@ -141,14 +142,6 @@ impl Case {
         })
     }
 
-    /// With the build that `scripts/build` made.
-    pub fn built(self) -> Subject {
-        Subject {
-            case: self,
-            build: 0,
-        }
-    }
-
     /// Whether it knows keys at all.
     pub fn checks(self) -> bool {
         use Case::{Empty, EmptyTrimmed, Floor, FloorAgain};
@@ -180,111 +173,6 @@ impl Case {
             Self::Open | Self::Missing => Sends::Nothing,
             Self::Unknown => Sends::Unknown,
             _ => Sends::Keys,
-        }
-    }
-
-    /// Its `policy.yaml`.
-    fn policy(self) -> Option<String> {
-        let silent =
-            "identity: { client: \"\", key: \"\", scopes: \"\" }\nforward_credential: true\n";
-        let none = "plans: { p: { limits: [] } }\n";
-        let one = "plans: { p: { limits: [{ requests: 1000000, per: 1s }] } }\n";
-        let two = "plans: { p: { limits: [{ requests: 1000000, per: 1s }, { requests: 50000000, per: 1m }] } }\n";
-        let plain = "routes: [{ path: \"/v1/{*rest}\" }]\n";
-        let scoped = "routes: [{ path: \"/v1/{*rest}\", scopes: [read] }]\n";
-        let beside =
-            "routes: [{ path: /healthz, auth: none }, { path: \"/v1/{*rest}\", scopes: [read] }]\n";
-        let limited = "routes: [{ path: \"/v1/{*rest}\", scopes: [read], limit: { requests: 1000000, per: 1s, by: client } }]\n";
-        let routes = |count: usize| {
-            let route = |n| {
-                format!(
-                    "  - {{ path: \"/v1/r{n:03}/items/{{id}}\", methods: [GET], scopes: [read] }}\n"
-                )
-            };
-            // The last one opens what is asked for at the start.
-            let all: String = (1..count).map(route).collect();
-            format!("routes:\n{all}  - {{ path: \"/v1/{{*rest}}\", scopes: [read] }}\n")
-        };
-        let (five, many) = (routes(5), routes(1000));
-        let parts: &[&str] = match self {
-            Self::Key => &[silent, none, plain],
-            Self::Identity => &[none, plain],
-            Self::Scopes => &[none, scoped],
-            Self::OneLimit | Self::Unguarded => &[one, scoped],
-            Self::ThreeLimits => &[two, limited],
-            Self::Fields => &["rate_limit_fields: always\n", two, limited],
-            Self::Usage => &["report: { cluster: control, every: 10s }\n", one, scoped],
-            Self::FiveRoutes => &[one, &five],
-            Self::ManyRoutes => &[one, &many],
-            Self::Open | Self::Missing | Self::Unknown => &[one, beside],
-            _ => return None,
-        };
-        Some(format!(
-            "version: 1\ncredentials: [{{ header: x-api-key }}]\nnot_after: 1d\n{}",
-            parts.concat()
-        ))
-    }
-}
-
-/// A case with one build of the filter; cases that are not ours have but the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Subject {
-    pub case: Case,
-    /// Position among [`Builds`].
-    pub build: usize,
-}
-
-/// Builds of the filter that are measured side by side; the first is the one that
-/// `scripts/build` made.
-#[derive(Clone)]
-pub struct Builds(Vec<(String, PathBuf)>);
-
-impl Builds {
-    /// The one that is built, and these: `LABEL=FILE`.
-    pub fn with(more: &[String]) -> Result<Self, String> {
-        let mut all = vec![(String::new(), PathBuf::from("target/dist/keystile.wasm"))];
-        for text in more {
-            let (label, file) = text
-                .split_once('=')
-                .ok_or_else(|| format!("`--wasm {text}` is not LABEL=FILE"))?;
-            let file = fs::canonicalize(file).map_err(|e| format!("{file}: {e}"))?;
-            all.push((label.to_owned(), file));
-        }
-        Ok(Self(all))
-    }
-
-    /// Each case that is ours with each build, in the order of the cases.
-    pub fn of(&self, cases: &[Case]) -> Vec<Subject> {
-        let builds = |case: Case| match case.is_keystile() {
-            true => 0..self.0.len(),
-            false => 0..1,
-        };
-        let all = cases
-            .iter()
-            .flat_map(|case| builds(*case).map(|build| Subject { case: *case, build }));
-        all.collect()
-    }
-
-    pub fn name(&self, subject: Subject) -> String {
-        match self.0.get(subject.build) {
-            Some((label, _)) if !label.is_empty() => {
-                format!("{} [{label}]", subject.case.name())
-            }
-            _ => subject.case.name().to_owned(),
-        }
-    }
-
-    fn file(&self, subject: Subject) -> &Path {
-        &self.0[subject.build].1
-    }
-
-    /// The guard of the time of a build.
-    fn guard(&self, subject: Subject) -> Value {
-        let wasm = fs::read(self.file(subject)).expect("a build");
-        let mark = keystile_core::decide::NOBODY.as_bytes();
-        match wasm.windows(mark.len()).any(|part| part == mark) {
-            true => envoy::guard(),
-            false => envoy::earlier_guard(),
         }
     }
 }
@@ -323,24 +211,34 @@ impl Running {
     }
 }
 
+/// How servers are started.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    pub workers: usize,
+    /// Where requests go that were let in; `None`: the server answers.
+    pub upstream: Option<SocketAddr>,
+}
+
 /// Starts a case with the keys of the store. `None` where the program is not installed.
 pub fn start(
     subject: Subject,
     builds: &Builds,
     store: &Store,
-    workers: usize,
+    layout: Layout,
     dir: &Path,
 ) -> Option<Running> {
     let case = subject.case;
+    let workers = layout.workers;
     let dir = dir.join(format!("{}-{}-{workers}", case.short(), subject.build));
     fs::create_dir_all(&dir).expect("a folder");
     let cores = Cores::of_servers(workers);
     match case {
-        Case::Nginx => return proxies::nginx(store, workers, &cores, &dir),
-        Case::Haproxy => return proxies::haproxy(store, workers, &cores, &dir),
+        Case::Nginx => return proxies::nginx(store, layout, &cores, &dir),
+        Case::Haproxy => return proxies::haproxy(store, layout, &cores, &dir),
         _ => {}
     }
     let mut edge = Edge::new(&dir).workers(workers).cores(cores.clone());
+    edge = edge.upstream(layout.upstream);
     let mut service = None;
     match case {
         Case::Empty => edge = edge.filter(envoy::wasm("target/dist/empty.wasm")),
@@ -366,20 +264,36 @@ pub fn start(
         _ => {}
     }
     if let Some(policy) = case.policy() {
-        let file = dir.join("ecds.pb");
-        store.push(&policy, &file, builds.file(subject));
-        edge = edge
-            .signing_keys(&store.signing_keys())
-            .filter(envoy::discovered("keystile", &file));
-        if !matches!(case, Case::Key | Case::Unguarded) {
-            edge = edge.filter(builds.guard(subject));
-        }
-        // Nobody takes the reports: what they cost when they cannot be sent is in the figure.
-        edge = edge.cluster(envoy::cluster("control", free_port()));
+        edge = ours(edge, &policy, subject, (builds, store), &dir);
     }
     let mut running = edge.start();
     running.processes.extend(service);
     Some(running)
+}
+
+/// With our filter under this policy.
+fn ours(
+    edge: Edge,
+    policy: &str,
+    subject: Subject,
+    (builds, store): (&Builds, &Store),
+    dir: &Path,
+) -> Edge {
+    let file = dir.join("ecds.pb");
+    let build = builds.file(subject);
+    store.push(policy, &file, build);
+    let filter = match builds.module(subject) {
+        Some(_) => envoy::discovered_module("keystile", &file),
+        None => envoy::discovered("keystile", &file),
+    };
+    let edge = edge.signing_keys(&store.signing_keys()).filter(filter);
+    let edge = match builds.guard(subject) {
+        Some(guard) => edge.filter(guard),
+        None => edge,
+    };
+    // Nobody takes the reports: what they cost when they cannot be sent is in the figure.
+    edge.modules_in(build.parent())
+        .cluster(envoy::cluster("control", free_port()))
 }
 
 fn api_key_auth(store: &Store) -> Value {

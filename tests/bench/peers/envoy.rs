@@ -15,13 +15,15 @@ use super::store::Store;
 
 const TYPE: &str = "type.googleapis.com/envoy";
 
-/// An Envoy that answers 200 itself to what its filters let through.
+/// An Envoy that passes on what its filters let through, or answers 200 itself.
 pub struct Edge {
     dir: PathBuf,
     workers: usize,
     cores: Cores,
     filters: Vec<Value>,
     clusters: Vec<Value>,
+    upstream: Option<SocketAddr>,
+    modules: Option<PathBuf>,
     signing_keys: String,
     node: String,
 }
@@ -35,6 +37,8 @@ impl Edge {
             cores: Cores::all(),
             filters: Vec::new(),
             clusters: Vec::new(),
+            upstream: None,
+            modules: None,
             signing_keys: String::new(),
             node: "bench".to_owned(),
         }
@@ -58,6 +62,18 @@ impl Edge {
 
     pub fn cluster(mut self, cluster: Value) -> Self {
         self.clusters.push(cluster);
+        self
+    }
+
+    /// Where requests go; `None`: it answers.
+    pub fn upstream(mut self, upstream: Option<SocketAddr>) -> Self {
+        self.upstream = upstream;
+        self
+    }
+
+    /// The folder in which it looks for modules.
+    pub fn modules_in(mut self, folder: Option<&Path>) -> Self {
+        self.modules = folder.map(Path::to_owned);
         self
     }
 
@@ -92,6 +108,11 @@ impl Edge {
         if !self.signing_keys.is_empty() {
             command.env("KEYSTILE_SIGNING_KEYS", &self.signing_keys);
         }
+        if let Some(folder) = &self.modules {
+            command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder);
+            // Envoy tells modules nothing of itself.
+            command.env("KEYSTILE_NODE", &self.node);
+        }
         let launched = Instant::now();
         Running {
             address,
@@ -102,8 +123,17 @@ impl Edge {
     }
 
     fn document(&self, address: SocketAddr, admin: SocketAddr) -> Value {
-        let route = json!({"match": {"prefix": "/"},
-            "direct_response": {"status": 200, "body": {"inline_string": "ok"}}});
+        let mut route = json!({"match": {"prefix": "/"}});
+        let mut clusters = self.clusters.clone();
+        match self.upstream {
+            Some(to) => {
+                route["route"] = json!({"cluster": "upstream"});
+                clusters.push(cluster("upstream", to));
+            }
+            None => {
+                route["direct_response"] = json!({"status": 200, "body": {"inline_string": "ok"}});
+            }
+        }
         let manager = json!({
             "@type": format!("{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": "public",
@@ -128,7 +158,7 @@ impl Edge {
                         "name": "envoy.filters.network.http_connection_manager",
                         "typed_config": manager}]}],
                 }],
-                "clusters": self.clusters,
+                "clusters": clusters,
             }
         })
     }
@@ -147,6 +177,15 @@ fn at(address: SocketAddr) -> Value {
 /// A filter that comes from a file, which Envoy watches.
 pub fn discovered(name: &str, file: &Path) -> Value {
     discovered_as(name, file, "extensions.filters.http.wasm.v3.Wasm")
+}
+
+/// The same as a native module.
+pub fn discovered_module(name: &str, file: &Path) -> Value {
+    discovered_as(
+        name,
+        file,
+        "extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+    )
 }
 
 /// The same of another type of filter.

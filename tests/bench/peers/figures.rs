@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cases::{Builds, Case, Subject};
+use super::builds::{Builds, Subject};
+use super::cases::Case;
 
 /// CPU of one subject in one round.
 #[derive(Clone, Copy)]
@@ -139,7 +140,11 @@ pub struct Table {
     pub steps: Vec<Step>,
     #[serde(skip)]
     pub measured: Rounds,
-    /// One worker and HTTP/1.1, keys that take turns: what targets are held against.
+    /// Keys that take turns.
+    pub turns: usize,
+    /// Requests go to an upstream.
+    pub has_upstream: bool,
+    /// One worker and HTTP/1.1: what targets are held against.
     #[serde(skip)]
     pub is_plain: bool,
 }
@@ -181,6 +186,8 @@ impl Table {
             rounds: rounds.0.len(),
             steps: steps(&rounds, builds),
             measured: rounds,
+            turns: 0,
+            has_upstream: false,
             is_plain: false,
         }
     }
@@ -244,7 +251,7 @@ fn steps(rounds: &Rounds, builds: &Builds) -> Vec<Step> {
         }));
     }
     for subject in builds.of(&Case::ALL) {
-        if subject.build > 0 {
+        if builds.is_beside(subject) {
             let us = rounds.difference(subject, subject.case.built());
             all.extend(us.map(|us| Step {
                 what: format!("{}, over the build here", builds.name(subject)),

@@ -14,6 +14,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 mod authz;
+mod builds;
 mod cases;
 mod chart;
 mod companion;
@@ -21,6 +22,8 @@ mod envoy;
 mod figures;
 mod load;
 mod machine;
+mod plans;
+mod policies;
 mod process;
 mod proxies;
 mod report;
@@ -29,11 +32,13 @@ mod sheet;
 mod store;
 mod tables;
 mod targets;
+mod upstream;
 
 use std::fs;
 use std::path::Path;
 
-use cases::{Builds, Case};
+use builds::{Builds, Shell};
+use cases::Case;
 use clap::{Parser, ValueEnum};
 use keystile_tests::{fixture, proxy as support};
 use machine::Cores;
@@ -80,7 +85,14 @@ struct Settings {
     /// Only these cases, by their short names, beside Envoy without a filter
     #[arg(long, value_delimiter = ',', value_parser = Case::named)]
     cases: Option<Vec<Case>>,
-    /// Another build of the filter to measure beside the one here; can be repeated
+    /// What our code runs in
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "wasm,module")]
+    shell: Vec<Shell>,
+    /// Where requests go that are let in
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "real,direct")]
+    upstream: Vec<Upstream>,
+    /// Another build of the filter, .wasm or lib*.so, to measure beside the one here; can be
+    /// repeated
     #[arg(long, value_name = "LABEL=FILE")]
     wasm: Vec<String>,
     /// Given by Cargo
@@ -98,6 +110,14 @@ enum Section {
     Store,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Upstream {
+    /// To a server of its own
+    Real,
+    /// Nowhere: the proxy answers
+    Direct,
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // Cargo begins in the package's folder; what is built lies below the project's.
@@ -106,14 +126,20 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    if let [_, verb, address, file] = arguments.as_slice()
-        && verb == "authz"
-    {
-        let address = address.parse().expect("an address");
-        return runtime.block_on(authz::serve(address, file));
+    // Servers that are measured with: this program again.
+    match arguments.as_slice() {
+        [_, verb, address, file] if verb == "authz" => {
+            let address = address.parse().expect("an address");
+            return runtime.block_on(authz::serve(address, file));
+        }
+        [_, verb, address] if verb == "upstream" => {
+            let address = address.parse().expect("an address");
+            return runtime.block_on(upstream::serve(address));
+        }
+        _ => {}
     }
     let settings = Settings::parse();
-    let builds = Builds::with(&settings.wasm).unwrap_or_else(|error| {
+    let builds = Builds::with(&settings.shell, &settings.wasm).unwrap_or_else(|error| {
         eprintln!("bench: {error}");
         std::process::exit(2)
     });
@@ -162,7 +188,7 @@ fn tables(
         requests: settings.requests.unwrap_or(requests),
         connections: settings.connections.unwrap_or(CONNECTIONS),
     };
-    let plans = tables::plans(settings);
+    let plans = plans::plans(settings);
     let mut sizes: Vec<usize> = plans.iter().map(|p| p.keys).collect();
     sizes.sort_unstable();
     sizes.dedup();

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use super::cases::Running;
+use super::cases::{Layout, Running};
 use super::machine::{Cores, installed};
 use super::process::{Process, free_port};
 use super::store::Store;
 
-pub fn nginx(store: &Store, workers: usize, cores: &Cores, dir: &Path) -> Option<Running> {
+pub fn nginx(store: &Store, layout: Layout, cores: &Cores, dir: &Path) -> Option<Running> {
     let program = installed("nginx")?;
     let address = free_port();
     let mut map = String::new();
@@ -18,6 +18,14 @@ pub fn nginx(store: &Store, workers: usize, cores: &Cores, dir: &Path) -> Option
         let _ = writeln!(map, "\"{key}\" c{n};");
     }
     fs::write(dir.join("keys.map"), map).expect("the map");
+    let workers = layout.workers;
+    let (upstream, answer) = match layout.upstream {
+        Some(to) => (
+            format!("upstream up {{ server {to}; keepalive 64; }}"),
+            "proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection '';",
+        ),
+        None => (String::new(), "return 200 'ok';"),
+    };
     let size = (store.keys.len() * 2).next_power_of_two().max(4096);
     let config = format!(
         "daemon off;
@@ -28,6 +36,7 @@ events {{ worker_connections 256; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
+  {upstream}
   map_hash_max_size {size};
   map_hash_bucket_size 256;
   map $http_x_api_key $client {{ default ''; include {dir}/keys.map; }}
@@ -42,7 +51,7 @@ http {{
       # `return` would come before the limit.
       try_files /none @ok;
     }}
-    location @ok {{ return 200 'ok'; }}
+    location @ok {{ {answer} }}
   }}
 }}
 ",
@@ -61,7 +70,7 @@ http {{
     })
 }
 
-pub fn haproxy(store: &Store, workers: usize, cores: &Cores, dir: &Path) -> Option<Running> {
+pub fn haproxy(store: &Store, layout: Layout, cores: &Cores, dir: &Path) -> Option<Running> {
     let program = installed("haproxy")?;
     let address = free_port();
     let mut map = String::new();
@@ -69,6 +78,13 @@ pub fn haproxy(store: &Store, workers: usize, cores: &Cores, dir: &Path) -> Opti
         let _ = writeln!(map, "{key} c{n}");
     }
     fs::write(dir.join("keys.map"), map).expect("the map");
+    let workers = layout.workers;
+    let answer = match layout.upstream {
+        Some(to) => {
+            format!("default_backend up\nbackend up\n  http-reuse always\n  server up {to}")
+        }
+        None => "http-request return status 200 content-type text/plain string ok".to_owned(),
+    };
     let config = format!(
         "global
   nbthread {workers}
@@ -84,7 +100,7 @@ frontend public
   http-request return status 401 unless {{ var(txn.client) -m found }}
   http-request track-sc0 var(txn.client)
   http-request return status 429 if {{ sc_http_req_rate(0) gt 1000000 }}
-  http-request return status 200 content-type text/plain string ok
+  {answer}
 ",
         port = address.port(),
         dir = dir.display(),

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use keystile_render::ecds::module_name;
 use serde_json::Value;
 
+use super::builds::Shell;
 use super::machine::Cores;
 use super::support::Companion;
 
@@ -67,12 +69,24 @@ impl Store {
 
     /// Writes the keyset to `file`, for the build of the filter that is ours.
     pub fn push_again(&self, file: &Path) {
-        self.push_with(file, Path::new("target/dist/keystile.wasm"));
+        self.push_with(file, Path::new(Shell::Wasm.file()));
     }
 
     fn push_with(&self, file: &Path, wasm: &Path) {
+        let shell = match module_name(wasm) {
+            Some(_) => "module",
+            None => "wasm",
+        };
         let (file, wasm) = (file.display().to_string(), wasm.display().to_string());
-        self.run(&["push", "--ecds-file", &file, "--wasm", &wasm]);
+        self.run(&[
+            "push",
+            "--ecds-file",
+            &file,
+            "--shell",
+            shell,
+            "--wasm",
+            &wasm,
+        ]);
     }
 
     /// Puts a policy in force.

@@ -4,141 +4,18 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Settings;
-use super::cases::{self, Builds, Case, Running, Subject};
+use super::builds::{Builds, Subject};
+use super::cases::{self, Case, Layout, Running};
 use super::figures::{Slice, Table};
 use super::load::{self, Http, Keys, Sends, Target};
-use super::process::Process;
+use super::machine::Cores;
+use super::plans::{Plan, TURNS};
+use super::process::{Process, free_port};
 use super::store::Store;
 
 /// How long a server may take to answer for the first time.
 pub const PATIENCE: Duration = Duration::from_secs(300);
-/// Keys that take turns, where nothing else is said.
-const TURNS: usize = 1000;
 pub const CONNECTIONS: u64 = 8;
-
-/// What large tables and varied ones hold.
-const SOME: [Case; 12] = [
-    Case::Floor,
-    Case::Empty,
-    Case::EmptyTrimmed,
-    Case::Identity,
-    Case::OneLimit,
-    Case::Native,
-    Case::NativeLimit,
-    Case::Lua,
-    Case::Authz,
-    Case::Nginx,
-    Case::Haproxy,
-    Case::FloorAgain,
-];
-
-/// What shows that a variation works.
-const FEW: [Case; 3] = [Case::Floor, Case::OneLimit, Case::FloorAgain];
-
-/// One table to be.
-pub struct Plan {
-    pub keys: usize,
-    workers: usize,
-    http: Http,
-    unknown_percent: u64,
-    /// Keys that take turns.
-    turns: usize,
-    cases: Vec<Case>,
-}
-
-impl Plan {
-    pub fn title(&self) -> String {
-        let keys = counted(self.keys);
-        format!(
-            "{keys} keys, {} in turn, {} worker{}, HTTP/{}, {} % unknown",
-            counted(self.turns),
-            self.workers,
-            if self.workers == 1 { "" } else { "s" },
-            if self.http == Http::One { "1.1" } else { "2" },
-            self.unknown_percent,
-        )
-    }
-}
-
-/// `100 k`
-pub fn counted(n: usize) -> String {
-    match n {
-        n if n >= 1_000_000 && n.is_multiple_of(100_000) => format!("{} M", n as f64 / 1e6),
-        n if n >= 1000 && n.is_multiple_of(1000) => format!("{} k", n / 1000),
-        n => n.to_string(),
-    }
-}
-
-/// The tables to be measured, the first of each size the plain one.
-pub fn plans(settings: &Settings) -> Vec<Plan> {
-    let default = match settings.short {
-        true => vec![1000],
-        false => vec![10, 100_000, 1_000_000],
-    };
-    let sizes = settings.keys.clone().unwrap_or(default);
-    let main = |keys: usize, turns: usize| Plan {
-        keys,
-        workers: 1,
-        http: Http::One,
-        unknown_percent: 0,
-        turns,
-        cases: match keys < 1_000_000 {
-            true => Case::ALL.to_vec(),
-            false => SOME.to_vec(),
-        },
-    };
-    let asked = settings.turns.clone().unwrap_or_else(|| vec![TURNS]);
-    let mut all: Vec<Plan> = Vec::new();
-    for &keys in &sizes {
-        let mut turns: Vec<usize> = asked.iter().map(|n| keys.min(*n)).collect();
-        turns.sort_unstable();
-        turns.dedup();
-        all.extend(turns.into_iter().map(|turns| main(keys, turns)));
-    }
-    // The middle size shows what else there is.
-    if let Some(&middle) = sizes.get(sizes.len() / 2) {
-        let varied = || Plan {
-            cases: match settings.short {
-                true => FEW.to_vec(),
-                false => SOME.to_vec(),
-            },
-            ..main(middle, middle.min(TURNS))
-        };
-        for unknown_percent in [10, 100] {
-            all.push(Plan {
-                unknown_percent,
-                ..varied()
-            });
-        }
-        let planned = |turns| asked.iter().any(|n| middle.min(*n) == turns);
-        let also = [10, middle].into_iter().filter(|turns| !planned(*turns));
-        all.extend(also.map(|turns| Plan { turns, ..varied() }));
-        all.push(Plan {
-            workers: 2,
-            ..varied()
-        });
-        let mut two = Plan {
-            http: Http::Two,
-            ..varied()
-        };
-        two.cases.retain(|c| !c.is_other_proxy());
-        all.push(two);
-    }
-    for plan in &mut all {
-        if let Some(cases) = &settings.cases {
-            // Whatever the table would have held: who names them wants them.
-            plan.cases = Case::ALL.to_vec();
-            let floors = [Case::Floor, Case::FloorAgain];
-            plan.cases
-                .retain(|c| cases.contains(c) || floors.contains(c));
-        }
-    }
-    if let Some(only) = &settings.only {
-        all.retain(|p| p.title().contains(only.as_str()));
-    }
-    all
-}
 
 /// How a case started, and what it holds.
 #[derive(serde::Serialize)]
@@ -188,11 +65,16 @@ pub fn measure(
     pace: Pace,
 ) -> (Table, Vec<Started>) {
     let mut keys = keys(plan, store);
+    let upstream = plan.has_upstream.then(|| upstream(dir));
+    let layout = Layout {
+        workers: plan.workers,
+        upstream: upstream.as_ref().map(|(address, _)| *address),
+    };
     let mut servers = Vec::new();
     let mut started = Vec::new();
     for subject in builds.of(&plan.cases) {
         let name = builds.name(subject);
-        let Some(running) = cases::start(subject, builds, store, plan.workers, dir) else {
+        let Some(running) = cases::start(subject, builds, store, layout, dir) else {
             println!("{name}: not installed, left out");
             continue;
         };
@@ -214,17 +96,55 @@ pub fn measure(
         });
         servers.push(server);
     }
+    let slices = slices(runtime, plan, &servers, &mut keys, pace);
+    let floor = servers.iter().find(|s| s.subject.case == Case::Floor);
+    let floor = floor.map_or(0, |s| s.running.resident());
+    for (start, server) in started.iter_mut().zip(&servers) {
+        let resident = server.running.resident();
+        start.resident_mb = resident as f64 / 1e6;
+        // Too few keys say nothing beside what the program itself takes.
+        if plan.keys >= 10_000 && server.subject.case.checks() {
+            start.bytes_per_key = resident.saturating_sub(floor) as f64 / plan.keys as f64;
+        }
+    }
+    let mut table = Table::of(plan.title(), &slices, builds);
+    (table.keys, table.turns) = (plan.keys, plan.turns);
+    table.has_upstream = plan.has_upstream;
+    (table.requests, table.connections) = (pace.requests, pace.connections);
+    table.unknown_percent = plan.unknown_percent;
+    table.is_plain = plan.workers == 1 && plan.http == Http::One;
+    (table, started)
+}
+
+/// The upstream, on the client's cores: what it takes is in no figure.
+fn upstream(dir: &Path) -> (std::net::SocketAddr, Process) {
+    let address = free_port();
+    let program = std::env::current_exe().expect("this program");
+    let mut command = Cores::of_client().command(program);
+    command.args(["upstream", &address.to_string()]);
+    std::fs::create_dir_all(dir).expect("a folder");
+    (address, Process::start(command, dir, "upstream"))
+}
+
+/// Each server in each round.
+fn slices(
+    runtime: &tokio::runtime::Runtime,
+    plan: &Plan,
+    servers: &[Server],
+    keys: &mut Keys,
+    pace: Pace,
+) -> Vec<Slice> {
     let mut slices = Vec::new();
     for round in 0..=pace.rounds {
-        for server in in_turn(&servers, round) {
+        for server in in_turn(servers, round) {
             let to = server.target(plan, pace);
             // What lay idle while others ran is warm again.
             let first = pace.requests.div_ceil(10);
             keys.turn = round as u64 * (first + pace.requests);
-            runtime.block_on(load::run(to, &keys, first));
+            runtime.block_on(load::run(to, keys, first));
             keys.turn += first;
             let before = server.running.serving_ns();
-            let tally = runtime.block_on(load::run(to, &keys, pace.requests));
+            let tally = runtime.block_on(load::run(to, keys, pace.requests));
             let cpu = server.running.serving_ns() - before;
             check(server, plan, &tally);
             // The first round warms up.
@@ -238,23 +158,7 @@ pub fn measure(
             }
         }
     }
-    let floor = servers.iter().find(|s| s.subject.case == Case::Floor);
-    let floor = floor.map_or(0, |s| s.running.resident());
-    for (start, server) in started.iter_mut().zip(&servers) {
-        let resident = server.running.resident();
-        start.resident_mb = resident as f64 / 1e6;
-        // Too few keys say nothing beside what the program itself takes.
-        if plan.keys >= 10_000 && server.subject.case.checks() {
-            start.bytes_per_key = resident.saturating_sub(floor) as f64 / plan.keys as f64;
-        }
-    }
-    let mut table = Table::of(plan.title(), &slices, builds);
-    table.keys = plan.keys;
-    (table.requests, table.connections) = (pace.requests, pace.connections);
-    table.unknown_percent = plan.unknown_percent;
-    table.is_plain =
-        plan.workers == 1 && plan.http == Http::One && plan.turns == plan.keys.min(TURNS);
-    (table, started)
+    slices
 }
 
 /// Shuffled anew for each round, and in every run alike.

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::builds::{Shell, Subject};
 use super::cases::Case;
 use super::figures::{Spread, Table};
-use super::tables::counted;
+use super::plans::{TURNS, counted};
 
 /// One thing that is asked.
 #[derive(Clone, Serialize)]
@@ -35,7 +36,7 @@ impl Target {
 
     pub fn markdown(all: &[Self]) -> String {
         let mut text = String::from(
-            "### Targets\n\n| asked | at most | measured | |\n| --- | --: | --: | --- |\n",
+            "### Targets\n\n| what | asked, at most | measured | |\n| --- | --: | --: | --- |\n",
         );
         for target in all {
             let verdict = match target.measured <= target.at_most {
@@ -57,6 +58,15 @@ impl Target {
     }
 }
 
+/// What one limit with key, scope and identity may add, over what another case adds.
+const RATIOS: [(Shell, Case, f64); 5] = [
+    (Shell::Module, Case::Empty, 1.2),
+    (Shell::Module, Case::NativeLimit, 1.25),
+    (Shell::Module, Case::Lua, 0.5),
+    (Shell::Module, Case::Authz, 0.08),
+    (Shell::Wasm, Case::Empty, 3.4),
+];
+
 /// Of the tables.
 pub fn of_tables(tables: &[Table]) -> Vec<Target> {
     let mut all = Vec::new();
@@ -64,60 +74,64 @@ pub fn of_tables(tables: &[Table]) -> Vec<Target> {
         .iter()
         .filter(|t| t.is_plain && t.unknown_percent == 0)
         .collect();
-    let one_limit = Case::OneLimit.built();
     for table in &plain {
-        let size = counted(table.keys);
-        let mut ratio = |what: &str, case: Case, to: Case, at_most| {
-            let found = table.measured.ratio(case.built(), to.built());
-            all.extend(found.map(|s| Target::of(format!("{what}, {size} keys"), at_most, s)));
-        };
-        ratio(
-            "one limit, × empty filter",
-            Case::OneLimit,
-            Case::Empty,
-            2.0,
-        );
-        ratio(
-            "one limit, × native pair",
-            Case::OneLimit,
-            Case::NativeLimit,
-            2.5,
-        );
-        ratio(
-            "key and identity, × empty filter",
-            Case::Identity,
-            Case::Empty,
-            1.5,
-        );
-        ratio("one limit, × Lua", Case::OneLimit, Case::Lua, 0.65);
-        ratio("one limit, × ext_authz", Case::OneLimit, Case::Authz, 0.15);
-        let many = Case::ManyRoutes.built();
-        let more = table.measured.difference(many, Case::FiveRoutes.built());
-        let what = format!("1,000 routes over 5, µs, {size} keys");
+        all.extend(of_table(table));
+    }
+    all.extend(many_keys(&plain));
+    all
+}
+
+fn of_table(table: &Table) -> Vec<Target> {
+    let limit = |shell| Case::OneLimit.within(shell);
+    let mut all = Vec::new();
+    if table.turns != TURNS.min(table.keys) {
+        return all;
+    }
+    let place = format!(
+        "{} keys, {} in turn",
+        counted(table.keys),
+        counted(table.turns)
+    );
+    if table.has_upstream {
+        for (shell, to, at_most) in RATIOS {
+            let what = format!("{} ÷ {}, {place}", shell.name(), to.name());
+            let found = table.measured.ratio(limit(shell), to.built());
+            all.extend(found.map(|s| Target::of(what, at_most, s)));
+        }
+        let routes = |case: Case| case.within(Shell::Wasm);
+        let (many, five) = (routes(Case::ManyRoutes), routes(Case::FiveRoutes));
+        let what = format!("1,000 routes over 5, wasm, µs, {place}");
+        let more = table.measured.difference(many, five);
         all.extend(more.map(|s| Target::of(what, 0.5, s)));
+        return all;
     }
-    // Of two tables, so of medians; and each in what Envoy took without a filter, because the
-    // machine is not as quick in one minute as in the next.
-    let added = |table: &Table| {
-        let floor = table.lines.iter().find(|l| l.subject.case == Case::Floor)?;
-        Some(table.measured.added(one_limit)?.median / floor.cpu_us.median)
-    };
-    let unknown = tables
-        .iter()
-        .find(|t| t.is_plain && t.unknown_percent == 100);
-    if let Some(unknown) = unknown
-        && let Some(known) = plain.iter().find(|t| t.keys == unknown.keys)
-        && let (Some(a), Some(b)) = (added(unknown), added(known))
-    {
-        let what = format!("unknown keys, × known ones, {} keys", counted(known.keys));
-        all.push(Target::new(what, 1.0, a / b));
-    }
-    let by_size: Vec<f64> = plain.iter().filter_map(|t| added(t)).collect();
-    if by_size.len() > 1 {
-        let most = by_size.iter().copied().fold(f64::MIN, f64::max);
-        let least = by_size.iter().copied().fold(f64::MAX, f64::min);
-        let what = "one limit, the dearest number of keys × the cheapest";
-        all.push(Target::new(what, 1.15, most / least));
+    // What is refused never comes to an upstream.
+    for shell in [Shell::Wasm, Shell::Module] {
+        let unknown = Case::Unknown.within(shell);
+        let what = format!("unknown ÷ known key, {}, direct, {place}", shell.name());
+        let found = table.measured.ratio(unknown, limit(shell));
+        all.extend(found.map(|s| Target::of(what, 0.6, s)));
     }
     all
+}
+
+/// All keys of the largest store in turn, over ten of them. Of two tables, so of medians; and each
+/// in what Envoy took without a filter, because the machine is not as quick in one minute as in
+/// the next.
+fn many_keys(plain: &[&Table]) -> Option<Target> {
+    let most = plain.iter().max_by_key(|t| (t.turns, t.has_upstream))?;
+    let is_few = |t: &&&Table| t.turns == 10 && t.has_upstream == most.has_upstream;
+    let few = plain.iter().filter(is_few).max_by_key(|t| t.keys)?;
+    let subject = Case::OneLimit.within(Shell::Module);
+    let ratio = added(most, subject)? / added(few, subject)?;
+    let what = format!(
+        "{} keys in turn ÷ 10, module, added µs",
+        counted(most.turns)
+    );
+    (most.turns > TURNS).then(|| Target::new(what, 1.5, ratio))
+}
+
+fn added(table: &Table, subject: Subject) -> Option<f64> {
+    let floor = table.lines.iter().find(|l| l.subject.case == Case::Floor)?;
+    Some(table.measured.added(subject)?.median / floor.cpu_us.median)
 }

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use super::Settings;
 use super::figures::Spread;
+use super::plans::counted;
 use super::process::{self, cpu_of_ended};
 use super::report::Report;
 use super::sheet::{Figure, Sheet};
-use super::tables::counted;
 use super::targets::Target;
 
 /// The most keys that one command issues.

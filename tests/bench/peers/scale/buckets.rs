@@ -10,10 +10,11 @@ use super::{one_each, target, watch};
 use crate::cases::Running;
 use crate::envoy::{self, Edge};
 use crate::load::{self, Keys};
+use crate::plans::counted;
 use crate::report::Report;
 use crate::sheet::{Figure, Sheet};
 use crate::support::EcdsFile;
-use crate::tables::{CONNECTIONS, counted, until_open};
+use crate::tables::{CONNECTIONS, until_open};
 
 /// One bucket for each key.
 const LIMITED: &str = "version: 1

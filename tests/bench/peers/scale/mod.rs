@@ -7,6 +7,7 @@ mod buckets;
 mod keys;
 mod loading;
 mod revoke;
+mod starts;
 mod watch;
 
 use std::path::Path;
@@ -17,11 +18,11 @@ use tokio::runtime::Runtime;
 use super::Settings;
 use super::cases::Running;
 use super::load::{Http, Keys, Sends, Target};
+use super::plans::counted;
 use super::process;
 use super::report::Report;
 use super::sheet::{Figure, Sheet};
 use super::store::Store;
-use super::tables::counted;
 use super::targets;
 
 /// The filter as `scripts/build` made it.
@@ -56,7 +57,7 @@ pub fn measure(runtime: &Runtime, settings: &Settings, work: &Path, report: &mut
     }
     if wanted("start and memory") {
         report.attempt("start and memory", |report| {
-            loading::starts(runtime, &sizes, times, work, report);
+            starts::starts(runtime, &settings.shell, (&sizes, times), work, report);
         });
     }
     if wanted("pushes") {

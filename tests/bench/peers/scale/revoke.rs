@@ -12,6 +12,7 @@ use super::loading::{self, Split};
 use super::watch;
 use crate::cases::Running;
 use crate::envoy::{self, Edge};
+use crate::plans::counted;
 use crate::report::Report;
 use crate::sheet::{Figure, Sheet};
 use crate::store::Store;
@@ -22,7 +23,7 @@ use crate::support::proto::google::Any;
 use crate::support::{
     Client, Envoy, Load, Request, Server, Upstream, burst, count, eventually, get, request,
 };
-use crate::tables::{PATIENCE, counted};
+use crate::tables::PATIENCE;
 
 const CONNECTIONS: usize = 8;
 /// Between the requests of a connection.
