@@ -235,8 +235,9 @@ fn what_callers_wrote_is_escaped_in_every_export() {
     let home = Home::new();
     let owner = token(&home, "owner");
     let server = Server::start(&home, &["--audit-export", "audit.jsonl"]);
-    // Kept in the record of the refusal as it was sent: turned around, cut by a C1 control.
-    let name = "a\u{202e}b\u{9b}2J\u{200b}";
+    // Kept in the record of the refusal as it was sent: turned around, cut by a C1 control, and
+    // with a line of its own.
+    let name = "a\u{202e}b\u{9b}2J\u{200b}\n9999  2026-01-01 00:00  owner  key.revoke";
     let refused = home
         .command(&["client", "create", name])
         .env("KEYSTILE_SERVER", server.url())
@@ -249,11 +250,20 @@ fn what_callers_wrote_is_escaped_in_every_export() {
         sent().contains("\"refused\"")
     });
     let listed = home.ok(&["--output", "json", "audit", "list", "--outcome", "refused"]);
+    let acts = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
     for text in [home.ok(&["audit", "export"]), sent(), listed.clone()] {
-        let acts = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
         assert!(!text.chars().any(acts), "{text}");
         assert!(text.contains("a\\u202eb\\u009b2J\\u200b"), "{text}");
     }
+    // The table for people: one row, and nothing that a terminal acts on.
+    let table = home.ok(&["audit", "list", "--outcome", "refused"]);
+    assert!(!table.chars().any(acts), "{table}");
+    assert_eq!(table.lines().count(), 2, "the header and one row: {table}");
+    assert!(
+        table.contains("a\\u{202e}b\\u{9b}2J\\u{200b}\\n9999"),
+        "{table}"
+    );
+
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let exported = log(&home);
     for record in [&listed[0], exported.last().unwrap()] {
