@@ -21,7 +21,7 @@ const ADDRESSES: usize = 8;
 /// What nobody may wait longer for, at the 99th percentile.
 const P99: Duration = Duration::from_millis(500);
 /// KiB of the server's memory.
-const MEMORY: u64 = 300 << 10;
+pub const MEMORY: u64 = 300 << 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A closed connection is opened again after this: hostile, and on the same two cores.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -149,7 +149,7 @@ async fn attack(server: &Server, connections: usize) -> JoinSet<()> {
 }
 
 /// A request over a connection of its own, as a prober or a script makes it; how long it took.
-async fn ask(server: &Server, head: &str) -> (Duration, String) {
+pub async fn ask(server: &Server, head: &str) -> (Duration, String) {
     let began = Instant::now();
     let asked = timeout(Duration::from_secs(10), async {
         let mut stream = TcpStream::connect(&server.address).await?;
@@ -195,7 +195,7 @@ fn p99(mut all: Vec<Duration>) -> Duration {
 }
 
 /// The most memory that a process ever had, in KiB.
-fn memory(server: &Server) -> u64 {
+pub fn memory(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -236,7 +236,7 @@ async fn under_attack(connections: usize, samples: usize, args: &[&str]) {
 }
 
 /// As many files as the system lets this process open.
-fn files() -> usize {
+pub fn files() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     usize::try_from(hard).unwrap_or(usize::MAX)
