@@ -13,6 +13,7 @@ mod reach;
 mod receiver;
 mod remote;
 mod tls;
+mod trouble;
 mod usage;
 mod versions;
 mod webhooks;
