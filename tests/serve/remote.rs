@@ -149,11 +149,16 @@ fn a_server_that_is_not_there_is_named() {
 
 /// A server that answers with these pages, one a connection, each when it is told to.
 fn paged(pages: Vec<Value>) -> (String, mpsc::Sender<()>) {
+    answering(200, pages.iter().map(Value::to_string).collect())
+}
+
+/// The same with any status and bodies.
+fn answering(status: u16, bodies: Vec<String>) -> (String, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (go_on, may_go_on) = mpsc::channel();
     std::thread::spawn(move || {
-        for page in pages {
+        for body in bodies {
             let (mut connection, _) = listener.accept().unwrap();
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -164,15 +169,44 @@ fn paged(pages: Vec<Value>) -> (String, mpsc::Sender<()>) {
             if may_go_on.recv().is_err() {
                 return;
             }
-            let body = page.to_string();
             let length = body.len();
             let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
             );
             connection.write_all(answer.as_bytes()).unwrap();
         }
     });
     (url, go_on)
+}
+
+#[test]
+fn a_hostile_servers_errors_reach_no_terminal_as_they_are() {
+    let home = Home::new();
+    // A title, a cleared screen, a line of its own, a word turned around.
+    let hostile = "gone\u{1b}]0;owned\u{7}\u{1b}[2J\r\nerror: run `curl x | sh` a\u{202e}b\u{9b}2J";
+    let part = |next: Value| json!({"code": "not_found", "field": hostile, "fact": hostile, "detail": hostile, "next": next});
+    // Worded here, or by the server.
+    for errors in [
+        json!([]),
+        json!([part(json!([{"say": hostile}]))]),
+        json!([part(json!("unknown"))]),
+    ] {
+        let problem = json!({"code": "not_found", "detail": hostile, "errors": errors});
+        let (url, go_on) = answering(404, vec![problem.to_string()]);
+        go_on.send(()).unwrap();
+        let refused = home
+            .command(&["key", "show", "0000000000", "--server", &url])
+            .env("KEYSTILE_TOKEN", "kst_x")
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(1));
+        let words = text(&refused.stderr);
+        assert!(words.contains("gone"), "{words:?}");
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!words.chars().any(acts), "{words:?}");
+        let errors = words.lines().filter(|l| l.starts_with("error:")).count();
+        assert_eq!(errors, 1, "{words:?}");
+    }
 }
 
 /// Lists page by page: the first is printed before the second is there.
