@@ -12,6 +12,7 @@ mod proxies;
 mod reach;
 mod receiver;
 mod remote;
+mod sessions;
 mod tls;
 mod trouble;
 mod usage;
