@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::pki::Authority;
 use crate::receiver::{PATIENCE, Receiver, Seen};
 use crate::server::{Server, log_of, token};
 use crate::support::{Home, word};
@@ -113,6 +114,37 @@ fn a_receiver_that_fails_gets_every_record_later_and_nothing_is_removed_before()
         "{logged}"
     );
     assert!(!logged.contains("of-the-receiver"), "{logged}");
+}
+
+#[test]
+fn over_tls_a_receiver_gets_the_log_only_if_its_authority_is_trusted() {
+    let home = Home::new();
+    let (ours, theirs) = (
+        Authority::new(home.path("ours")),
+        Authority::new(home.path("theirs")),
+    );
+    ours.issue("siem", "localhost");
+    let receiver = Receiver::secure(&ours.path("siem.pem"), &ours.path("siem.key"));
+    let url = format!("https://localhost:{}/hook", receiver.address().port());
+    let started = |ca: &str| {
+        let args = ["--audit-export", &url, "--audit-export-ca", ca];
+        Server::start(&home, &args)
+    };
+    // An authority that is not its own, although the system's might be.
+    let server = started(&theirs.path("ca.pem"));
+    eventually(&home, "its certificate to be refused", || {
+        log_of(&home).contains("the audit log cannot be sent")
+    });
+    assert!(receiver.seen().is_empty());
+    drop(server);
+
+    let written = log(&home);
+    let _server = started(&ours.path("ca.pem"));
+    eventually(&home, "all records", || {
+        let bodies = receiver.seen().into_iter().flat_map(|r| r.body);
+        let arrived = records(&String::from_utf8(bodies.collect()).unwrap());
+        written.iter().all(|r| arrived.contains(r))
+    });
 }
 
 #[test]
