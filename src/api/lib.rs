@@ -67,6 +67,11 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
         Self::ROUTE.writes
     }
 
+    /// Whether it updates the schema of a store that an earlier version wrote.
+    fn updates_store(&self) -> bool {
+        self.writes()
+    }
+
     /// Its priority, if it changes anything.
     fn pace(&self) -> Pace {
         Pace::Usual

@@ -10,6 +10,7 @@ mod pages;
 mod programs;
 mod schemas;
 mod transcripts;
+mod updating;
 mod wayin;
 
 use keystile_tests::{server, support};
