@@ -26,6 +26,7 @@ pub mod key;
 pub mod keyset;
 pub mod master_key;
 pub mod node;
+mod pages;
 pub mod policy;
 pub mod push;
 pub mod quota;

@@ -105,7 +105,7 @@ pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
     let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
     let envoys = Envoys {
-        list: Arc::new(move || envoys::list(&list)),
+        list: Arc::new(move || envoys::all(&list)),
         forget: Arc::new(move |world, node| {
             let forget = Arc::clone(&forget);
             Box::pin(async move { forget.forget(world, vec![node]).await })

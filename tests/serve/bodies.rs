@@ -10,7 +10,8 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::load::{MEMORY, ask, files, memory};
+use crate::load::{MEMORY, ask, files};
+use crate::pages::memory;
 use crate::server::{Server, token};
 use crate::support::{Home, word};
 
@@ -75,7 +76,7 @@ async fn bodies_of_strangers_take_no_more_memory_than_is_theirs() {
     let began = Instant::now();
     while ended.all.load(Ordering::Relaxed) < CONNECTIONS - HELD {
         let left = CONNECTIONS - ended.all.load(Ordering::Relaxed);
-        let memory = memory(&server);
+        let memory = memory(server.pid());
         assert!(began.elapsed() < PATIENCE, "{left} are held; {memory} KiB");
         sleep(Duration::from_millis(20)).await;
     }
@@ -92,7 +93,7 @@ async fn bodies_of_strangers_take_no_more_memory_than_is_theirs() {
     );
     let again = ended.told_to_come_again.load(Ordering::Relaxed);
     assert!(again > 0, "nobody was told to come again");
-    let memory = memory(&server);
+    let memory = memory(server.pid());
     assert!(memory < MEMORY, "{memory} KiB");
     drop(all);
     assert!(server.stop());

@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::pages::memory;
 use crate::server::{Server, token};
 use crate::support::{Home, word};
 
@@ -194,13 +195,6 @@ fn p99(mut all: Vec<Duration>) -> Duration {
     all[(all.len() * 99).div_ceil(100) - 1]
 }
 
-/// The most memory that a process ever had, in KiB.
-pub fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 async fn under_attack(connections: usize, samples: usize, args: &[&str]) {
     let home = Home::new();
     let owner = token(&home, "owner");
@@ -225,7 +219,7 @@ async fn under_attack(connections: usize, samples: usize, args: &[&str]) {
     let (ready, answer) = ask(&server, "GET /readyz HTTP/1.1").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let (health, revocation, discovery) = (p99(health), p99(revocation), p99(discovery));
-    let memory = memory(&server);
+    let memory = memory(server.pid());
     println!(
         "{connections} connections: p99 of health {health:?}, revocation {revocation:?}, discovery {discovery:?}; ready {ready:?}; {memory} KiB"
     );

@@ -8,6 +8,7 @@ mod exports;
 mod leaks;
 mod listener;
 mod load;
+mod pages;
 mod proxies;
 mod reach;
 mod receiver;
