@@ -93,10 +93,20 @@ pub struct Missing {
 }
 
 /// Lists all known Envoys, connected or not.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FleetList)]
-pub struct List {}
+pub struct List {
+    /// How many at most: 1 to 10,000; 1,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the previous page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Envoys per page by default.
+pub const NODES: u32 = 1_000;
 
 /// The known Envoys.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -106,6 +116,8 @@ pub struct Fleet {
     pub version: u64,
     /// Sorted by node id.
     pub nodes: Vec<NodeView>,
+    /// The `cursor` of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// Waits until every known Envoy, connected or not, has proved that it has a version in force.

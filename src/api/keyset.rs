@@ -116,6 +116,11 @@ impl Operation for Build {
     )
     .live();
 
+    /// It reads the store, and at most reissues the keyset.
+    fn updates_store(&self) -> bool {
+        false
+    }
+
     fn run(self, store: &mut Store, world: &World) -> Result<Configuration> {
         Ok(Configuration::of(&publish::ready(store, world)?))
     }

@@ -19,6 +19,7 @@ use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_store::Store;
 
+mod ahead;
 pub mod audit;
 pub mod backup;
 pub mod client;
@@ -46,6 +47,7 @@ pub mod usage;
 pub mod version;
 pub mod webhook;
 
+pub use ahead::Ahead;
 pub use pace::{Begun, Pace};
 pub use request::{
     Parts, encoded, from_words, put_together, read_again, take_apart, words, written,
@@ -65,9 +67,33 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
     /// Its refusals, worded for people.
     fn run(self, store: &mut Store, world: &World) -> Result<Self::Output>;
 
+    /// Whether it reads ahead: what it looks at before it writes grows with the number of keys.
+    const READS_AHEAD: bool = false;
+
+    /// Reads ahead, before its turn to write.
+    ///
+    /// # Errors
+    /// Its refusals, if they are certain already.
+    fn read_ahead(&self, _store: &mut Store, _world: &World) -> Result<Ahead> {
+        Ok(Ahead::default())
+    }
+
+    /// Performs it after what it has read ahead, if that is anything.
+    ///
+    /// # Errors
+    /// Those of [`Operation::run`].
+    fn run_after(self, store: &mut Store, world: &World, _ahead: &Ahead) -> Result<Self::Output> {
+        self.run(store, world)
+    }
+
     /// Whether it changes anything.
     fn writes(&self) -> bool {
         Self::ROUTE.writes
+    }
+
+    /// Whether it updates the schema of a store that an earlier version wrote.
+    fn updates_store(&self) -> bool {
+        self.writes()
     }
 
     /// Its priority, if it changes anything.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{Method, OWNERS, Operation, Route, STAFF};
 use crate::Pace;
 use keystile_model::error::Result;
-use keystile_model::wire::{Secret, Time};
+use keystile_model::wire::{self, Secret, Time};
 use keystile_model::world::World;
 use keystile_registry::node;
 use keystile_store::{EnrolledNode, Store};
@@ -39,13 +39,25 @@ impl NodeView {
 pub struct NodeViews {
     /// Sorted by node id.
     pub nodes: Vec<NodeView>,
+    /// The `cursor` of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// Lists the Envoys that have, or had, a secret of their own.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NodeList)]
-pub struct List {}
+pub struct List {
+    /// How many at most: 1 to 10,000; 1,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the previous page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Envoys per page by default.
+const NODES: u32 = 1_000;
 
 /// Gives an Envoy its own secret, shown once; it replaces any earlier one.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -90,10 +102,22 @@ impl Operation for List {
     const ROUTE: Route = Route::get("node.list", "/v1/nodes", STAFF, "List enrolled Envoys");
 
     fn run(self, store: &mut Store, world: &World) -> Result<NodeViews> {
-        let all = node::list(store, world)?;
-        Ok(NodeViews {
-            nodes: all.iter().map(NodeView::of).collect(),
-        })
+        let mut room = wire::page(self.limit, NODES, "`cursor`")?;
+        let mut out = NodeViews {
+            nodes: Vec::new(),
+            next: None,
+        };
+        let cursor = self.cursor.unwrap_or_default();
+        node::each(store, world, &cursor, |node| {
+            let view = NodeView::of(&node);
+            if !room.takes(&view) {
+                out.next = out.nodes.last().map(|n| n.node.clone());
+                return false;
+            }
+            out.nodes.push(view);
+            true
+        })?;
+        Ok(out)
     }
 }
 

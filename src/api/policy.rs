@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Method, OWNERS, Operation, Route, STAFF};
+use super::{Ahead, Method, OWNERS, Operation, Route, STAFF};
 use crate::Pace;
 use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::wire::Time;
@@ -288,8 +288,17 @@ impl Operation for Compare {
     }
 }
 
-fn apply(store: &mut Store, world: &World, file: &PolicyFile) -> Result<Applied> {
-    let applied = registry::policy::apply(store, world, file)?;
+/// A look at all keys.
+fn look(store: &mut Store, file: &PolicyFile) -> Result<Ahead> {
+    let looked = store.read(|tx| registry::policy::look(tx, file))?;
+    Ok(Ahead::of(looked))
+}
+
+fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> Result<Applied> {
+    let applied = match ahead.get() {
+        Some(looked) => registry::policy::apply_after(store, world, file, looked),
+        None => registry::policy::apply(store, world, file),
+    }?;
     let found = policy_check::check(file);
     let mut warnings = applied.warnings;
     warnings.extend(found.warnings);
@@ -313,13 +322,24 @@ impl Operation for Apply {
     .tagged()
     .carries_file();
 
+    const READS_AHEAD: bool = true;
+
+    fn read_ahead(&self, store: &mut Store, _: &World) -> Result<Ahead> {
+        look(store, &policy_file::parse(&self.name, self.text.clone())?)
+    }
+
     fn pace(&self) -> Pace {
-        // It looks at every key.
+        // It looks at every key that has changed since it read ahead.
         Pace::Long
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
-        apply(store, world, &policy_file::parse(&self.name, self.text)?)
+        self.run_after(store, world, &Ahead::default())
+    }
+
+    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Applied> {
+        let file = policy_file::parse(&self.name, self.text)?;
+        apply(store, world, &file, ahead)
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -352,6 +372,15 @@ impl Operation for History {
     }
 }
 
+impl Rollback {
+    /// The earlier policy.
+    fn file(&self, store: &mut Store) -> Result<PolicyFile> {
+        let n = self.revision;
+        let former = store.read(|tx| tx.policy_revision(n)?.ok_or_else(|| no_revision(n)))?;
+        policy_file::parse(&format!("policy of revision {n}"), former.text)
+    }
+}
+
 impl Operation for Rollback {
     type Output = Applied;
     const ROUTE: Route = Route::change(
@@ -363,16 +392,25 @@ impl Operation for Rollback {
     )
     .tagged();
 
+    const READS_AHEAD: bool = true;
+
+    fn read_ahead(&self, store: &mut Store, _: &World) -> Result<Ahead> {
+        let file = self.file(store)?;
+        look(store, &file)
+    }
+
     fn pace(&self) -> Pace {
-        // It looks at every key.
+        // It looks at every key that has changed since it read ahead.
         Pace::Long
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
-        let n = self.revision;
-        let former = store.read(|tx| tx.policy_revision(n)?.ok_or_else(|| no_revision(n)))?;
-        let file = policy_file::parse(&format!("policy of revision {n}"), former.text)?;
-        apply(store, world, &file)
+        self.run_after(store, world, &Ahead::default())
+    }
+
+    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Applied> {
+        let file = self.file(store)?;
+        apply(store, world, &file, ahead)
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {

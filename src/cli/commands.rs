@@ -27,6 +27,7 @@ pub mod keyset;
 mod labels;
 pub mod master_key;
 pub mod node;
+mod pages;
 pub mod policy;
 pub mod push;
 pub mod quota;
@@ -92,8 +93,9 @@ impl Context {
         self.home.open()
     }
 
-    /// Opens the store read-only, without updating its schema.
-    pub fn store_to_read(&self) -> Result<Store> {
+    /// Opens the store without updating its schema: for commands that read it, even if they reissue
+    /// the keyset when that is due.
+    pub fn store_as_it_is(&self) -> Result<Store> {
         self.local()?;
         self.home.open_as_it_is()
     }
@@ -126,8 +128,8 @@ impl Context {
     pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
         match &self.server {
             Some(server) => server.remote()?.perform(&operation),
-            None if operation.writes() => operation.run(&mut self.store()?, world),
-            None => operation.run(&mut self.store_to_read()?, world),
+            None if operation.updates_store() => operation.run(&mut self.store()?, world),
+            None => operation.run(&mut self.store_as_it_is()?, world),
         }
     }
 

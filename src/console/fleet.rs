@@ -3,12 +3,16 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::form::Form;
 use super::page::{Page, Section};
 use super::visit::{Sent, Visit};
 use super::widgets::{self, chip};
 use keystile_api::fleet::NodeView;
 use keystile_api::fleet::{Forget, List};
 use keystile_server::problem::Problem;
+
+/// Envoys per page.
+const PAGE: usize = 50;
 
 /// The page.
 pub async fn show(visit: Visit) -> Response {
@@ -22,14 +26,26 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         .with::<List, _>("", |store, _| store.read(|tx| Ok(tx.meta().version)))
         .await?;
     let fleet = visit.fleet();
+    let after = visit.query.given("cursor");
+    let mut rest = fleet
+        .nodes
+        .iter()
+        .filter(|n| after.is_none_or(|a| n.id.as_str() > a));
+    let shown: Vec<&NodeView> = rest.by_ref().take(PAGE).collect();
+    let first = after.map(|_| "/console/fleet".to_owned());
+    let next = rest.next().and(shown.last()).map(|last| {
+        let query = Form::default().with("cursor", last.id.clone());
+        query.target("/console/fleet")
+    });
     let body = html! {
         p { "Keyset of the store: " code { (version) } }
         (widgets::table(
             "Envoys",
             &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
-            fleet.nodes.iter().map(|n| row(visit, n, version)).collect(),
+            shown.iter().map(|n| row(visit, n, version)).collect(),
             "No Envoy has connected yet. `keystilectl render envoy` prints a configuration for one.",
         ))
+        (widgets::pager(first, next))
         p.soft { "`--wait` waits for every known Envoy, connected or not. Forget Envoys that are gone for good." }
         p.soft { "In force is the version that every worker of an Envoy has proved, not the one that it was sent. An Envoy has one VM per worker and one more. Without `report` in its policy, an Envoy proves nothing." }
     };

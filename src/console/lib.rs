@@ -70,7 +70,7 @@ use state::{SCRIPT, STYLE};
 pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
     let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
     let envoys = Envoys {
-        list: Arc::new(move || envoys::list(&list)),
+        list: Arc::new(move || envoys::all(&list)),
         forget: Arc::new(move |world, node| {
             let forget = Arc::clone(&forget);
             Box::pin(async move { forget.forget(world, vec![node]).await })

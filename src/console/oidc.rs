@@ -78,7 +78,10 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
     let entropy = system::of_stranger(source.address, &source.request).entropy;
     let flow = oidc.flows.begin(sign_in::next(query), seconds(), entropy)?;
     let cookie = source.flow_cookie(Some(flow.cookie()), flow::LIFETIME);
-    let address = oidc.ask(move |provider| provider.address(&flow)).await?;
+    let at = system::instant();
+    let address = oidc
+        .ask(move |provider| provider.address(&flow, at))
+        .await?;
     let mut response = see_other(&address);
     set(&mut response, cookie);
     Ok(response)
@@ -190,7 +193,7 @@ async fn believed(oidc: &Oidc, flow: Flow, query: &Form, now: u64) -> Result<(Cl
 }
 
 fn exchanged(provider: &Provider, code: &Secret, flow: &Flow, now: u64) -> Result<Claims> {
-    provider.exchange(code.expose_secret(), flow, now)
+    provider.exchange(code.expose_secret(), flow, now, system::instant())
 }
 
 /// Characters of a subject that stay as they are in the audit log. Everything except letters, digits

@@ -231,6 +231,8 @@ async fn attempt(visit: &Visit, text: String) -> Result<Tried, Problem> {
 /// Applies it, if nobody else has applied another one since it was loaded.
 async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem> {
     let seen = form.text("revision").to_owned();
+    let name = "policy.yaml".to_owned();
+    let (asked, ahead) = visit.read_ahead(Apply { name, text }).await?;
     visit
         .with::<Apply, _>("", move |store, world| {
             store.together(|store| {
@@ -242,8 +244,7 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
                         "what your text would change in it is shown below: apply it if you mean that, or see the other one under History",
                     ));
                 }
-                let name = "policy.yaml".to_owned();
-                Ok(Apply { name, text }.run(store, world)?.changed)
+                Ok(asked.run_after(store, world, &ahead)?.changed)
             })
         })
         .await
@@ -302,6 +303,7 @@ pub async fn rollback(Sent { visit, form }: Sent) -> Response {
 
 async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool, Problem> {
     let seen = form.text(SEEN).to_owned();
+    let (asked, ahead) = visit.read_ahead(asked).await?;
     visit
         .with::<Rollback, _>("", move |store, world| {
             store.together(|store| {
@@ -313,7 +315,7 @@ async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool
                         "reload the page, then choose again",
                     ));
                 }
-                Ok(asked.run(store, world)?.changed)
+                Ok(asked.run_after(store, world, &ahead)?.changed)
             })
         })
         .await

@@ -92,12 +92,17 @@ fn node(id: &str, connected: bool) -> NodeView {
 
 impl Site {
     fn new() -> Self {
+        Self::with_envoys(vec![node("edge-7", false), node("edge-8", true)])
+    }
+
+    fn with_envoys(nodes: Vec<NodeView>) -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&desk), Limits::new(100_000), Vec::new());
         let envoys = Envoys {
-            list: Arc::new(|| Fleet {
+            list: Arc::new(move || Fleet {
                 version: 0,
-                nodes: vec![node("edge-7", false), node("edge-8", true)],
+                nodes: nodes.clone(),
+                next: None,
             }),
             forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         };

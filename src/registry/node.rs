@@ -167,13 +167,18 @@ pub fn revoke(store: &mut Store, world: &World, node: &str) -> Result<()> {
     })
 }
 
-/// All that were enrolled.
+/// Those that were enrolled, by node id, after this one, until `each` has enough.
 ///
 /// # Errors
 /// The caller is bound to a client.
-pub fn list(store: &mut Store, world: &World) -> Result<Vec<EnrolledNode>> {
+pub fn each(
+    store: &mut Store,
+    world: &World,
+    after: &str,
+    each: impl FnMut(EnrolledNode) -> bool,
+) -> Result<()> {
     world.caller.unbound("read the fleet")?;
-    store.read(|tx| tx.enrolled_nodes())
+    store.read(|tx| tx.enrolled_nodes_after(after, each))
 }
 
 /// Without the secret.

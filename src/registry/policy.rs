@@ -1,5 +1,7 @@
 //! The policy in force: apply another one.
 
+mod look;
+
 use std::collections::BTreeMap;
 
 use keystile_core::key::Name;
@@ -14,6 +16,7 @@ use keystile_model::words;
 use keystile_model::world::World;
 use keystile_policy::file::PolicyFile;
 use keystile_store::{Store, Tx};
+pub use look::{Looked, look};
 
 /// The result of applying a policy.
 pub struct Applied {
@@ -28,13 +31,31 @@ pub struct Applied {
 /// Puts a policy in force, unless existing keys or clients would be left without their plan.
 pub fn apply(store: &mut Store, world: &World, file: &PolicyFile) -> Result<Applied> {
     world.caller.unbound("change the policy")?;
-    store.write(world, |tx| apply_in(tx, world, file))
+    let looked = store.read(|tx| look(tx, file))?;
+    apply_after(store, world, file, &looked)
+}
+
+/// The same after a look at all keys, however long ago: in the transaction, only those that have
+/// changed since are looked at again.
+pub fn apply_after(
+    store: &mut Store,
+    world: &World,
+    file: &PolicyFile,
+    looked: &Looked,
+) -> Result<Applied> {
+    world.caller.unbound("change the policy")?;
+    store.write(world, |tx| put(tx, world, file, looked))
 }
 
 /// The same inside another operation.
 pub(super) fn apply_in(tx: &mut Tx<'_>, world: &World, file: &PolicyFile) -> Result<Applied> {
+    let looked = look(tx, file)?;
+    put(tx, world, file, &looked)
+}
+
+fn put(tx: &mut Tx<'_>, world: &World, file: &PolicyFile, looked: &Looked) -> Result<Applied> {
     let before = tx.policy()?;
-    let warnings = check(tx, file)?;
+    let warnings = looked.again(tx, file)?;
     if before.text == file.text {
         return Ok(Applied {
             revision: before.revision,

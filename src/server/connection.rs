@@ -24,8 +24,6 @@ use super::presence::Connection;
 use super::proxy::Proxies;
 use keystile_system as system;
 
-/// How long request headers may take, and how long a kept-alive connection may be silent.
-pub const HEADERS: Duration = Duration::from_secs(30);
 /// How often a silent HTTP/2 connection is pinged, and how long the answer may take.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
@@ -38,6 +36,9 @@ const WINDOW: u32 = 64 << 10;
 /// What a listener's connections may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    /// For a connection's first bytes, and for the head of a request. A kept-alive HTTP/1
+    /// connection may be silent for as long.
+    pub head: Duration,
     /// Without a request.
     pub idle: Duration,
     /// From being asked to close until it is closed.
@@ -70,6 +71,7 @@ impl Bounds {
     /// Of requests that are answered at once.
     pub fn of_requests() -> Self {
         Self {
+            head: Duration::from_secs(30),
             idle: Duration::from_secs(45),
             linger: Duration::from_secs(5),
             streams: 32,
@@ -192,7 +194,7 @@ fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(bounds.head)
         .max_buf_size(BUFFER);
     builder
         .http2()

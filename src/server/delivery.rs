@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::desk::Desk;
 use keystile_api::fleet::{Missing, NodeView};
 use keystile_model::error::Result;
+use keystile_model::room::Room;
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::home::published::version_most;
@@ -116,6 +117,12 @@ impl Delivery {
     /// Every Envoy known, by its node id.
     pub fn fleet(&self) -> Vec<NodeView> {
         self.fleet.view(&self.settings.template)
+    }
+
+    /// Those after a node id, as many as there is room for; and the id of the last one, if more
+    /// follow.
+    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<NodeView>, Option<String>) {
+        self.fleet.page(&self.settings.template, node, room)
     }
 
     /// Waits until every known Envoy, connected or not, has proved that it has a version or a newer

@@ -15,7 +15,7 @@ use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::room::Room;
-use keystile_model::wire::Time;
+use keystile_model::wire::{self, Time};
 use keystile_model::world::World;
 use keystile_registry::{inspect, publish, signing};
 use keystile_store::{Store, Tx};
@@ -34,9 +34,9 @@ const RECORDS: u32 = 1_000;
 pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
     let [all, waits, forgets] = [(); 3].map(|()| Arc::clone(delivery));
     let [published, one, two, builds] = [(); 4].map(|()| Arc::clone(delivery));
-    live(app, move |_: fleet::List, _| {
+    live(app, move |asked: fleet::List, _| {
         let all = Arc::clone(&all);
-        async move { Ok(list(&all)) }
+        async move { list(&asked, &all) }
     })
     .merge(live(app, move |asked: fleet::Wait, world| {
         let waits = Arc::clone(&waits);
@@ -77,12 +77,28 @@ async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configur
     desk.ask(&world, build).await
 }
 
-/// What a server knows.
-pub fn list(delivery: &Delivery) -> fleet::Fleet {
+/// All that a server knows.
+pub fn all(delivery: &Delivery) -> fleet::Fleet {
     fleet::Fleet {
         version: delivery.version().unwrap_or(0),
         nodes: delivery.fleet(),
+        next: None,
     }
+}
+
+/// A page of it.
+///
+/// # Errors
+/// If more is asked for than goes into a page.
+pub fn list(asked: &fleet::List, delivery: &Delivery) -> Result<fleet::Fleet> {
+    let room = wire::page(asked.limit, fleet::NODES, "`cursor`")?;
+    let after = asked.cursor.as_deref().unwrap_or_default();
+    let (nodes, next) = delivery.fleet_after(after, room);
+    Ok(fleet::Fleet {
+        version: delivery.version().unwrap_or(0),
+        nodes,
+        next,
+    })
 }
 
 /// Forgets them at a server.

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::budget::{Account, Budget};
-use super::connection::{HEADERS, Service};
+use super::connection::Service;
 use super::limits::{Limiter, subscriber};
 pub use super::peer::Peer;
 use super::presence::Connection;
@@ -219,7 +219,7 @@ impl Connecting {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Connection::new(self.seat, self.account);
-        let stream = Opening::new(stream);
+        let stream = Opening::new(stream, self.service.bounds.head);
         self.service
             .serve(stream, peer, connection, self.stop)
             .await;
@@ -236,11 +236,11 @@ struct Opening<S> {
 }
 
 impl<S> Opening<S> {
-    fn new(stream: S) -> Self {
+    fn new(stream: S, head: Duration) -> Self {
         Self {
             stream,
             left: 24,
-            deadline: Box::pin(sleep(HEADERS)),
+            deadline: Box::pin(sleep(head)),
         }
     }
 }
@@ -299,38 +299,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    #[tokio::test]
-    async fn who_connects_and_says_nothing_is_sent_away() {
-        let (mut silent, end) = tokio::io::duplex(64);
-        let mut opening = Opening {
-            deadline: Box::pin(sleep(Duration::from_millis(1))),
-            ..Opening::new(end)
-        };
-        // A part of the first bytes is not enough.
-        silent.write_all(b"PRI * HTTP").await.unwrap();
-        let mut read = [0; 10];
-        opening.read_exact(&mut read).await.unwrap();
-        let e = opening.read(&mut read).await.unwrap_err();
-        assert_eq!(e.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn who_has_spoken_may_be_silent() {
-        let (mut speaker, end) = tokio::io::duplex(64);
-        let mut opening = Opening {
-            deadline: Box::pin(sleep(Duration::ZERO)),
-            ..Opening::new(end)
-        };
-        speaker.write_all(&[0; 24]).await.unwrap();
-        let mut read = [0; 24];
-        opening.read_exact(&mut read).await.unwrap();
-        let later = tokio::spawn(async move { opening.read_exact(&mut read).await });
-        tokio::task::yield_now().await;
-        speaker.write_all(&[1; 24]).await.unwrap();
-        later.await.unwrap().unwrap();
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::DefaultConnector;
 
 use crate::desk::Desk;
@@ -50,6 +51,10 @@ impl Sender {
     /// # Errors
     /// If the file contains none.
     pub fn new(ca: Option<&Path>, reach: Reach) -> Result<Self> {
+        Self::resolving(ca, reach, DefaultResolver::default())
+    }
+
+    fn resolving(ca: Option<&Path>, reach: Reach, resolver: impl Resolver) -> Result<Self> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             // Redirects are not followed: whoever can answer for a receiver could send our messages
@@ -63,7 +68,7 @@ impl Sender {
             let roots = RootCerts::Specific(Arc::new(remote::certificates(ca)?));
             config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
         }
-        let pinned = Pinned::new(reach.clone());
+        let pinned = Pinned::new(reach.clone(), resolver);
         Ok(Self {
             agent: ureq::Agent::with_parts(config.build(), DefaultConnector::new(), pinned),
             reach,

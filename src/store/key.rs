@@ -162,12 +162,31 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Those of the store; or if this is to be interrupted.
-    pub fn each_key(&self, mut each: impl FnMut(Key)) -> Result<()> {
+    pub fn each_key(&self, each: impl FnMut(Key)) -> Result<()> {
+        self.each_key_where("TRUE", [], each)
+    }
+
+    /// The same for the keys that have changed since a version, either themselves or with their
+    /// client.
+    ///
+    /// # Errors
+    /// Those of the store; or if this is to be interrupted.
+    pub fn each_key_since(&self, version: u64, each: impl FnMut(Key)) -> Result<()> {
+        let condition = format!("key.id IN (SELECT id FROM key WHERE {SINCE})");
+        self.each_key_where(&condition, [column::signed(version)], each)
+    }
+
+    fn each_key_where(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+        mut each: impl FnMut(Key),
+    ) -> Result<()> {
         let mut statement = self
             .tx
-            .prepare(&format!("SELECT {COLUMNS} FROM {TABLES}"))
+            .prepare(&format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}"))
             .sql()?;
-        let mut rows = statement.query([]).sql()?;
+        let mut rows = statement.query(values).sql()?;
         while let Some(row) = rows.next().sql()? {
             self.go_on()?;
             each(read(row).sql()?);

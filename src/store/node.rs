@@ -39,6 +39,27 @@ impl Tx<'_> {
         rows.collect::<rusqlite::Result<_>>().sql()
     }
 
+    /// Passes them to `each`, by node id, after this one, until `each` has enough.
+    pub fn enrolled_nodes_after(
+        &self,
+        node: &str,
+        mut each: impl FnMut(EnrolledNode) -> bool,
+    ) -> Result<()> {
+        let mut statement = self
+            .tx
+            .prepare_cached(
+                "SELECT node, secret, enrolled, revoked FROM node WHERE node > ? ORDER BY node",
+            )
+            .sql()?;
+        let mut rows = statement.query([node]).sql()?;
+        while let Some(row) = rows.next().sql()? {
+            if !each(read(row).sql()?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// One of them.
     pub fn enrolled_node(&self, node: &str) -> Result<Option<EnrolledNode>> {
         self.tx

@@ -56,7 +56,10 @@ struct Inner {
     codes: Mutex<HashMap<String, HashMap<String, String>>>,
     exchanges: Mutex<Vec<u16>>,
     tokens: Mutex<Vec<String>>,
-    key_id: Mutex<&'static str>,
+    /// How often its keys were asked for.
+    fetches: Mutex<usize>,
+    /// What its keys are called, if they have names.
+    key_id: Mutex<Option<&'static str>>,
     /// The other RSA key is published in the first one's place, under the same name.
     swapped: Mutex<bool>,
     rsa: RsaKeyPair,
@@ -81,7 +84,8 @@ impl Idp {
             codes: Mutex::default(),
             exchanges: Mutex::default(),
             tokens: Mutex::default(),
-            key_id: Mutex::new("first"),
+            fetches: Mutex::default(),
+            key_id: Mutex::new(Some("first")),
             swapped: Mutex::new(false),
             rsa: rsa(),
             other: rsa(),
@@ -110,7 +114,17 @@ impl Idp {
 
     /// Publishes its keys under another name, and signs with that.
     pub fn rename_keys(&self, id: &'static str) {
-        *self.inner.key_id.lock().unwrap() = id;
+        *self.inner.key_id.lock().unwrap() = Some(id);
+    }
+
+    /// Publishes its keys without names, and names none in its tokens.
+    pub fn name_no_keys(&self) {
+        *self.inner.key_id.lock().unwrap() = None;
+    }
+
+    /// How often its keys were asked for.
+    pub fn fetches(&self) -> usize {
+        *self.inner.fetches.lock().unwrap()
     }
 
     /// Publishes the other RSA key in the place of the first, under the same name.
@@ -155,7 +169,10 @@ impl Inner {
             Some("/.well-known/openid-configuration") => {
                 (200, "application/json", self.discovery())
             }
-            Some("/keys") => (200, "application/json", self.keys()),
+            Some("/keys") => {
+                *self.fetches.lock().unwrap() += 1;
+                (200, "application/json", self.keys())
+            }
             Some("/authorize") => self.authorize(&fields(query)),
             Some("/token") => {
                 let (status, json) = self.exchange(&headers, &fields(&body));
@@ -186,7 +203,6 @@ impl Inner {
     }
 
     fn keys(&self) -> String {
-        let id = self.key_id.lock().unwrap();
         let rsa = match *self.swapped.lock().unwrap() {
             true => &self.other,
             false => &self.rsa,
@@ -196,12 +212,18 @@ impl Inner {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         json!({ "keys": [
             { "kty": "oct", "kid": "for somebody else", "k": "AAAA" },
-            { "kty": "RSA", "use": "sig", "alg": "RS256", "kid": format!("{id} rsa"),
+            { "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.key_id("rsa"),
               "n": text(&public.n), "e": text(&public.e) },
-            { "kty": "EC", "crv": "P-256", "use": "sig", "kid": format!("{id} ec"),
+            { "kty": "EC", "crv": "P-256", "use": "sig", "kid": self.key_id("ec"),
               "x": text(&point[1..33]), "y": text(&point[33..]) },
         ] })
         .to_string()
+    }
+
+    /// The name of a key; null, which is as good as none, if its keys have no names.
+    fn key_id(&self, key: &str) -> Option<String> {
+        let id = *self.key_id.lock().unwrap();
+        id.map(|id| format!("{id} {key}"))
     }
 
     /// A page on which somebody clicks to be let in, or not to be.
@@ -279,14 +301,13 @@ impl Inner {
             "email": "ana@example.com", "email_verified": true, "groups": ["everybody", "platform"],
         });
         let signer = (self.saying.lock().unwrap())(&mut claims);
-        let id = self.key_id.lock().unwrap();
         let (alg, key) = match signer {
             Signer::Rs256 | Signer::OtherRsa => ("RS256", "rsa"),
             Signer::Es256 => ("ES256", "ec"),
             Signer::None => ("none", "rsa"),
             Signer::Hs256 => ("HS256", "rsa"),
         };
-        let header = json!({ "alg": alg, "typ": "JWT", "kid": format!("{id} {key}") });
+        let header = json!({ "alg": alg, "typ": "JWT", "kid": self.key_id(key) });
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(&header), part(&claims));
         let signature = self.signature(signer, signed.as_bytes());

@@ -1,17 +1,16 @@
 //! Sign-in over an identity provider: the whole way there and back, over HTTP and in a real
 //! browser; and everything on it that somebody could turn to his own ends.
 
+mod keys;
 mod site;
-
-use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, DESK, PHONE, Screen};
 use crate::idp::{SECRET, Signer, now};
 use crate::pages::lived_in;
-use crate::server::{Server, log_of};
-use crate::support::{Home, word};
+use crate::server::log_of;
+use crate::support::word;
 use site::{Site, Visitor, of, with};
 
 #[test]
@@ -256,53 +255,6 @@ fn one_lands_on_a_page_of_ours_whatever_the_link_said() {
         );
         assert!(!welcome.text.contains("evil"), "{}", welcome.text);
     }
-}
-
-#[test]
-fn keys_that_the_provider_changed_are_fetched_and_an_absent_provider_is_said() {
-    let site = Site::new();
-    assert!(Visitor::default().sign_in(&site).lets_in());
-    site.idp.rename_keys("second");
-    assert!(Visitor::default().sign_in(&site).lets_in());
-    // Of whom nobody knows where he is, nothing is begun.
-    let elsewhere = site.url("/console/oidc").replace("127.0.0.1", "localhost");
-    let refused = Visitor::default().get(&elsewhere);
-    refused.is_refused(422, "This page was opened at");
-
-    let home = Home::new();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
-    let mut args = vec![
-        "--console-url",
-        "http://127.0.0.1:9",
-        "--oidc-issuer",
-        &nobody,
-    ];
-    args.extend(["--oidc-client-id", "x", "--oidc-role", "groups:a=owner"]);
-    let refused =
-        home.command(&[&["serve"], args.as_slice(), &["--oidc-role", "x=client"]].concat());
-    let mut refused = refused;
-    assert_eq!(refused.output().unwrap().status.code(), Some(2));
-    let server = Server::start(&home, &args);
-    let port = server.address.rsplit(':').next().unwrap();
-    let request = ureq::http::Request::get(format!("{}/console/oidc", server.url()));
-    let request = request.header("host", "127.0.0.1:9");
-    let away = Visitor::default().send(request, port, "");
-    away.is_refused(503, "The identity provider cannot be reached");
-    assert!(away.text.contains("name=\"token\""), "{}", away.text);
-}
-
-#[test]
-fn a_key_that_the_provider_swapped_under_the_same_name_is_believed_and_the_dropped_one_no_more() {
-    let site = Site::new();
-    assert!(Visitor::default().sign_in(&site).lets_in());
-    site.idp.swap_keys();
-    site.idp.say(|_| Signer::OtherRsa);
-    assert!(Visitor::default().sign_in(&site).lets_in());
-    site.idp.say(|_| Signer::Rs256);
-    let words = "its signature does not match";
-    Visitor::default().sign_in(&site).is_refused(401, words);
 }
 
 #[test]

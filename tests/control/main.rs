@@ -12,5 +12,6 @@ mod policies;
 mod programs;
 mod schemas;
 mod transcripts;
+mod updating;
 
 use keystile_tests::{server, support};

@@ -1,6 +1,8 @@
 //! A store is lost and restored while Envoys are attached: the runbook of `operating.md`,
 //! word for word, and what is closed afterwards.
 
+mod runbook;
+
 use crate::support::{
     Client, Companion, Envoy, Server, Upstream, eventually, fresh_dir, get, request, root,
 };
@@ -26,7 +28,7 @@ struct Case {
     companion: Companion,
     server: Server,
     envoys: Vec<Envoy>,
-    _upstream: Upstream,
+    upstream: Upstream,
 }
 
 impl Case {
@@ -40,20 +42,16 @@ impl Case {
             envoys: NODES.into_iter().map(envoy).collect(),
             companion,
             server,
-            _upstream: upstream,
+            upstream,
         }
     }
 
     fn answers(&self, key: &str) -> HashSet<u16> {
-        let ask = |envoy: &Envoy| envoy.send(&get("/v1/a").bearer(key)).status;
-        let many = self.envoys.iter().flat_map(|e| std::iter::repeat_n(e, 16));
-        many.map(ask).collect()
+        answers(&self.envoys, key)
     }
 
     fn until(&self, key: &str, status: u16) {
-        eventually("every worker to agree", || {
-            (self.answers(key) == HashSet::from([status])).then_some(())
-        });
+        until(&self.envoys, key, status);
     }
 
     /// What the server says of the store's keyset.
@@ -73,132 +71,19 @@ impl Case {
         self.companion.run(&["backup", &file]);
         file
     }
-
-    /// A command line as a person types it on the server's machine.
-    fn typed(&self, line: &str) -> Output {
-        let dir = self.companion.dir();
-        let binary = Path::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../target/dist/keystilectl"
-        ));
-        let built = binary.parent().unwrap().display();
-        let path = std::env::var("PATH").unwrap_or_default();
-        Command::new("sh")
-            .args(["-euc", line])
-            .current_dir(root())
-            .env("PATH", format!("{built}:{path}"))
-            .env("KEYSTILE_HOME", dir.join("home"))
-            .env("KEYSTILE_TOKEN", self.server.token())
-            .output()
-            .unwrap()
-    }
 }
 
-/// The commands of the runbook, one a line.
-fn runbook() -> Vec<String> {
-    let page = fs::read_to_string(root().join("src/server/operating.md")).unwrap();
-    let (_, section) = page.split_once("\n### Runbook: the store is lost").unwrap();
-    let (_, block) = section.split_once("```sh\n").unwrap();
-    let block = block.split("```").next().unwrap();
-    block.lines().map(ToOwned::to_owned).collect()
+/// What every worker says to a key.
+fn answers<'a>(envoys: impl IntoIterator<Item = &'a Envoy>, key: &str) -> HashSet<u16> {
+    let ask = |envoy: &Envoy| envoy.send(&get("/v1/a").bearer(key)).status;
+    let many = envoys.into_iter().flat_map(|e| std::iter::repeat_n(e, 16));
+    many.map(ask).collect()
 }
 
-fn printed(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{errors}");
-    format!("{said}{errors}")
-}
-
-#[test]
-fn the_runbook_followed_word_for_word_closes_all_that_was_issued_since_the_backup() {
-    let mut case = Case::start();
-    let (kept, _) = case.server.issue(&["acme"]);
-    let (doomed, doomed_id) = case.server.issue(&["acme"]);
-    case.until(&doomed, 200);
-    let backup = case.backup();
-
-    // So many that a new base is made, and one that is used.
-    let many = ["key", "issue", "acme", "--count", "1500"];
-    case.server.json(&many);
-    let (late, late_id) = case.server.issue(&["acme"]);
-    case.until(&late, 200);
-    case.server.json(&["key", "revoke", &doomed_id, "--wait"]);
-    case.until(&doomed, 401);
-    eventually(
-        "the new base to be kept, and the late key to be counted",
-        || {
-            let key = case.server.json(&["key", "show", &late_id]);
-            let metrics = Client::connect(case.server.address().parse().unwrap())
-                .send(&request("GET", "/metrics"))
-                .text();
-            let made = metrics
-                .lines()
-                .any(|l| l.starts_with("keystile_control_base_keys 15"));
-            (made && !key["usage"]["last_used"].is_null()).then_some(())
-        },
-    );
-
-    let said = follow_the_runbook(&mut case, &backup);
-    let of = |command: &str| {
-        let found = said.iter().find(|(line, _)| line.contains(command));
-        found.map(|(_, said)| said.as_str()).unwrap()
-    };
-    let restored = of(" restore ");
-    assert!(
-        restored.contains("1 key of the last published keyset, revoked"),
-        "{restored}"
-    );
-    assert!(
-        restored.contains("1501 keys of the last published keyset, unknown"),
-        "{restored}"
-    );
-    assert!(restored.contains("in use, unknown"), "{restored}");
-    let lost = of(" key lost");
-    assert!(
-        lost.contains(&late_id) && lost.contains(&doomed_id),
-        "{lost}"
-    );
-    // The worst first, and when each was last used.
-    let at = |what: &str| lost.find(what).unwrap_or_else(|| panic!("{what}: {lost}"));
-    assert!(at("UNKNOWN KEY IN USE") < at("LOST KEY"), "{lost}");
-    assert!(at("good_again") < at(" unknown "), "{lost}");
-    assert!(of(" audit verify").contains("none changed"));
-
-    // All of it is closed that the store does not know, at once after the wait.
-    assert_eq!(case.answers(&late), HashSet::from([401]));
-    assert_eq!(case.answers(&kept), HashSet::from([200]));
-    // As the page says: what was revoked since is good again, until it is revoked again.
-    assert_eq!(case.answers(&doomed), HashSet::from([200]));
-    case.server.json(&["key", "revoke", &doomed_id, "--wait"]);
-    assert_eq!(case.answers(&doomed), HashSet::from([401]));
-    let lost = case.server.json(&["key", "lost"]);
-    let listed = |list: &str, id: &str| {
-        let all = lost[list].as_array().unwrap();
-        all.iter().any(|k| k["id"] == id)
-    };
-    assert!(listed("in_use", &late_id), "{lost}");
-    assert!(!listed("published", &doomed_id), "put right: {lost}");
-}
-
-/// Each command, and what it printed.
-fn follow_the_runbook(case: &mut Case, backup: &str) -> Vec<(String, String)> {
-    let mut said = Vec::new();
-    for line in runbook() {
-        let line = line
-            .replace("/backup/keystile-2027-01-31.db", backup)
-            .replace("127.0.0.1:8080", case.server.address());
-        // There is no systemd here: the test starts and stops the real server.
-        if let Some(what) = line.strip_prefix("systemctl ") {
-            match what.split_whitespace().next() {
-                Some("stop") => case.server.kill(),
-                _ => case.server.restart(),
-            }
-            continue;
-        }
-        said.push((line.clone(), printed(&case.typed(&line))));
-    }
-    said
+fn until(envoys: &[Envoy], key: &str, status: u16) {
+    eventually("every worker to agree", || {
+        (answers(envoys, key) == HashSet::from([status])).then_some(())
+    });
 }
 
 #[test]

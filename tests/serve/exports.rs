@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::pki::Authority;
 use crate::receiver::{PATIENCE, Receiver, Seen};
 use crate::server::{Server, log_of, token};
 use crate::support::{Home, word};
@@ -113,6 +114,37 @@ fn a_receiver_that_fails_gets_every_record_later_and_nothing_is_removed_before()
         "{logged}"
     );
     assert!(!logged.contains("of-the-receiver"), "{logged}");
+}
+
+#[test]
+fn over_tls_a_receiver_gets_the_log_only_if_its_authority_is_trusted() {
+    let home = Home::new();
+    let (ours, theirs) = (
+        Authority::new(home.path("ours")),
+        Authority::new(home.path("theirs")),
+    );
+    ours.issue("siem", "localhost");
+    let receiver = Receiver::secure(&ours.path("siem.pem"), &ours.path("siem.key"));
+    let url = format!("https://localhost:{}/hook", receiver.address().port());
+    let started = |ca: &str| {
+        let args = ["--audit-export", &url, "--audit-export-ca", ca];
+        Server::start(&home, &args)
+    };
+    // An authority that is not its own, although the system's might be.
+    let server = started(&theirs.path("ca.pem"));
+    eventually(&home, "its certificate to be refused", || {
+        log_of(&home).contains("the audit log cannot be sent")
+    });
+    assert!(receiver.seen().is_empty());
+    drop(server);
+
+    let written = log(&home);
+    let _server = started(&ours.path("ca.pem"));
+    eventually(&home, "all records", || {
+        let bodies = receiver.seen().into_iter().flat_map(|r| r.body);
+        let arrived = records(&String::from_utf8(bodies.collect()).unwrap());
+        written.iter().all(|r| arrived.contains(r))
+    });
 }
 
 #[test]
@@ -235,8 +267,9 @@ fn what_callers_wrote_is_escaped_in_every_export() {
     let home = Home::new();
     let owner = token(&home, "owner");
     let server = Server::start(&home, &["--audit-export", "audit.jsonl"]);
-    // Kept in the record of the refusal as it was sent: turned around, cut by a C1 control.
-    let name = "a\u{202e}b\u{9b}2J\u{200b}";
+    // Kept in the record of the refusal as it was sent: turned around, cut by a C1 control, and
+    // with a line of its own.
+    let name = "a\u{202e}b\u{9b}2J\u{200b}\n9999  2026-01-01 00:00  owner  key.revoke";
     let refused = home
         .command(&["client", "create", name])
         .env("KEYSTILE_SERVER", server.url())
@@ -249,11 +282,20 @@ fn what_callers_wrote_is_escaped_in_every_export() {
         sent().contains("\"refused\"")
     });
     let listed = home.ok(&["--output", "json", "audit", "list", "--outcome", "refused"]);
+    let acts = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
     for text in [home.ok(&["audit", "export"]), sent(), listed.clone()] {
-        let acts = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
         assert!(!text.chars().any(acts), "{text}");
         assert!(text.contains("a\\u202eb\\u009b2J\\u200b"), "{text}");
     }
+    // The table for people: one row, and nothing that a terminal acts on.
+    let table = home.ok(&["audit", "list", "--outcome", "refused"]);
+    assert!(!table.chars().any(acts), "{table}");
+    assert_eq!(table.lines().count(), 2, "the header and one row: {table}");
+    assert!(
+        table.contains("a\\u{202e}b\\u{9b}2J\\u{200b}\\n9999"),
+        "{table}"
+    );
+
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let exported = log(&home);
     for record in [&listed[0], exported.last().unwrap()] {

@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::pages::memory;
 use crate::server::{Server, token};
 use crate::support::{Home, word};
 
@@ -21,7 +22,7 @@ const ADDRESSES: usize = 8;
 /// What nobody may wait longer for, at the 99th percentile.
 const P99: Duration = Duration::from_millis(500);
 /// KiB of the server's memory.
-const MEMORY: u64 = 300 << 10;
+pub const MEMORY: u64 = 300 << 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A closed connection is opened again after this: hostile, and on the same two cores.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -149,7 +150,7 @@ async fn attack(server: &Server, connections: usize) -> JoinSet<()> {
 }
 
 /// A request over a connection of its own, as a prober or a script makes it; how long it took.
-async fn ask(server: &Server, head: &str) -> (Duration, String) {
+pub async fn ask(server: &Server, head: &str) -> (Duration, String) {
     let began = Instant::now();
     let asked = timeout(Duration::from_secs(10), async {
         let mut stream = TcpStream::connect(&server.address).await?;
@@ -194,13 +195,6 @@ fn p99(mut all: Vec<Duration>) -> Duration {
     all[(all.len() * 99).div_ceil(100) - 1]
 }
 
-/// The most memory that a process ever had, in KiB.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 async fn under_attack(connections: usize, samples: usize, args: &[&str]) {
     let home = Home::new();
     let owner = token(&home, "owner");
@@ -225,7 +219,7 @@ async fn under_attack(connections: usize, samples: usize, args: &[&str]) {
     let (ready, answer) = ask(&server, "GET /readyz HTTP/1.1").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let (health, revocation, discovery) = (p99(health), p99(revocation), p99(discovery));
-    let memory = memory(&server);
+    let memory = memory(server.pid());
     println!(
         "{connections} connections: p99 of health {health:?}, revocation {revocation:?}, discovery {discovery:?}; ready {ready:?}; {memory} KiB"
     );
@@ -236,7 +230,7 @@ async fn under_attack(connections: usize, samples: usize, args: &[&str]) {
 }
 
 /// As many files as the system lets this process open.
-fn files() -> usize {
+pub fn files() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     usize::try_from(hard).unwrap_or(usize::MAX)

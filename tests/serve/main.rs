@@ -2,16 +2,20 @@
 //! the command line through it.
 
 mod backups;
+mod bodies;
 mod discovery;
 mod exports;
 mod leaks;
 mod listener;
 mod load;
+mod pages;
 mod proxies;
 mod reach;
 mod receiver;
 mod remote;
+mod sessions;
 mod tls;
+mod trouble;
 mod usage;
 mod versions;
 mod webhooks;

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::Value;
 use sha2::Sha256;
 
 use crate::pki::Authority;
 use crate::receiver::{PATIENCE, Receiver, Seen};
-use crate::server::{Server, log_of};
+use crate::remote::through;
+use crate::server::{Server, log_of, token};
 use crate::support::{Home, word};
 
 /// Receivers stand on this machine, which is closed otherwise.
@@ -257,12 +259,23 @@ fn messages_that_lose_their_records_to_a_pruning_hold_up_no_other() {
     });
     let url = format!("http://{}/hook", receiver.address());
     hook(&home, &url, "key.*");
-    let _server = Server::start(&home, &[ALLOW, HERE]);
+    let owner = token(&home, "owner");
+    let server = Server::start(&home, &[ALLOW, HERE]);
     let issued = home.json(&["key", "issue", "acme", "--count", "6"]);
     receiver.wait(6);
     eventually(&home, "all of them to wait", || waiting(&home) == 6);
-    let pruned = home.json(&["audit", "prune", "--before", "2100-01-01"]);
+    let prune = ["audit", "prune", "--before", "2100-01-01"];
+    let prune = [&prune[..], &["--output", "json"]].concat();
+    let pruned = through(&home, &server, &owner, &prune);
+    let pruned: Value = serde_json::from_slice(&pruned.stdout).unwrap();
     assert_eq!(pruned["undelivered"], 6, "{pruned}");
+    let log = log_of(&home);
+    let mut lines = log.lines().filter_map(|l| serde_json::from_str(l).ok());
+    let said = lines.find(|line: &Value| line["undelivered"] == 6);
+    let said = said.unwrap_or_else(|| panic!("the log does not say so: {log}"));
+    assert_eq!(word(&said, "level"), "WARN");
+    let words = "webhook messages will not be delivered";
+    assert!(word(&said, "message").contains(words), "{said}");
     eventually(&home, "nothing to be left in line", || waiting(&home) == 0);
     home.ok(&["key", "revoke", &word(&issued[0], "id")]);
     eventually(&home, "the next one to arrive", || {

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::labels::{label_words, words};
-use crate::output::{self, Output, cell};
+use super::pages::Pages;
+use crate::output::{self, cell};
 use keystile_api::client::{self, ClientRow, ClientView};
 use keystile_api::key::KeyView;
 use keystile_model::error::Result;
@@ -147,23 +148,14 @@ impl List {
             limit: Some(PAGE),
             ..client::List::default()
         };
-        let mut json = cx.out.is_json().then(Output::list);
-        let mut clients = Vec::new();
+        let mut pages = Pages::new(cx.out);
         loop {
             let found = cx.perform(page.clone())?;
-            match &mut json {
-                // There may be more of them than fit into memory.
-                Some(list) => list.add(&found.clients)?,
-                None => clients.extend(found.clients),
-            }
+            pages.add(found.clients)?;
             if found.next.is_none() {
-                break;
+                return pages.end(|all| table(&all));
             }
             page.cursor = found.next;
-        }
-        match json {
-            Some(list) => list.end(),
-            None => output::text(&table(&clients)),
         }
     }
 }

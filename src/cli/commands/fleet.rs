@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::pages::Pages;
 use crate::output::{self, cell};
 use keystile_api::fleet::NodeView;
 use keystile_api::fleet::{self, Waited};
 use keystile_model::error::{Code, Result, named, refuse, refuse_all};
 use keystile_model::when;
-use keystile_model::wire::Span;
+use keystile_model::wire::{PAGE, Span};
 
 /// Show Envoys: what they were sent, and what they have in force
 #[derive(Args)]
@@ -66,18 +67,32 @@ impl Fleet {
         if let Some(patience) = self.wait {
             wait(cx, patience)?;
         }
-        let fleet = cx.perform(fleet::List {})?;
-        cx.out.show(&fleet.nodes, || {
-            let head = match fleet.version {
-                0 => "no keyset yet\n\n".to_owned(),
-                version => format!(
-                    "keyset {version} ({})\n\n",
-                    when::relative(version / 1000, cx.now())
-                ),
-            };
-            format!("{head}{}", table(&fleet.nodes, fleet.version))
-        })
+        let mut page = fleet::List {
+            limit: Some(PAGE),
+            cursor: None,
+        };
+        let mut pages = Pages::new(cx.out);
+        loop {
+            let found = cx.perform(page.clone())?;
+            pages.add(found.nodes)?;
+            if found.next.is_none() {
+                return pages.end(|all| known(&all, found.version, cx.now()));
+            }
+            page.cursor = found.next;
+        }
     }
+}
+
+/// The version that all of them should have, and what each has.
+fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
+    let head = match version {
+        0 => "no keyset yet\n\n".to_owned(),
+        version => {
+            let changed = when::relative(version / 1000, now);
+            format!("keyset {version} ({changed})\n\n")
+        }
+    };
+    format!("{head}{}", table(nodes, version))
 }
 
 /// Waits until every known Envoy has the newest keyset in force.

@@ -3,10 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::pages::Pages;
 use crate::output::{self, cell};
 use keystile_api::node::{self, NodeView};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
+use keystile_model::wire::PAGE;
 use keystile_render::ecds::NODE_KEY;
 
 /// Enrolled Envoys, which sign their reports with a secret of their own
@@ -58,8 +60,19 @@ impl Node {
         match self {
             Self::Enroll(c) => enroll(cx, c.node),
             Self::List(_) => {
-                let all = cx.perform(node::List {})?.nodes;
-                cx.out.show(&all, || table(&all))
+                let mut page = node::List {
+                    limit: Some(PAGE),
+                    cursor: None,
+                };
+                let mut pages = Pages::new(cx.out);
+                loop {
+                    let found = cx.perform(page.clone())?;
+                    pages.add(found.nodes)?;
+                    if found.next.is_none() {
+                        return pages.end(|all| table(&all));
+                    }
+                    page.cursor = found.next;
+                }
             }
             Self::Revoke(c) => {
                 let done = cx.perform(node::Revoke { node: c.node })?;

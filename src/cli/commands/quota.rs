@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use keystile_core::key::Parsed;
 
 use super::Context;
+use super::pages::Pages;
 use crate::output::{self, cell};
 use keystile_api::Operation;
 use keystile_api::quota::{OfKey, OfKeys, Reset, Show};
@@ -58,23 +59,23 @@ impl Quota {
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Show(c) => {
-                let all = all(cx, |cursor| Show {
+                let pages = all(cx, |cursor| Show {
                     of: c.of.clone(),
                     limit: None,
                     cursor,
                 })?;
-                cx.out.show(&all, || match all.is_empty() {
+                pages.end(|all| match all.is_empty() {
                     true => "no quota applies: none of the plans has one\n".to_owned(),
                     false => table(&all, cx.now()),
                 })
             }
             Self::Reset(c) => {
-                let all = all(cx, |cursor| Reset {
+                let pages = all(cx, |cursor| Reset {
                     of: c.of.clone(),
                     limit: None,
                     cursor,
                 })?;
-                cx.out.show(&all, || match all.len() {
+                pages.end(|all| match all.len() {
                     0 => "nothing to give back: no quota was used\n".to_owned(),
                     1 => "1 quota given back\n".to_owned(),
                     n => format!("{n} quotas given back\n"),
@@ -85,17 +86,17 @@ impl Quota {
 }
 
 /// All pages; `ask` makes the request for the page at a cursor.
-fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<Vec<OfKey>>
+fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<Pages<OfKey>>
 where
     O: Operation<Output = OfKeys>,
 {
-    let mut all = Vec::new();
+    let mut pages = Pages::new(cx.out);
     let mut cursor = None;
     loop {
         let page = cx.perform(ask(cursor))?;
-        all.extend(page.quotas);
+        pages.add(page.quotas)?;
         if page.next.is_none() {
-            return Ok(all);
+            return Ok(pages);
         }
         cursor = page.next;
     }

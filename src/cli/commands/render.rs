@@ -121,8 +121,8 @@ impl Envoy {
         }
         if self.inline {
             let wasm = self.filter.file(cx)?;
-            let keyset =
-                publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
+            let keyset = publish::ready(&mut cx.store_as_it_is()?, &cx.world)?
+                .seal(publish::nonce(&cx.world)?);
             return print(Source::Inline {
                 keyset: &keyset,
                 wasm: &wasm,

@@ -118,7 +118,7 @@ fn rotate(cx: &Context) -> Result<()> {
 
 impl Export {
     fn run(self, cx: &Context) -> Result<()> {
-        let mut all = cx.store_to_read()?.read(|tx| tx.signing_keys())?;
+        let mut all = cx.store_as_it_is()?.read(|tx| tx.signing_keys())?;
         all.sort_by_key(|k| k.state != SigningState::Active);
         let keys: Vec<_> = all
             .iter()

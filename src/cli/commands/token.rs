@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use keystile_core::key::KeyId;
 
 use super::Context;
+use super::pages::Pages;
 use crate::output::{self, cell};
 use keystile_api::token::{self, TokenView};
 use keystile_model::caller::Role;
@@ -98,16 +99,15 @@ impl Token {
                     limit: Some(PAGE),
                     ..token::List::default()
                 };
-                let mut all = Vec::new();
+                let mut pages = Pages::new(cx.out);
                 loop {
                     let found = cx.perform(page.clone())?;
-                    all.extend(found.tokens);
+                    pages.add(found.tokens)?;
                     if found.next.is_none() {
-                        break;
+                        return pages.end(|all| table(&all, cx.now()));
                     }
                     page.cursor = found.next;
                 }
-                cx.out.show(&all, || table(&all, cx.now()))
             }
             Self::Revoke(c) => {
                 let token = cx.perform(token::Revoke { id: Id(c.token) })?;

@@ -24,7 +24,6 @@ use keystile_api::encoded;
 use keystile_api::remote;
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::wire::Secret;
-use keystile_system as system;
 
 /// How long the provider may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,12 +86,12 @@ impl Provider {
         &self.settings
     }
 
-    /// The URL to which a person is sent to sign in.
+    /// The URL to which a person is sent to sign in; `at` is the present.
     ///
     /// # Errors
     /// If the provider is unreachable, or its answer is invalid.
-    pub fn address(&self, flow: &Flow) -> Result<String> {
-        let metadata = self.metadata()?;
+    pub fn address(&self, flow: &Flow, at: Instant) -> Result<String> {
+        let metadata = self.metadata(at)?;
         let (redirect, scopes) = (self.settings.redirect(), self.settings.scopes());
         let challenge = flow.challenge();
         let asked = [
@@ -110,12 +109,13 @@ impl Provider {
         Ok(format!("{at}{mark}{}", *form(&asked)))
     }
 
-    /// Exchanges a code, and gives the provider's claims about the person; `now` is in seconds.
+    /// Exchanges a code, and gives the provider's claims about the person. `now` is in seconds, `at`
+    /// the same moment on the monotonic clock.
     ///
     /// # Errors
     /// If the provider is unreachable, does not accept the code, or its answer is not authentic.
-    pub fn exchange(&self, code: &str, flow: &Flow, now: u64) -> Result<Claims> {
-        let metadata = self.metadata()?;
+    pub fn exchange(&self, code: &str, flow: &Flow, now: u64, at: Instant) -> Result<Claims> {
+        let metadata = self.metadata(at)?;
         let token = self.token(&metadata, code, flow)?;
         let expected = Expected {
             issuer: &self.settings.issuer,
@@ -124,11 +124,11 @@ impl Provider {
             now,
         };
         let judged = |keys: &Keys| id_token::verify(token.expose_secret(), keys, &expected);
-        let judged = match judged(&*self.keys(&metadata)?) {
+        let judged = match judged(&*self.keys(&metadata, at)?) {
             // The token may be newer than the cached keys: a provider may publish another key under
             // the same name, or under none.
             Err(why @ (Untrusted::UnknownKey | Untrusted::Signature)) => {
-                match self.keys_anew(&metadata)? {
+                match self.keys_anew(&metadata, at)? {
                     Some(keys) => judged(&keys),
                     None => Err(why),
                 }
@@ -200,9 +200,8 @@ impl Provider {
         })
     }
 
-    fn metadata(&self) -> Result<Arc<Metadata>> {
-        let now = system::instant();
-        let old = match at_hand(self.held().metadata.as_ref(), now, false) {
+    fn metadata(&self, now: Instant) -> Result<Arc<Metadata>> {
+        let old = match at_hand(self.held().metadata.as_ref(), now) {
             AtHand::Fresh(metadata) => return Ok(metadata),
             AtHand::Old(old) => old,
         };
@@ -244,9 +243,8 @@ impl Provider {
     }
 
     /// Its keys.
-    fn keys(&self, metadata: &Metadata) -> Result<Arc<Keys>> {
-        let now = system::instant();
-        let old = match at_hand(self.held().keys.as_ref(), now, false) {
+    fn keys(&self, metadata: &Metadata, now: Instant) -> Result<Arc<Keys>> {
+        let old = match at_hand(self.held().keys.as_ref(), now) {
             AtHand::Fresh(keys) => return Ok(keys),
             AtHand::Old(old) => old,
         };
@@ -258,8 +256,7 @@ impl Provider {
 
     /// Its keys, fetched because the cached ones do not verify a token; `None` if that was done a
     /// moment ago.
-    fn keys_anew(&self, metadata: &Metadata) -> Result<Option<Arc<Keys>>> {
-        let now = system::instant();
+    fn keys_anew(&self, metadata: &Metadata, now: Instant) -> Result<Option<Arc<Keys>>> {
         {
             let mut held = self.held();
             let recently = held.missed.is_some_and(|at| now.duration_since(at) < AGAIN);

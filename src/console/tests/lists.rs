@@ -1,12 +1,39 @@
 //! Lists, and what stands on pages of numbers.
 
-use super::Site;
+use super::{Person, Site, node};
 use keystile_api::Operation;
 use keystile_api::overview;
 use keystile_model::caller::Role;
 use keystile_registry::client;
 use keystile_registry::key;
 use keystile_system as system;
+
+/// The number of items in a list, and of its pages.
+async fn counted(person: &Person<'_>, first: &str) -> (usize, usize) {
+    let (mut path, mut found, mut pages) = (first.to_owned(), 0, 0);
+    loop {
+        let page = person.get(&path).await;
+        assert_eq!(page.status, 200, "{path}");
+        found += page.text.matches("role=\"rowheader\"").count();
+        pages += 1;
+        let Some((before, _)) = page.text.split_once("\" rel=\"next\"") else {
+            return (found, pages);
+        };
+        let (_, next) = before.rsplit_once("href=\"").unwrap();
+        path = next.replace("&amp;", "&");
+        let kept = first.split(['?', '&']).skip(1).all(|f| path.contains(f));
+        assert!(kept, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn envoys_are_paged() {
+    let nodes = (0..120).map(|n| node(&format!("edge-{n:03}"), n % 2 == 0));
+    let site = Site::with_envoys(nodes.collect());
+    let (owner, _) = site.token(Role::Owner, false).await;
+    let person = site.sign_in(&owner).await;
+    assert_eq!(counted(&person, "/console/fleet").await, (120, 3));
+}
 
 #[tokio::test]
 async fn lists_are_paged_and_the_url_holds_where_one_is() {
@@ -30,24 +57,8 @@ async fn lists_are_paged_and_the_url_holds_where_one_is() {
         ("/console/clients?search=client-", 60),
         ("/console/audit?action=key.issue", 120),
     ] {
-        let (mut path, mut found, mut pages) = (first.to_owned(), 0, 0);
-        loop {
-            let page = person.get(&path).await;
-            assert_eq!(page.status, 200, "{path}");
-            found += page.text.matches("role=\"rowheader\"").count();
-            pages += 1;
-            let Some((before, _)) = page.text.split_once("\" rel=\"next\"") else {
-                break;
-            };
-            path = before
-                .rsplit_once("href=\"")
-                .unwrap()
-                .1
-                .replace("&amp;", "&");
-            let kept = first.split(['?', '&']).skip(1).all(|f| path.contains(f));
-            assert!(kept, "{path}");
-        }
-        assert_eq!((found, pages), (rows, rows.div_ceil(50)), "{first}");
+        let pages = (rows, rows.div_ceil(50));
+        assert_eq!(counted(&person, first).await, pages, "{first}");
     }
 }
 

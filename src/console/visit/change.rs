@@ -2,8 +2,8 @@
 
 use axum::response::Response;
 use keystile_api as operation;
-use keystile_api::{Begun, Operation, Pace};
-use keystile_model::error::{Kind, defect};
+use keystile_api::{Ahead, Begun, Operation, Pace};
+use keystile_model::error::{Error, Kind, defect};
 use keystile_model::world::World;
 use keystile_registry::replay;
 use keystile_registry::replay::Once;
@@ -146,6 +146,25 @@ impl Visit {
         self.with_pace::<O, _, _>(subject, pace, false, begin).await
     }
 
+    /// Lets an operation read ahead, before its turn to write.
+    ///
+    /// # Errors
+    /// Its refusals that are certain already, and 403 for a role that may not.
+    pub async fn read_ahead<O: Operation>(&self, asked: O) -> Result<(O, Ahead), Problem> {
+        let app = self.console.app();
+        auth::admit(app, &self.asker, &O::ROUTE).await?;
+        let world = self.asker.world();
+        let asking = world.clone();
+        let read = move |store: &mut Store| {
+            let ahead = asked.read_ahead(store, &asking)?;
+            Ok((asked, ahead))
+        };
+        match app.desk().ask(&world, read).await {
+            Ok(read) => Ok(read),
+            Err(e) => Err(self.noted::<O>("", e).await),
+        }
+    }
+
     /// What acts `on_the_store_alone` may be tried by a reader first, and started again.
     async fn with_pace<O: Operation, T: Send + 'static, F>(
         &self,
@@ -172,15 +191,18 @@ impl Visit {
         };
         match done {
             Ok(done) => Ok(done),
-            Err(e) => {
-                let failed = matches!(e.kind(), Kind::Store(_));
-                if (route.writes && !failed) || e.kind() == Kind::Forbidden {
-                    auth::write_down(app, self.asker.world(), route.name, subject, &e.to_string())
-                        .await;
-                }
-                Err(e.into())
-            }
+            Err(e) => Err(self.noted::<O>(subject, e).await),
         }
+    }
+
+    /// A refusal. Those of changes have a record in the audit log.
+    async fn noted<O: Operation>(&self, subject: &str, e: Error) -> Problem {
+        let (app, route) = (self.console.app(), O::ROUTE);
+        let failed = matches!(e.kind(), Kind::Store(_));
+        if (route.writes && !failed) || e.kind() == Kind::Forbidden {
+            auth::write_down(app, self.asker.world(), route.name, subject, &e.to_string()).await;
+        }
+        e.into()
     }
 
     /// An answer, with what the log records about it.

@@ -22,6 +22,7 @@ struct Served {
 
 fn bounds() -> Bounds {
     Bounds {
+        head: Duration::from_secs(40),
         idle: Duration::from_millis(200),
         linger: Duration::from_millis(100),
         streams: 8,

@@ -107,6 +107,13 @@ impl Turns {
         self.locked().current.is_some()
     }
 
+    /// How many wait for a turn of this priority.
+    #[cfg(test)]
+    pub fn waiting(&self, pace: Pace) -> usize {
+        let state = self.locked();
+        state.waiting.get(pace as usize).map_or(0, VecDeque::len)
+    }
+
     fn turn(self: &Arc<Self>) -> Turn {
         Turn {
             turns: Some(Arc::clone(self)),

@@ -135,6 +135,12 @@ impl Desk {
         self.turn.is_taken()
     }
 
+    /// How many changes of this priority wait for their turn.
+    #[cfg(test)]
+    pub fn waiting(&self, pace: Pace) -> usize {
+        self.turn.waiting(pace)
+    }
+
     /// Whether the one that writes is told to break off.
     #[cfg(test)]
     pub fn is_hurried(&self) -> bool {

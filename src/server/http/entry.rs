@@ -8,7 +8,7 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use keystile_api as operation;
-use keystile_api::{Begun, Method, Operation, Pace, Route};
+use keystile_api::{Ahead, Begun, Method, Operation, Pace, Route};
 use keystile_model::error::{Kind, Result, defect};
 use keystile_model::world::World;
 use keystile_registry::replay;
@@ -32,7 +32,9 @@ type Fields = BTreeMap<String, String>;
 
 /// A type-erased operation, so that the code around it is compiled once, not for every operation.
 trait Asked: Send {
-    fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value>;
+    fn run(self: Box<Self>, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Value>;
+    fn reads_ahead(&self) -> bool;
+    fn read_ahead(&self, store: &mut Store, world: &World) -> Result<Ahead>;
     fn writes(&self) -> bool;
     fn pace(&self) -> Pace;
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>>;
@@ -41,8 +43,16 @@ trait Asked: Send {
 struct Typed<O>(O);
 
 impl<O: Operation> Asked for Typed<O> {
-    fn run(self: Box<Self>, store: &mut Store, world: &World) -> Result<Value> {
-        self.0.run(store, world).and_then(json)
+    fn run(self: Box<Self>, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Value> {
+        self.0.run_after(store, world, ahead).and_then(json)
+    }
+
+    fn reads_ahead(&self) -> bool {
+        O::READS_AHEAD
+    }
+
+    fn read_ahead(&self, store: &mut Store, world: &World) -> Result<Ahead> {
+        self.0.read_ahead(store, world)
     }
 
     fn writes(&self) -> bool {
@@ -180,6 +190,8 @@ struct How {
     pub(super) request: [u8; 32],
     /// For changes in parts: whether `if_match` held.
     begun: Begun,
+    /// What was read before its turn.
+    ahead: Ahead,
 }
 
 impl How {
@@ -189,9 +201,12 @@ impl How {
             // One transaction per part, and none for the whole.
             let check = || compare(&self.route, &*operation, if_match, store, world);
             self.begun.unless(check)?;
-            return operation.run(store, world).map(Done::Now);
+            return operation.run(store, world, &self.ahead).map(Done::Now);
         }
-        let run = |store: &mut Store| conditional(&self.route, operation, if_match, store, world);
+        let run = |store: &mut Store| {
+            let ahead = &self.ahead;
+            conditional(&self.route, operation, if_match, ahead, store, world)
+        };
         let Some(key) = &self.key else {
             return match if_match {
                 None => run(store),
@@ -235,25 +250,25 @@ async fn answer(
             if_match,
             request: fingerprint(&route, head, &body),
             begun: Begun::default(),
+            ahead: Ahead::default(),
         };
-        let pace = operation.pace();
-        let mut first = Some(operation);
         // If it is started again, it is read again from the request.
-        let begin = || {
-            let operation = match first.take() {
-                Some(operation) => operation,
-                None => (entry.read)(&path, query, &body)?,
-            };
-            let (world, how) = (world.clone(), how.clone());
-            Ok(move |store: &mut Store| how.done(store, &world, operation))
-        };
-        app.desk().write_unless_done(&world, pace, begin).await
+        let again = || (entry.read)(&path, query, &body);
+        changed(app, &world, how, operation, again).await
     } else {
         let asking = world.clone();
         // A dry run is compared, too; for reads, `If-Match` has no effect.
         let if_match = if_match.filter(|_| route.writes);
         let ask = move |store: &mut Store| {
-            conditional(&route, operation, if_match.as_deref(), store, &asking)
+            let ahead = Ahead::default();
+            conditional(
+                &route,
+                operation,
+                if_match.as_deref(),
+                &ahead,
+                store,
+                &asking,
+            )
         };
         app.desk().ask(&world, ask).await.map(Done::Now)
     };
@@ -269,17 +284,45 @@ async fn answer(
     }
 }
 
+/// Makes a change; `again` makes the same operation once more, in case it is interrupted.
+async fn changed(
+    app: &App,
+    world: &World,
+    mut how: How,
+    mut operation: Box<dyn Asked>,
+    again: impl Fn() -> Result<Box<dyn Asked>>,
+) -> Result<Done> {
+    if operation.reads_ahead() {
+        let (asking, route, if_match) = (world.clone(), how.route, how.if_match.clone());
+        let read = move |store: &mut Store| {
+            compare(&route, &*operation, if_match.as_deref(), store, &asking)?;
+            let ahead = operation.read_ahead(store, &asking)?;
+            Ok((operation, ahead))
+        };
+        (operation, how.ahead) = app.desk().ask(world, read).await?;
+    }
+    let pace = operation.pace();
+    let mut first = Some(operation);
+    let begin = || {
+        let operation = first.take().map_or_else(&again, Ok)?;
+        let (world, how) = (world.clone(), how.clone());
+        Ok(move |store: &mut Store| how.done(store, &world, operation))
+    };
+    app.desk().write_unless_done(world, pace, begin).await
+}
+
 /// Performs it if the resource matches `If-Match`. Both are in one transaction, because the
 /// resource could otherwise change in between.
 fn conditional(
     route: &Route,
     operation: Box<dyn Asked>,
     if_match: Option<&str>,
+    ahead: &Ahead,
     store: &mut Store,
     world: &World,
 ) -> Result<Value> {
     compare(route, &*operation, if_match, store, world)?;
-    operation.run(store, world)
+    operation.run(store, world, ahead)
 }
 
 /// Checks that the resource of an operation matches `If-Match`.

@@ -112,6 +112,48 @@ async fn a_keyset_is_built_while_somebody_writes() {
     writing.await.unwrap();
 }
 
+/// While somebody writes, a policy is checked against all keys; when it is its turn, only against
+/// those that have changed since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_waits_for_its_turn_has_looked_at_all_keys_already() {
+    let without_gold = keystile_policy::file::DEFAULT
+        .lines()
+        .filter(|l| !l.trim_start().starts_with("gold:"));
+    let text = without_gold.collect::<Vec<_>>().join("\n");
+    let on_gold = |store: &mut Store| {
+        let draft = keystile_registry::key::Draft {
+            plan: Some("gold".to_owned()),
+            ..Default::default()
+        };
+        let world = system::local();
+        keystile_registry::key::issue(store, &world, "acme", draft, 1, |_| {}).unwrap();
+    };
+    // As if it had been there before: nobody looks at it again.
+    let unchanged = |store: &mut Store| store.batch("UPDATE key SET plan = 'gold'");
+    type Change = fn(&mut Store);
+    for (change, status) in [(on_gold as Change, 422), (unchanged, 200)] {
+        let api = Arc::new(Api::new());
+        let owner = api.token(Role::Owner).await;
+        let one = json!({"client": "acme"});
+        assert_eq!(api.ask(&owner, "POST", "/v1/keys", one).await.status, 201);
+        let (end, writing) = held(&api).await;
+        let (put, body) = (Arc::clone(&api), json!({"text": text}));
+        let put = tokio::spawn(async move { put.ask(&owner, "PUT", "/v1/policy", body).await });
+        let waits = async {
+            while api.desk.waiting(Pace::Long) == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        soon("the policy", waits).await;
+        // By another process, which waits for no turn.
+        change(&mut api.desk.home().open().unwrap());
+        end.send(()).unwrap();
+        writing.await.unwrap();
+        let done = soon("the policy", put).await.unwrap();
+        assert_eq!(done.status, status, "{}", done.text);
+    }
+}
+
 /// It goes on where it was, so that it need not be spared, nor refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_in_parts_is_interrupted_as_often_as_others_go_first() {

@@ -139,6 +139,33 @@ async fn tokens_are_listed_page_by_page_and_each_once() {
 }
 
 #[tokio::test]
+async fn enrolled_envoys_are_listed_page_by_page_and_each_once() {
+    let api = Api::new();
+    let owner = api.token(Role::Owner).await;
+    for n in 0..5 {
+        let body = json!({"node": format!("edge-{n}")});
+        let enrolled = api.ask(&owner, "POST", "/v1/nodes", body).await;
+        assert_eq!(enrolled.status, 200, "{}", enrolled.text);
+    }
+    let (mut found, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let path = format!("/v1/nodes?limit=2{cursor}");
+        let page = api.ask(&owner, "GET", &path, Value::Null).await;
+        let nodes = page.body["nodes"].as_array().unwrap();
+        found.extend(nodes.iter().map(|n| n["node"].as_str().unwrap().to_owned()));
+        pages += 1;
+        match page.body["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(found, ["edge-0", "edge-1", "edge-2", "edge-3", "edge-4"]);
+    assert_eq!(pages, 3);
+    let refused = api.ask(&owner, "GET", "/v1/nodes?limit=0", Value::Null);
+    assert_eq!(refused.await.status, 422);
+}
+
+#[tokio::test]
 async fn a_clients_token_learns_of_no_others_from_the_plans() {
     let api = Api::new();
     let (owner, client) = (api.token(Role::Owner).await, api.token(Role::Client).await);

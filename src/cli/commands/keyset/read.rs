@@ -80,7 +80,7 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
                 )
             })
         }
-        None => cx.store_to_read()?.read(signing::accepted),
+        None => cx.store_as_it_is()?.read(signing::accepted),
     }
 }
 

@@ -74,7 +74,8 @@ pub fn warn_if_unpinned(cx: &Context, image: &str, sha256: Option<&str>) {
 
 /// The keyset for a Kubernetes object, refused if it does not fit.
 pub fn keyset_for_object(cx: &Context) -> Result<String> {
-    let keyset = publish::ready(&mut cx.store()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
+    let keyset =
+        publish::ready(&mut cx.store_as_it_is()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
     if keyset.len() > OBJECT_MOST {
         return Err(refuse(
             Code::TooLong,

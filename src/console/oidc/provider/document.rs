@@ -50,11 +50,9 @@ pub(super) enum AtHand<T> {
     Old(Option<Arc<T>>),
 }
 
-pub(super) fn at_hand<T>(held: Option<&Document<T>>, now: Instant, anew: bool) -> AtHand<T> {
+pub(super) fn at_hand<T>(held: Option<&Document<T>>, now: Instant) -> AtHand<T> {
     match held {
-        Some(d) if !anew && now.duration_since(d.at) < FRESH => {
-            AtHand::Fresh(Arc::clone(&d.content))
-        }
+        Some(d) if now.duration_since(d.at) < FRESH => AtHand::Fresh(Arc::clone(&d.content)),
         Some(d) if now < d.good => AtHand::Old(Some(Arc::clone(&d.content))),
         _ => AtHand::Old(None),
     }

@@ -1,27 +1,38 @@
 use super::*;
+use keystile_system as system;
+use serde_json::json;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
 use crate::oidc::flow::Flows;
 
-/// A provider whose discovery document is made of its own address.
-fn discovered(document: fn(&str) -> serde_json::Value) -> Result<String> {
+/// A provider that gives these answers to the requests for a path, one after the other, and 503
+/// after the last. Its documents may be made of its own address.
+fn provider(answers: impl Fn(&str, &str) -> Vec<serde_json::Value>) -> Result<Provider> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
-    let body = document(&issuer).to_string();
+    let mut left = ["/.well-known/openid-configuration", "/keys"]
+        .map(|path| (path, answers(path, &issuer).into_iter()));
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        lines
-            .take_while(|l| l.as_ref().is_ok_and(|l| !l.is_empty()))
-            .for_each(drop);
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}",
-            body.len()
-        );
-        write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        for mut stream in listener.incoming().map_while(std::result::Result::ok) {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let mut lines = lines.map_while(std::result::Result::ok);
+            let first = lines.next().unwrap();
+            lines.take_while(|l| !l.is_empty()).for_each(drop);
+            let path = first.split(' ').nth(1).unwrap();
+            let mut of_path = left.iter_mut().filter(|(p, _)| *p == path);
+            let (status, body) = match of_path.find_map(|(_, answers)| answers.next()) {
+                Some(body) => (200, body.to_string()),
+                None => (503, "upstream is away".to_owned()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}",
+                body.len()
+            );
+            write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        }
     });
-    let provider = Provider::new(Settings {
+    Provider::new(Settings {
         issuer,
         client: "a b".to_owned(),
         secret: None,
@@ -30,10 +41,20 @@ fn discovered(document: fn(&str) -> serde_json::Value) -> Result<String> {
         rules: Vec::new(),
         ca: None,
         hosts: vec!["id.example.com".to_owned()],
-    })?;
+    })
+}
+
+/// Where somebody is sent to sign in at this moment.
+fn sent_to(provider: &Provider, at: Instant) -> Result<String> {
     let entropy = system::at(1).entropy;
     let flow = Flows::new(entropy)?.begin("/console", 1, entropy)?;
-    provider.address(&flow)
+    provider.address(&flow, at)
+}
+
+/// The same with a provider that gives this document.
+fn discovered(document: fn(&str) -> serde_json::Value) -> Result<String> {
+    let provider = provider(|_, issuer| vec![document(issuer)])?;
+    sent_to(&provider, system::instant())
 }
 
 fn document(issuer: &str) -> serde_json::Value {
@@ -170,18 +191,52 @@ fn an_old_document_does_while_it_is_good_and_a_fresh_one_is_not_fetched() {
     let now = system::instant();
     let made = |good| Document::new((), now, Duration::from_secs(good));
     let later = |s| now + Duration::from_secs(s);
-    let is = |held: &Document<()>, at, anew| match at_hand(Some(held), at, anew) {
+    let is = |held: &Document<()>, at| match at_hand(Some(held), at) {
         AtHand::Fresh(_) => "fresh",
         AtHand::Old(Some(_)) => "good",
         AtHand::Old(None) => "gone",
     };
     let held = made(600);
-    assert_eq!(is(&held, later(59), false), "fresh");
-    assert_eq!(is(&held, later(59), true), "good");
-    assert_eq!(is(&held, later(61), false), "good");
-    assert_eq!(is(&held, later(601), false), "gone");
-    assert_eq!(is(&made(0), later(61), false), "gone");
-    assert!(matches!(at_hand::<()>(None, now, false), AtHand::Old(None)));
+    assert_eq!(is(&held, later(59)), "fresh");
+    assert_eq!(is(&held, later(61)), "good");
+    assert_eq!(is(&held, later(601)), "gone");
+    assert_eq!(is(&made(0), later(61)), "gone");
+    assert!(matches!(at_hand::<()>(None, now), AtHand::Old(None)));
+}
+
+#[test]
+fn an_outage_is_survived_for_as_long_as_the_last_documents_are_good() {
+    let n = "AQAB".repeat(64);
+    let keys = json!({"keys": [{"kty": "RSA", "alg": "RS256", "n": n, "e": "AQAB"}]});
+    let provider = provider(|path, issuer| match path {
+        "/keys" => vec![keys.clone()],
+        _ => {
+            let mut here = document(issuer);
+            here["jwks_uri"] = format!("{issuer}/keys").into();
+            vec![here]
+        }
+    });
+    let provider = provider.unwrap();
+    let now = system::instant();
+    let later = |s| now + Duration::from_secs(s);
+    let before = sent_to(&provider, now).unwrap();
+    let metadata = provider.metadata(now).unwrap();
+    provider.keys(&metadata, now).unwrap();
+
+    // From here on it answers 503.
+    for seconds in [120, 1800, 3599] {
+        let at = later(seconds);
+        let place = |url: &str| url.split("state=").next().unwrap().to_owned();
+        let sent = sent_to(&provider, at).unwrap();
+        assert_eq!(place(&sent), place(&before), "after {seconds} s");
+        provider.keys(&metadata, at).unwrap();
+    }
+    for e in [
+        sent_to(&provider, later(3601)).err().unwrap(),
+        provider.keys(&metadata, later(3601)).err().unwrap(),
+    ] {
+        assert!(e.to_string().contains("status 503"), "{e}");
+    }
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The fleet as shown to people and programs.
 
+use std::ops::Bound;
+
 use super::issued::Issued;
 use super::{Fleet, Node, Resource};
 use crate::delivery::artefact::{Kind, Template};
 use keystile_api::fleet::{NodeView, RefusedView, ResourceView, VmView};
+use keystile_model::room::Room;
 use keystile_model::when;
 use keystile_model::world::Moment;
 
@@ -15,6 +18,28 @@ impl Fleet {
         nodes
             .map(|(id, node)| node.view(id, template, &inner.issued))
             .collect()
+    }
+
+    /// Those after a node id, as many as there is room for; and the id of the last one, if more
+    /// follow.
+    pub fn page(
+        &self,
+        template: &Template,
+        after: &str,
+        mut room: Room,
+    ) -> (Vec<NodeView>, Option<String>) {
+        let inner = self.inner();
+        let rest = (Bound::Excluded(after), Bound::Unbounded);
+        let mut page: Vec<NodeView> = Vec::new();
+        for (id, node) in inner.nodes.range::<str, _>(rest) {
+            let view = node.view(id, template, &inner.issued);
+            if !room.takes(&view) {
+                let last = page.last().map(|n| n.id.clone());
+                return (page, last);
+            }
+            page.push(view);
+        }
+        (page, None)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Several Envoys, or streams, of one name.
+//! Several Envoys: in pages, and of one name.
 
 use super::*;
 
@@ -56,4 +56,35 @@ async fn an_envoy_that_starts_anew_has_proved_nothing() {
     envoy.next().await;
     assert_eq!(bed.node("e1").in_force, None);
     assert_eq!(bed.node("e1").resources[1].acknowledged, None);
+}
+
+#[tokio::test]
+async fn the_known_envoys_are_listed_page_by_page_and_each_once() {
+    let bed = Bed::new(POLICY).await;
+    let known = (0..5).map(|n| KnownEnvoy {
+        node: format!("edge-{n}"),
+        gone: Some(n),
+        ..KnownEnvoy::default()
+    });
+    let fleet = &bed.delivery.fleet;
+    fleet.load(known.collect(), system::now(), system::instant());
+    let list = |cursor: Option<String>| {
+        let asked = keystile_api::fleet::List {
+            limit: Some(2),
+            cursor,
+        };
+        crate::envoys::list(&asked, &bed.delivery).unwrap()
+    };
+    let (mut found, mut pages, mut cursor) = (Vec::new(), 0, None);
+    loop {
+        let page = list(cursor);
+        found.extend(page.nodes.into_iter().map(|n| n.id));
+        pages += 1;
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, ["edge-0", "edge-1", "edge-2", "edge-3", "edge-4"]);
+    assert_eq!(pages, 3);
 }
