@@ -1,6 +1,7 @@
 //! A look at all keys before a policy is put in force: nobody has to wait for it.
 
-use super::{Found, check};
+use super::effects::Found;
+use super::text::check_text;
 use keystile_model::error::{Result, refuse_all};
 use keystile_policy::file::PolicyFile;
 use keystile_store::Tx;
@@ -36,6 +37,22 @@ impl Looked {
             true => Ok(self.warnings.clone()),
             false => Err(refuse_all(refusals)),
         }
+    }
+}
+
+/// The effects of a policy on existing keys: a refusal if they would lose their plan, and otherwise
+/// warnings.
+pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
+    check_text(file)?;
+    let policy = &file.policy;
+    let brand = crate::policy(tx)?.policy.brand;
+    let mut found = Found::default();
+    // One at a time, because there may be more than fit into memory.
+    tx.each_key(|key| found.look(policy, &key))?;
+    let refusals = found.refusals(tx, policy, &brand)?;
+    match refusals.is_empty() {
+        true => Ok(found.warnings(policy)),
+        false => Err(refuse_all(refusals)),
     }
 }
 
