@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
-use super::visit::{Source, seconds};
+use super::visit::{RequestSource, seconds};
 use super::{Console, sign_in};
 use keystile_model::caller::Grant;
 use keystile_model::error::{Code, Error, Kind, Result, refuse};
@@ -41,7 +41,7 @@ mod settings;
 use flow::{Flow, Flows};
 use provider::Provider;
 use roles::Claims;
-pub use settings::{Settings, checked, checked_console};
+pub use settings::{SignInSettings, checked, checked_console};
 
 /// Where the provider sends people back to.
 const BACK: &str = "/console/oidc/callback";
@@ -66,7 +66,7 @@ impl Oidc {
     ///
     /// # Errors
     /// If the file of authorities holds none, or the system gives no randomness.
-    pub fn new(settings: Settings) -> Result<Self> {
+    pub fn new(settings: SignInSettings) -> Result<Self> {
         Ok(Self {
             provider: Arc::new(Provider::new(settings)?),
             flows: Flows::new(system::of_server().entropy)?,
@@ -75,7 +75,7 @@ impl Oidc {
     }
 
     /// How it is set up.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &SignInSettings {
         self.provider.settings()
     }
 
@@ -105,7 +105,7 @@ impl Oidc {
 /// Sends somebody to the provider.
 pub async fn begin(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match Source::of(&head) {
+    let source = match RequestSource::of(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -116,7 +116,11 @@ pub async fn begin(State(console): State<Console>, request: Request) -> Response
     }
 }
 
-async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Response, Problem> {
+async fn set_out(
+    console: &Console,
+    source: &RequestSource,
+    query: &Form,
+) -> Result<Response, Problem> {
     let oidc = console.oidc().ok_or_else(unknown)?;
     let ours = &oidc.settings().console;
     if source.origin().to_ascii_lowercase() != *ours {
@@ -140,7 +144,7 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
 /// Takes somebody back from the provider.
 pub async fn callback(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match Source::of(&head) {
+    let source = match RequestSource::of(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -157,7 +161,7 @@ pub async fn callback(State(console): State<Console>, request: Request) -> Respo
 
 async fn come_back(
     console: &Console,
-    source: &Source,
+    source: &RequestSource,
     cookie: Option<&str>,
     query: &str,
 ) -> Result<Response, Problem> {
@@ -345,7 +349,7 @@ fn not_begun() -> Error {
     )
 }
 
-async fn turned_away(console: &Console, source: &Source, world: World, e: Error) -> Problem {
+async fn turned_away(console: &Console, source: &RequestSource, world: World, e: Error) -> Problem {
     let app = console.app();
     // Slowed down, but without affecting others who return from the provider.
     if e.kind() != Kind::Unavailable

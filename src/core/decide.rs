@@ -25,7 +25,7 @@ mod routed;
 mod rule;
 mod trace;
 
-pub use charge::{Applied, Origin, QuotaState, Rate};
+pub use charge::{AppliedLimit, LimitOrigin, QuotaState, Rate};
 pub use denial::{Denial, Unavailable};
 pub use prior::{MARK, NOBODY, Prior};
 pub use trace::{Note, Trace};

@@ -34,9 +34,9 @@ pub(crate) mod signing;
 mod table;
 
 pub use base::{Base, build_overlay};
-pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
+pub use build::{BuildError, Built, Content, EXPIRED_KEPT, KeyRow, build};
 pub use entry::{Entry, OwnLimits};
-pub use holding::{Holding, Taken};
+pub use holding::{Arrival, Holding};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce, Rules};
 pub use network::Network;
@@ -58,7 +58,7 @@ pub const PAGE: usize = 4096;
 /// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ArtefactKind {
     /// Policy and all keys.
     Keyset,
     /// The keys that changed since.
@@ -136,10 +136,10 @@ pub enum Signed {
 
 impl Signed {
     /// Which kind it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ArtefactKind {
         match self {
-            Self::Keyset(..) => Kind::Keyset,
-            Self::Overlay(_) => Kind::Overlay,
+            Self::Keyset(..) => ArtefactKind::Keyset,
+            Self::Overlay(_) => ArtefactKind::Overlay,
         }
     }
 

@@ -18,7 +18,7 @@ pub mod classes;
 mod everywhere;
 pub mod paths;
 
-use access::{Access, Outcome};
+use access::{Access, Admission};
 use classes::{Class, Classes};
 pub use everywhere::Everywhere;
 
@@ -109,7 +109,8 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
         return Err(too_many());
     }
     // By route, before and after: the methods and hosts for which it is true.
-    let mut found: BTreeMap<(String, Outcome, Outcome), BTreeSet<(usize, usize)>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, Admission, Admission), BTreeSet<(usize, usize)>> =
+        BTreeMap::new();
     for class in classes.iter() {
         let (before, after) = (ask(&a.policy, &class), ask(&b.policy, &class));
         if before.outcome == after.outcome {
@@ -147,7 +148,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
 struct Answer<'p> {
     /// The template of the route that it belongs to.
     route: Option<&'p str>,
-    outcome: Outcome,
+    outcome: Admission,
 }
 
 fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
@@ -160,7 +161,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
         };
         return Answer {
             route: None,
-            outcome: Outcome::of(access, 1, None),
+            outcome: Admission::of(access, 1, None),
         };
     };
     let names = |numbers: &[u16]| -> Vec<String> {
@@ -177,7 +178,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
     let limit = route.limit.map(|l| limit_words(&[l]).concat());
     Answer {
         route: Some(&route.path),
-        outcome: Outcome::of(access, route.cost, limit),
+        outcome: Admission::of(access, route.cost, limit),
     }
 }
 

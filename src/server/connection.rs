@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tower::ServiceExt as _;
 
-use super::body::{Incoming, Outgoing, Pace};
+use super::body::{BodyPace, Incoming, Outgoing};
 use super::budget::{Account, Charge};
 use super::limits::subscriber;
 use super::listen::Peer;
@@ -55,7 +55,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug)]
 pub struct Bodies {
     /// How fast a request's body has to come.
-    pub pace: Pace,
+    pub pace: BodyPace,
     /// How long the peer may take to read a piece of an answer.
     pub stall: Duration,
 }
@@ -63,7 +63,7 @@ pub struct Bodies {
 impl Default for Bodies {
     fn default() -> Self {
         Self {
-            pace: Pace::default(),
+            pace: BodyPace::default(),
             stall: Duration::from_secs(20),
         }
     }

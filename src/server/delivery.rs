@@ -39,14 +39,14 @@ pub mod settings;
 mod wire;
 
 pub use artefact::Template;
-pub use fleet::{Refused, Waited};
-pub use settings::{Limits, Settings};
+pub use fleet::{ReportRefusal, Waited};
+pub use settings::{DeliverySettings, PeerLimits};
 
-use artefact::{Artefact, Kind};
+use artefact::{Artefact, ResourceKind};
 use fleet::Fleet;
 use history::History;
 use numbers::Counts;
-pub use numbers::Numbers;
+pub use numbers::DeliveryNumbers;
 use publisher::Known;
 
 /// How often gone Envoys are forgotten, and the age of the keyset is checked.
@@ -57,7 +57,7 @@ const DOUBT_EVERY: Duration = Duration::from_secs(60);
 /// The delivery of keysets to Envoys.
 pub struct Delivery {
     desk: Arc<Desk>,
-    settings: Settings,
+    settings: DeliverySettings,
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
@@ -86,10 +86,10 @@ pub struct Published {
 }
 
 impl Published {
-    fn get(&self, kind: Kind) -> &Arc<Artefact> {
+    fn get(&self, kind: ResourceKind) -> &Arc<Artefact> {
         match kind {
-            Kind::Base => &self.base,
-            Kind::Overlay => &self.overlay,
+            ResourceKind::Base => &self.base,
+            ResourceKind::Overlay => &self.overlay,
         }
     }
 
@@ -101,7 +101,7 @@ impl Published {
 
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
-    pub fn new(desk: Arc<Desk>, settings: Settings) -> Arc<Self> {
+    pub fn new(desk: Arc<Desk>, settings: DeliverySettings) -> Arc<Self> {
         Arc::new(Self {
             desk,
             settings,
@@ -210,8 +210,13 @@ impl Delivery {
     /// Takes a filter's report of what it has in force: body and signature as they arrived.
     ///
     /// # Errors
-    /// [`Refused`]; the report does not count then.
-    pub fn reported(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
+    /// [`ReportRefusal`]; the report does not count then.
+    pub fn reported(
+        &self,
+        body: &[u8],
+        kid: &str,
+        tag: &str,
+    ) -> std::result::Result<(), ReportRefusal> {
         let taken = self.take_report(body, kid, tag);
         match &taken {
             Ok(()) => self.count.reports.add(),
@@ -220,9 +225,14 @@ impl Delivery {
         taken
     }
 
-    fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
-        let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
-        let nodes = self.nodes.now().ok_or(Refused::NotReady)?;
+    fn take_report(
+        &self,
+        body: &[u8],
+        kid: &str,
+        tag: &str,
+    ) -> std::result::Result<(), ReportRefusal> {
+        let known = self.known.borrow().clone().ok_or(ReportRefusal::NotReady)?;
+        let nodes = self.nodes.now().ok_or(ReportRefusal::NotReady)?;
         let proof = known.proof(&nodes, body, kid, tag)?;
         let (now, at) = (system::now(), system::instant());
         let is_above = self.version().is_none_or(|v| proof.version > v);
@@ -231,7 +241,7 @@ impl Delivery {
                 &proof,
                 "an Envoy reports a version so far ahead of the clock that no store can have issued it; the report does not count. Set this server's clock, or find out who holds the Envoy's signing key",
             );
-            return Err(Refused::Version(proof.version));
+            return Err(ReportRefusal::Version(proof.version));
         }
         let most_nodes = self.settings.limits.streams * 2;
         self.fleet.reported(&proof, now, at, most_nodes)?;

@@ -16,7 +16,7 @@ use axum::routing::{MethodFilter, get};
 use prometheus_client::collector::Collector;
 
 use super::auth;
-use super::limits::{Limits, subscriber};
+use super::limits::{RateLimits, subscriber};
 use super::listen::Peer;
 use super::log;
 use super::log::Quiet;
@@ -47,7 +47,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     desk: Arc<Desk>,
     metrics: Metrics,
-    limits: Limits,
+    limits: RateLimits,
     world: World,
     document: Bytes,
     page: Bytes,
@@ -56,7 +56,7 @@ struct Inner {
 
 impl App {
     /// Over a store; `collectors` count what others do in this process.
-    pub fn new(desk: Arc<Desk>, limits: Limits, collectors: Vec<Box<dyn Collector>>) -> Self {
+    pub fn new(desk: Arc<Desk>, limits: RateLimits, collectors: Vec<Box<dyn Collector>>) -> Self {
         let document = openapi::document();
         Self(Arc::new(Inner {
             desk,
@@ -94,7 +94,7 @@ impl App {
     }
 
     /// The rate limits.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &RateLimits {
         &self.0.limits
     }
 

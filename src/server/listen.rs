@@ -20,7 +20,7 @@ use super::budget::{Account, Budget};
 use super::connection::{Connection, HEADERS, Presence, Service};
 use super::limits::{Limiter, subscriber};
 use super::proxy::{self, Proxies};
-use super::room::{Rank, Room, Seat};
+use super::room::{Rank, Seat, Seats};
 use super::tls::Certificates;
 use keystile_core::hex;
 use keystile_model::error::{Code, Result, refuse};
@@ -73,7 +73,7 @@ impl Peer {
 /// What the connections of a listener share.
 pub struct Terms {
     /// Seats.
-    pub room: Arc<Room>,
+    pub room: Arc<Seats>,
     /// Memory for bodies.
     pub budget: Arc<Budget>,
     /// What they are served with.
@@ -183,7 +183,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpListener> {
 /// A connection before its first request.
 struct Connecting {
     seat: Seat,
-    room: Arc<Room>,
+    room: Arc<Seats>,
     account: Account,
     service: Service,
     certificates: Option<Arc<Certificates>>,

@@ -86,15 +86,15 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 /// Reads the numbers when metrics are scraped.
-pub struct Numbers(pub Arc<Intake>);
+pub struct UsageCollector(pub Arc<Intake>);
 
-impl std::fmt::Debug for Numbers {
+impl std::fmt::Debug for UsageCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Numbers")
     }
 }
 
-impl Collector for Numbers {
+impl Collector for UsageCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let count = self.0.count();
         let of = |n: &AtomicU64| n.load(Ordering::Relaxed);

@@ -5,7 +5,7 @@ mod unchanged;
 use super::{Clocks, Decision, Denial, Due, Trace};
 use crate::keyset::{OwnLimits, PlanInForce};
 use crate::limit::bucket::{
-    Buckets, Charge, MAX_LIMITS, Outcome, look, seconds_up, take_all, take_looked,
+    Buckets, Charge, MAX_LIMITS, TakeOutcome, look, seconds_up, take_all, take_looked,
 };
 use crate::limit::quota::{Draw, Drawing, Drawn, NotDrawn, Quota, Tallies, TallyKey, Window};
 use crate::policy::Limit;
@@ -14,7 +14,7 @@ pub(super) use unchanged::unchanged;
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin<'k> {
+pub enum LimitOrigin<'k> {
     /// A plan, by name.
     Plan(&'k str),
     /// The key itself.
@@ -25,11 +25,11 @@ pub enum Origin<'k> {
 
 /// A limit that applied.
 #[derive(Clone, Copy, Debug)]
-pub struct Applied<'k> {
+pub struct AppliedLimit<'k> {
     /// The limit.
     pub limit: Limit,
     /// Whose it is.
-    pub origin: Origin<'k>,
+    pub origin: LimitOrigin<'k>,
 }
 
 /// A quota that applied.
@@ -62,7 +62,7 @@ pub struct Rate<'k> {
 
 impl<'k> Rate<'k> {
     /// The limits, in order: the plan's or key's, then the route's.
-    pub fn applied(&self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
+    pub fn applied(&self) -> impl Iterator<Item = AppliedLimit<'k>> + use<'k> {
         self.limits.iter()
     }
 }
@@ -78,14 +78,14 @@ struct Limits<'k> {
 
 impl<'k> Limits<'k> {
     /// At most [`MAX_LIMITS`] and that of the route.
-    fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
-        let applied = |origin| move |limit| Applied { limit, origin };
+    fn iter(self) -> impl Iterator<Item = AppliedLimit<'k>> + use<'k> {
+        let applied = |origin| move |limit| AppliedLimit { limit, origin };
         // A key's own limits replace the limits of the plan, but not its quota.
         let plan = self.plan.filter(|_| self.own.is_empty());
         let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
-        let own = self.own.iter().map(applied(Origin::Key));
-        let plan = limits.iter().copied().map(applied(Origin::Plan(name)));
-        let route = self.route.copied().map(applied(Origin::Route));
+        let own = self.own.iter().map(applied(LimitOrigin::Key));
+        let plan = limits.iter().copied().map(applied(LimitOrigin::Plan(name)));
+        let route = self.route.copied().map(applied(LimitOrigin::Route));
         own.chain(plan).take(MAX_LIMITS).chain(route)
     }
 }
@@ -177,8 +177,8 @@ pub(super) fn charge<'k>(
 
 /// What was taken, or which limit refused.
 pub(super) enum Taking<D = Drawn> {
-    Taken(Option<Outcome>, Option<D>),
-    NoTokens(Outcome),
+    Taken(Option<TakeOutcome>, Option<D>),
+    NoTokens(TakeOutcome),
     NoQuota(NotDrawn),
 }
 
@@ -190,10 +190,10 @@ pub(super) fn take<D: Drawing>(
     draw: Option<Result<D, NotDrawn>>,
     clocks: Clocks,
 ) -> Taking<D::Drawn> {
-    let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
+    let refused = |outcome: &TakeOutcome| !matches!(outcome, TakeOutcome::Taken { .. });
     if clocks.monotonic == 0 && !charges.is_empty() {
         // The host has never given the time: what is taken now would be forgotten once it does.
-        return Taking::NoTokens(Outcome::Contended { by: 0 });
+        return Taking::NoTokens(TakeOutcome::Contended { by: 0 });
     }
     let draw = match draw {
         None => {
@@ -207,7 +207,7 @@ pub(super) fn take<D: Drawing>(
     };
     if let Some(outcome) = look(stock, charges, clocks.monotonic) {
         let wait = match outcome {
-            Outcome::Refused { refused, .. } => refused.retry_after(),
+            TakeOutcome::Refused { refused, .. } => refused.retry_after(),
             _ => 1,
         };
         return match draw.look(stock) {
@@ -243,7 +243,7 @@ pub(super) fn outcome<'k>(
         Taking::Taken(outcome, drawn) => {
             let left = drawn.map(|d| (d.remaining, until(d.window.end)));
             let (tightest, remaining, reset) = match outcome {
-                Some(Outcome::Taken { tightest, state }) => {
+                Some(TakeOutcome::Taken { tightest, state }) => {
                     (tightest, state.remaining, seconds_up(state.full_in))
                 }
                 _ => {
@@ -253,14 +253,14 @@ pub(super) fn outcome<'k>(
             };
             (tightest, remaining, reset, left, Ok(()))
         }
-        Taking::NoTokens(Outcome::Refused { by, refused }) => {
+        Taking::NoTokens(TakeOutcome::Refused { by, refused }) => {
             let wait = refused.retry_after();
             // What is left is too little for this request, and the field would invite a retry.
             (by, 0, wait, None, limited(wait))
         }
-        Taking::NoTokens(Outcome::Contended { by } | Outcome::Taken { tightest: by, .. }) => {
-            (by, 0, 1, None, limited(1))
-        }
+        Taking::NoTokens(
+            TakeOutcome::Contended { by } | TakeOutcome::Taken { tightest: by, .. },
+        ) => (by, 0, 1, None, limited(1)),
         Taking::NoQuota(NotDrawn::UsedUp(end)) => {
             let retry_after = until(end);
             let denial = Denial::QuotaExceeded { retry_after };
@@ -301,9 +301,9 @@ pub(super) fn note(
                 .iter()
                 .map(|a| {
                     let whose = match a.origin {
-                        Origin::Plan(name) => format!("plan `{name}`"),
-                        Origin::Key => "the key".to_owned(),
-                        Origin::Route => "the route".to_owned(),
+                        LimitOrigin::Plan(name) => format!("plan `{name}`"),
+                        LimitOrigin::Key => "the key".to_owned(),
+                        LimitOrigin::Route => "the route".to_owned(),
                     };
                     format!(
                         "{} per {} s (burst {}) of {whose}",

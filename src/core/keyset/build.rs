@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::network::Network;
-use super::{Kind, Manifest, SigningKey, StoreId};
+use super::{ArtefactKind, Manifest, SigningKey, StoreId};
 use crate::key::{Digest, KeyId, Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
 use crate::policy::{Limit, Policy, RawPolicy};
@@ -22,7 +22,7 @@ pub const EXPIRED_KEPT: u64 = 30 * 86_400;
 
 /// A key as the store holds it.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct KeyRow {
     /// The public id.
     pub id: KeyId,
     /// Its digest.
@@ -66,7 +66,7 @@ pub struct Row {
     pub certificates: Vec<String>,
 }
 
-impl Row {
+impl KeyRow {
     pub(super) fn is_bound_to_addresses(&self) -> bool {
         !self.allow.is_empty() || !self.deny.is_empty()
     }
@@ -90,14 +90,14 @@ pub struct Content {
     /// The clocks of the time zones that its quotas name; others may be among them.
     pub zones: Zones,
     /// The keys.
-    pub rows: Vec<Row>,
+    pub rows: Vec<KeyRow>,
 }
 
 /// A keyset or an overlay that is not signed yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Built {
     /// Which of the two.
-    pub kind: Kind,
+    pub kind: ArtefactKind,
     /// The manifest's bytes: what is signed.
     pub manifest: Vec<u8>,
     /// Directory, index and heap.
@@ -158,7 +158,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         zones: zones(content)?,
     };
     Ok(Built {
-        kind: Kind::Keyset,
+        kind: ArtefactKind::Keyset,
         manifest: serde_json::to_vec(&manifest).map_err(|_| BuildError::TooLarge)?,
         pages: packed.pages,
         keys: rows.len(),
@@ -204,7 +204,7 @@ impl Built {
         out.push_str(&tags.join(","));
         out.push_str("\",\"kid\":\"");
         out.push_str(&kids.join(","));
-        if self.kind == Kind::Overlay {
+        if self.kind == ArtefactKind::Overlay {
             out.push_str("\",\"kind\":\"overlay");
         }
         out.push_str("\",\"manifest\":\"");
@@ -236,7 +236,7 @@ fn zones(content: &Content) -> Result<Zones, BuildError> {
 }
 
 /// Whether a key is still worth telling its holder about.
-fn is_kept(row: &Row, issued_at: u64) -> bool {
+fn is_kept(row: &KeyRow, issued_at: u64) -> bool {
     if row.revoked {
         return row.expires.is_none_or(|e| e > issued_at);
     }
@@ -249,9 +249,10 @@ fn is_kept(row: &Row, issued_at: u64) -> bool {
 
 /// Rows by rising digest.
 pub(super) fn sorted<'r>(
-    rows: impl IntoIterator<Item = &'r Row>,
-) -> Result<Vec<(Prefix, &'r Row)>, BuildError> {
-    let mut rows: Vec<(Prefix, &Row)> = rows.into_iter().map(|r| (r.digest.prefix(), r)).collect();
+    rows: impl IntoIterator<Item = &'r KeyRow>,
+) -> Result<Vec<(Prefix, &'r KeyRow)>, BuildError> {
+    let mut rows: Vec<(Prefix, &KeyRow)> =
+        rows.into_iter().map(|r| (r.digest.prefix(), r)).collect();
     rows.sort_unstable_by_key(|(prefix, _)| *prefix);
     match rows.array_windows().find(|[(a, _), (b, _)]| a == b) {
         Some([(_, a), (_, b)]) => Err(BuildError::SameDigest(a.id, b.id)),

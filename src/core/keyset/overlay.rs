@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::table::{Shape, Table};
-use super::{Entry, FORMAT, Kind, Lookup, Refusal, StoreId};
+use super::{ArtefactKind, Entry, FORMAT, Lookup, Refusal, StoreId};
 use crate::key::Prefix;
 use crate::policy::{RawReport, ReportTarget};
 
@@ -38,8 +38,8 @@ impl BaseName {
 pub struct OverlayManifest {
     /// [`FORMAT`].
     pub format: u32,
-    /// [`Kind::Overlay`].
-    pub kind: Kind,
+    /// [`ArtefactKind::Overlay`].
+    pub kind: ArtefactKind,
     /// The store, as [`StoreId`] prints it.
     pub store: String,
     /// The store's version with these changes; at least the base's.
@@ -114,7 +114,7 @@ impl Overlay {
         if manifest.format != FORMAT {
             return Err(Refusal::Format(u64::from(manifest.format)));
         }
-        if manifest.kind != Kind::Overlay {
+        if manifest.kind != ArtefactKind::Overlay {
             return Err(bad("`kind`"));
         }
         if manifest.version < manifest.base.version {

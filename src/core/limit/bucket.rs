@@ -24,7 +24,7 @@ use crate::limit::lease::Leases;
 use crate::limit::quota::{Counts, Tallies, TallyKey};
 pub(crate) use key::joined;
 pub use key::{BucketKey, Subject};
-pub use take::{Charge, Outcome, look, take_all, take_looked};
+pub use take::{Charge, TakeOutcome, look, take_all, take_looked};
 pub(crate) use take::{give_back_top, is_leasable};
 
 /// The most limits that one list (a plan's, a key's) may hold.

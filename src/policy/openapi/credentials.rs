@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Notes;
-use super::document::{Document, Found, Requirement, Scheme};
+use super::document::{Document, LocatedOperation, Requirement, Scheme};
 use super::reference::Files;
 use keystile_model::error::Result;
 
@@ -27,7 +27,7 @@ impl Schemes {
     /// A reference that leads nowhere.
     pub fn new(
         document: &Document,
-        operations: &[(String, Found)],
+        operations: &[(String, LocatedOperation)],
         files: &Files<'_>,
         notes: &mut Notes,
     ) -> Result<Self> {

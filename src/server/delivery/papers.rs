@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use super::settings::Limits;
+use super::settings::PeerLimits;
 
 /// The names in a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,12 +15,12 @@ pub struct Papers(Vec<String>);
 /// Certificates with this name are valid for these nodes: `NAME=NODE`; a `*` at the end of either,
 /// or alone, matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct NameRule {
     name: String,
     node: String,
 }
 
-impl FromStr for Rule {
+impl FromStr for NameRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -59,7 +59,7 @@ impl Papers {
     }
 
     /// Whether an Envoy with this certificate may be that node.
-    pub fn admit(&self, node: &str, limits: &Limits) -> bool {
+    pub fn admit(&self, node: &str, limits: &PeerLimits) -> bool {
         let said = |name: &String| {
             let mut rules = limits.papers.iter();
             rules.any(|r| fits(&r.name, name) && fits(&r.node, node))
@@ -190,10 +190,10 @@ mod tests {
         std::fs::read(folder.path().join("certificate")).unwrap()
     }
 
-    fn limits(rules: &[&str]) -> Limits {
-        Limits {
+    fn limits(rules: &[&str]) -> PeerLimits {
+        PeerLimits {
             papers: rules.iter().map(|r| r.parse().unwrap()).collect(),
-            ..Limits::default()
+            ..PeerLimits::default()
         }
     }
 
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn rules_that_say_nothing_are_refused() {
         for bad in ["", "edge", "=edge", "edge=", "e*e=edge", "edge=*-1", "a=**"] {
-            assert!(bad.parse::<Rule>().is_err(), "{bad}");
+            assert!(bad.parse::<NameRule>().is_err(), "{bad}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The state of limits on a second pass, which pays for nothing.
 
 use super::super::{Clocks, Due};
-use super::{Applied, Bounds, Origin, QuotaState, Rate};
+use super::{AppliedLimit, Bounds, LimitOrigin, QuotaState, Rate};
 use crate::keyset::{Entry, InForce};
 use crate::limit::bucket::{BucketKey, Buckets, Charge, Kin, Subject, Taken, seconds_up};
 use crate::limit::quota::{Tallies, TallyKey};
@@ -72,7 +72,7 @@ pub(super) fn one(
     keyset: &InForce,
     entry: &Entry<'_>,
     route: Option<&Route>,
-    a: &Applied<'_>,
+    a: &AppliedLimit<'_>,
     cost: u64,
 ) -> Charge {
     let lineage = entry.lineage.as_u64();
@@ -82,8 +82,8 @@ pub(super) fn one(
         By::Client => (client, key),
     };
     let route = match a.origin {
-        Origin::Route => route.map_or(0, |r| r.stable_id),
-        Origin::Plan(_) | Origin::Key => 0,
+        LimitOrigin::Route => route.map_or(0, |r| r.stable_id),
+        LimitOrigin::Plan(_) | LimitOrigin::Key => 0,
     };
     let place = |subject| BucketKey::new(keyset.store().0, subject, route);
     Charge {

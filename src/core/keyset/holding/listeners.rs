@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::super::{Artefact, BaseName, InForce, Rules};
-use super::{Holding, Taken};
+use super::{Arrival, Holding};
 use crate::decide::Unavailable;
 use crate::policy::{Mode, Policy};
 
@@ -89,7 +89,7 @@ impl Holding {
         artefact: Artefact,
         floor: u64,
         is_its_own: bool,
-    ) -> Taken {
+    ) -> Arrival {
         let (name, not_after, rules, overlay) = match &artefact {
             Artefact::Keyset(k) => (k.name.clone(), k.not_after, Some(k.rules()), false),
             Artefact::Overlay(o) => (o.base.clone(), o.not_after, None, true),
@@ -102,7 +102,7 @@ impl Holding {
             id,
             name,
             not_after,
-            older: matches!(taken, Taken::Older(_)) && !is_its_own,
+            older: matches!(taken, Arrival::Older(_)) && !is_its_own,
             rules: had.or(rules),
             meanwhile,
             overlay,

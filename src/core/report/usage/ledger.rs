@@ -19,7 +19,7 @@ mod batch;
 
 use std::collections::VecDeque;
 
-use super::table::{Fold, Minute, OK, Origin, RowKey, Table, Use, minute};
+use super::table::{Fold, Minute, OK, RowKey, Table, Use, UsedFrom, minute};
 use super::{Batch, MAX_BYTES, MAX_ROWS, Receipt, Refusal};
 use crate::key::KeyId;
 use crate::mix::Map;
@@ -123,7 +123,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Counts a request. `origin` is called at the first request of a key after each tick.
-    pub fn count(&mut self, request: &Use<'_>, origin: impl FnOnce() -> Option<Origin>) {
+    pub fn count(&mut self, request: &Use<'_>, origin: impl FnOnce() -> Option<UsedFrom>) {
         let at = minute(request.wall);
         if self.open.at != at {
             self.turn(at);

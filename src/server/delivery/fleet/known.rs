@@ -21,13 +21,13 @@ const KEPT_PATIENCE: Duration = Duration::from_secs(2);
 /// The versions that were published. A number alone proves nothing: on another timeline, for
 /// instance before the store was restored, it stands for other keys.
 #[derive(Default)]
-pub struct Issued {
+pub struct PublishedVersions {
     versions: BTreeSet<u64>,
     /// The version that the timeline began with.
     began: u64,
 }
 
-impl Issued {
+impl PublishedVersions {
     /// Whether an Envoy with a version in force has what was published under that number. An Envoy
     /// that takes its keyset from a file may have any version of this timeline.
     pub fn holds(&self, version: u64, from_file: bool) -> bool {

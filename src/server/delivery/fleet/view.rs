@@ -1,8 +1,8 @@
 //! The fleet as shown to people and programs.
 
-use super::known::Issued;
+use super::known::PublishedVersions;
 use super::{Fleet, Node, Resource};
-use crate::delivery::artefact::{Kind, Template};
+use crate::delivery::artefact::{ResourceKind, Template};
 use keystile_api::fleet::{NodeView, RefusedView, ResourceView, VmView};
 use keystile_model::when;
 use keystile_model::world::Moment;
@@ -19,7 +19,7 @@ impl Fleet {
 }
 
 impl Node {
-    fn view(&self, id: &str, template: &Template, issued: &Issued) -> NodeView {
+    fn view(&self, id: &str, template: &Template, issued: &PublishedVersions) -> NodeView {
         let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
         let state = if self.streams.is_empty() {
             "disconnected"
@@ -38,7 +38,7 @@ impl Node {
             disconnected_since: time(self.gone),
             streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
             in_force: self.proven(issued),
-            resources: Kind::ALL
+            resources: ResourceKind::ALL
                 .into_iter()
                 .zip(&self.resources)
                 .map(|(kind, resource)| resource.view(template.name(kind)))
