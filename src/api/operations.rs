@@ -68,7 +68,7 @@ macro_rules! for_each_operation {
             $crate::webhook::Delete,
             $crate::usage::Show,
             $crate::usage::Anomalies,
-            $crate::usage::Quota,
+            $crate::usage::ShowQuota,
             $crate::quota::Show,
             $crate::quota::Reset,
             $crate::usage::ShowSettings,

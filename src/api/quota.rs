@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::usage::{Left, left_of};
+use super::usage::{QuotaLeft, left_of};
 use super::{ANYBODY, ISSUERS, Method, Operation, Route};
 use keystile_model::error::{Kind, Result};
 use keystile_model::record::{Key, Status};
@@ -60,7 +60,7 @@ pub struct OfKey {
     pub client: String,
     /// What is left; after a reset, what was left before it.
     #[serde(flatten)]
-    pub left: Left,
+    pub left: QuotaLeft,
 }
 
 /// Quotas of keys; keys without a quota, and expired or revoked keys, are left out.

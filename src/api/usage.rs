@@ -10,16 +10,16 @@ use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::key;
-use keystile_registry::usage::question::{self, By, Question};
-use keystile_registry::usage::{Settings, Step};
+use keystile_registry::usage::question::{self, By, UsageQuestion};
+use keystile_registry::usage::{Step, UsageSettings};
 use keystile_store::{Dimension, Store, Tx, UsageTx, Whose};
 
 mod anomalies;
 mod left;
 mod settings;
 
-pub use anomalies::{Anomalies, AnomalyView, Found};
-pub use left::{Left, Quota, left_of};
+pub use anomalies::{Anomalies, AnomalyView, AnomalyViews};
+pub use left::{QuotaLeft, ShowQuota, left_of};
 pub use settings::{Configure, Forget, Forgotten, ShowSettings};
 
 /// Groups in one answer: the default.
@@ -176,8 +176,8 @@ impl Operation for Show {
                     Some(id) => tx.key_usage(id.0)?.map_or(0, |(n, _)| n),
                     None => 0,
                 };
-                let settings = Settings::read(tx)?;
-                let question = Question {
+                let settings = UsageSettings::read(tx)?;
+                let question = UsageQuestion {
                     whose: whose.counted(number),
                     span: question::Span::new((since, until), step, &settings, now)?,
                     by: self.by,
@@ -228,7 +228,7 @@ impl Show {
         tx: &UsageTx<'_>,
         world: &World,
         whose: Subject,
-        (span, answer, groups): (question::Span, question::Answer, Vec<UsageGroup>),
+        (span, answer, groups): (question::Span, question::UsageAnswer, Vec<UsageGroup>),
     ) -> Result<Usage> {
         let lost = tx.lost((span.from() / 3600, span.until() / 3600))?;
         let (n, others) = answer.others;

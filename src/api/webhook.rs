@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{Method, OWNERS, Operation, Route, STAFF};
 use keystile_model::error::Result;
 use keystile_model::record;
-use keystile_model::webhook::Secret as Signer;
+use keystile_model::webhook::WebhookSecret as Signer;
 use keystile_model::wire::{Secret, Time};
 use keystile_model::world::World;
 use keystile_registry::webhook::{self, Draft};

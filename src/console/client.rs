@@ -161,7 +161,7 @@ async fn page(
 ) -> Result<Page, Problem> {
     let client = visit.run(Show::without_keys(name.to_owned())).await?;
     let keys = key::found(visit, Some(name.to_owned())).await?;
-    let used = usage::seen(visit, usage::Of::Client(name.to_owned())).await?;
+    let used = usage::seen(visit, usage::UsageOf::Client(name.to_owned())).await?;
     let records = lately(visit, name).await?;
     let guide = visit.run(guide::Show {}).await?;
     let plan = guide

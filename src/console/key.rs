@@ -14,7 +14,7 @@ use super::form::{Form, pairs_text};
 use super::held::{self, Refuse};
 use super::page::{FormState, Page, Section};
 use super::sign_in::is_client;
-use super::usage::{self, Of};
+use super::usage::{self, UsageOf};
 use super::visit::{Sent, Visit};
 use super::widgets;
 use super::widgets::field;
@@ -48,7 +48,7 @@ async fn page(
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
     let key = visit.run(Show { id: id(text)? }).await?;
-    let used = usage::seen(visit, Of::Key(key.id.clone())).await?;
+    let used = usage::seen(visit, UsageOf::Key(key.id.clone())).await?;
     let left = usage::quotas(visit, vec![key.id.clone()]).await?;
     let left = left.and_then(|all| all.into_iter().next());
     let own = format!("/console/keys/{}", key.id.0);

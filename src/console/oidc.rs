@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
-use super::visit::{Source, seconds};
+use super::visit::{RequestSource, seconds};
 use super::{Console, sign_in};
 use keystile_model::caller::Grant;
 use keystile_model::error::{Code, Error, Kind, Result, refuse};
@@ -42,7 +42,7 @@ pub use client::Oidc;
 use flow::Flow;
 use provider::Provider;
 use roles::Claims;
-pub use settings::{BEGIN, Settings, checked, checked_console};
+pub use settings::{BEGIN, SignInSettings, checked, checked_console};
 
 /// What failed sign-ins through the provider are counted by, in place of a token's id.
 const SIGN_INS: u64 = u64::MAX - 1;
@@ -52,7 +52,7 @@ const ACTION: &str = "console.sign_in";
 /// Sends somebody to the provider.
 pub async fn begin(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match Source::of(&head) {
+    let source = match RequestSource::of(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -63,7 +63,11 @@ pub async fn begin(State(console): State<Console>, request: Request) -> Response
     }
 }
 
-async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Response, Problem> {
+async fn set_out(
+    console: &Console,
+    source: &RequestSource,
+    query: &Form,
+) -> Result<Response, Problem> {
     let oidc = console.oidc().ok_or_else(unknown)?;
     let ours = &oidc.settings().console;
     if source.origin().to_ascii_lowercase() != *ours {
@@ -90,7 +94,7 @@ async fn set_out(console: &Console, source: &Source, query: &Form) -> Result<Res
 /// Takes somebody back from the provider.
 pub async fn callback(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match Source::of(&head) {
+    let source = match RequestSource::of(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -107,7 +111,7 @@ pub async fn callback(State(console): State<Console>, request: Request) -> Respo
 
 async fn come_back(
     console: &Console,
-    source: &Source,
+    source: &RequestSource,
     cookie: Option<&str>,
     query: &str,
 ) -> Result<Response, Problem> {
@@ -295,7 +299,7 @@ fn not_begun() -> Error {
     )
 }
 
-async fn turned_away(console: &Console, source: &Source, world: World, e: Error) -> Problem {
+async fn turned_away(console: &Console, source: &RequestSource, world: World, e: Error) -> Problem {
     let app = console.app();
     // Slowed down, but without affecting others who return from the provider.
     if e.kind() != Kind::Unavailable

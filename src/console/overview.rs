@@ -24,7 +24,7 @@ pub async fn show(visit: Visit) -> Response {
 
 async fn page(visit: &Visit) -> Result<Page, Problem> {
     let seen = visit.run(Show {}).await?;
-    let used = usage::seen(visit, usage::Of::All).await?;
+    let used = usage::seen(visit, usage::UsageOf::All).await?;
     let body = html! {
         div.figures {
             (used.figures())

@@ -9,7 +9,7 @@ use super::{key, usage};
 use keystile_api::client;
 use keystile_api::encoded;
 use keystile_api::key::KeyView;
-use keystile_api::usage::Left;
+use keystile_api::usage::QuotaLeft;
 use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::record::Status;
 use keystile_model::when;
@@ -30,7 +30,7 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
     };
     let own = visit.run(client::Show::without_keys(name.clone())).await?;
     let keys = key::found(visit, Some(name.clone())).await?;
-    let used = usage::seen(visit, usage::Of::Client(name.clone())).await?;
+    let used = usage::seen(visit, usage::UsageOf::Client(name.clone())).await?;
     let alive: Vec<&KeyView> = keys.keys.iter().filter(|k| works(k)).collect();
     let ids = alive.iter().map(|k| k.id.clone()).collect();
     let left = usage::quotas(visit, ids).await?.unwrap_or_default();
@@ -62,8 +62,8 @@ fn works(key: &KeyView) -> bool {
 }
 
 /// What is left of the quotas of those keys that have one.
-fn quotas(keys: &[&KeyView], left: &[Left], now: u64) -> Markup {
-    let row = |(key, left): (&&KeyView, &Left)| {
+fn quotas(keys: &[&KeyView], left: &[QuotaLeft], now: u64) -> Markup {
+    let row = |(key, left): (&&KeyView, &QuotaLeft)| {
         left.requests?;
         let id = key.id.0.to_string();
         Some(vec![

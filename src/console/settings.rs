@@ -14,7 +14,7 @@ use keystile_api::{Operation as _, policy};
 use keystile_model::error::{Code, Result, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::Span;
-use keystile_registry::usage::Settings;
+use keystile_registry::usage::UsageSettings;
 use keystile_server::problem::Problem;
 
 const PATH: &str = "/console/settings";
@@ -26,7 +26,7 @@ struct Setting(
     &'static str,
     &'static str,
     &'static str,
-    fn(&Settings) -> String,
+    fn(&UsageSettings) -> String,
 );
 
 /// How long usage is kept.
@@ -101,7 +101,7 @@ fn names() -> Vec<&'static str> {
 }
 
 /// Settings as the fields of the form that changes them.
-fn current(settings: &Settings) -> Form {
+fn current(settings: &UsageSettings) -> Form {
     let read = |form: Form, Setting(name, _, _, read): &Setting| form.with(name, read(settings));
     all().fold(Form::default(), read)
 }
@@ -138,7 +138,7 @@ async fn page(
     Ok(Page::new(Section::Settings, "Usage settings", body).refused(problem))
 }
 
-fn shown(id: &str, title: &str, some: &[Setting], settings: &Settings) -> Markup {
+fn shown(id: &str, title: &str, some: &[Setting], settings: &UsageSettings) -> Markup {
     let facts = some.iter().map(|Setting(_, label, _, read)| {
         let value = read(settings);
         (*label, html! { code { (value) } })

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::form::Form;
 use super::page::{self, FormState, mark};
 use super::session::{Visitor, Who};
-use super::visit::{Sent, Source, Visit, seconds};
+use super::visit::{RequestSource, Sent, Visit, seconds};
 use super::widgets::{self, field};
 use super::{Console, oidc, page::see_other};
 use keystile_api as operation;
@@ -93,9 +93,9 @@ fn plain(problem: Problem) -> Problem {
 }
 
 /// A form from somebody who is not signed in: only its origin is checked.
-async fn stranger(request: Request) -> Result<(Source, Form), Response> {
+async fn stranger(request: Request) -> Result<(RequestSource, Form), Response> {
     let (head, body) = request.into_parts();
-    let source = Source::of(&head).map_err(|p| page::failure(&p))?;
+    let source = RequestSource::of(&head).map_err(|p| page::failure(&p))?;
     source
         .is_own(&head.headers)
         .map_err(|p| page::failure(&p))?;
@@ -143,7 +143,7 @@ pub async fn sign_in(State(console): State<Console>, request: Request) -> Respon
     }
 }
 
-fn visitor(token: KeyId, name: &str, source: &Source) -> Visitor {
+fn visitor(token: KeyId, name: &str, source: &RequestSource) -> Visitor {
     Visitor {
         who: Who::Token(token),
         user: format!("token {name} ({token})"),
@@ -155,7 +155,7 @@ fn visitor(token: KeyId, name: &str, source: &Source) -> Visitor {
 pub async fn sign_out(State(console): State<Console>, request: Request) -> Response {
     use axum::extract::FromRequest as _;
     let (head, body) = request.into_parts();
-    let source = Source::of(&head);
+    let source = RequestSource::of(&head);
     let request = Request::from_parts(head, body);
     let Sent { visit, .. } = match Sent::from_request(request, &console).await {
         Ok(sent) => sent,

@@ -19,7 +19,7 @@ use keystile_registry::key;
 use keystile_registry::token;
 use keystile_server::desk::{self, Desk};
 use keystile_server::http::{self, App};
-use keystile_server::limits::Limits;
+use keystile_server::limits::RateLimits;
 use keystile_server::listen::Peer;
 use keystile_store::Query;
 use keystile_system as system;
@@ -97,7 +97,7 @@ impl Site {
 
     fn with_envoys(nodes: Vec<NodeView>) -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
-        let app = App::new(Arc::clone(&desk), Limits::new(100_000), Vec::new());
+        let app = App::new(Arc::clone(&desk), RateLimits::new(100_000), Vec::new());
         let envoys = Envoys {
             list: Arc::new(move || Fleet {
                 version: 0,

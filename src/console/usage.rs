@@ -8,7 +8,7 @@ use super::chart;
 use super::visit::Visit;
 use super::widgets::{self, number, time};
 use charts::{busiest, course, reasons};
-use keystile_api::usage::{Anomalies, AnomalyView, Left, Quota, Show, Usage, left_of};
+use keystile_api::usage::{Anomalies, AnomalyView, QuotaLeft, Show, ShowQuota, Usage, left_of};
 use keystile_api::{Operation as _, policy};
 use keystile_model::error::{Kind, Result};
 use keystile_model::when::When;
@@ -37,7 +37,7 @@ struct Range(&'static str, &'static str, u64);
 
 /// Whose usage.
 #[derive(Clone)]
-pub enum Of {
+pub enum UsageOf {
     /// Everybody's.
     All,
     /// A client's.
@@ -48,7 +48,7 @@ pub enum Of {
 
 /// What a page shows about usage; `None` if it cannot be read, in which case the rest of the page
 /// is still shown.
-pub struct Seen {
+pub struct UsageShown {
     counts: Option<Counts>,
     range: Range,
     /// Whether `report` with `usage` is in the policy; `None` for callers that may not see that.
@@ -63,7 +63,7 @@ struct Counts {
     odd: Vec<AnomalyView>,
 }
 
-impl Of {
+impl UsageOf {
     fn asked(&self, since: u64, by: By, limit: u32) -> Show {
         let mut asked = Show {
             since: Some(TimeWords(When::After(since))),
@@ -93,7 +93,7 @@ impl Of {
 ///
 /// # Errors
 /// Those of the operations, unless it is only that usage cannot be read.
-pub async fn seen(visit: &Visit, of: Of) -> std::result::Result<Seen, Problem> {
+pub async fn seen(visit: &Visit, of: UsageOf) -> std::result::Result<UsageShown, Problem> {
     let asked = visit.query.text("since");
     let range = RANGES.into_iter().find(|r| r.0 == asked);
     let range = range.unwrap_or(RANGES[0]);
@@ -112,18 +112,18 @@ pub async fn seen(visit: &Visit, of: Of) -> std::result::Result<Seen, Problem> {
         }
         false => None,
     };
-    Ok(Seen {
+    Ok(UsageShown {
         counts,
         range,
         reported,
     })
 }
 
-fn counts(of: &Of, range: Range, store: &mut Store, world: &World) -> Result<Counts> {
+fn counts(of: &UsageOf, range: Range, store: &mut Store, world: &World) -> Result<Counts> {
     let odd = match of {
-        Of::Key(_) => Vec::new(),
-        Of::All => Anomalies::default().run(store, world)?.anomalies,
-        Of::Client(name) => {
+        UsageOf::Key(_) => Vec::new(),
+        UsageOf::All => Anomalies::default().run(store, world)?.anomalies,
+        UsageOf::Client(name) => {
             let client = Some(name.clone());
             let asked = Anomalies {
                 client,
@@ -153,7 +153,7 @@ fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     }
 }
 
-impl Seen {
+impl UsageShown {
     /// The numbers of requests as prominent figures; nothing if nothing is known.
     pub fn figures(&self) -> Markup {
         let Some(u) = self.counted() else {
@@ -295,16 +295,16 @@ fn told(rule: &str) -> Markup {
 pub async fn quotas(
     visit: &Visit,
     keys: Vec<Id>,
-) -> std::result::Result<Option<Vec<Left>>, Problem> {
+) -> std::result::Result<Option<Vec<QuotaLeft>>, Problem> {
     visit
-        .with::<Quota, _>("", move |store, world| {
+        .with::<ShowQuota, _>("", move |store, world| {
             readable(left_of(&keys, store, world))
         })
         .await
 }
 
 /// What is left of a key's quota, with a bar of what is used.
-pub fn quota(left: &Left, now: u64) -> Markup {
+pub fn quota(left: &QuotaLeft, now: u64) -> Markup {
     let (Some(requests), Some(remaining)) = (left.requests, left.remaining) else {
         return html! { span.soft { "none" } };
     };

@@ -21,7 +21,7 @@ use keystile_server::auth::{self, Asker};
 use keystile_server::body::whole;
 use keystile_server::problem::Problem;
 use keystile_system as system;
-pub use source::Source;
+pub use source::RequestSource;
 
 /// The largest form: a policy and its fields, encoded.
 const FORM: usize = 4 << 20;
@@ -150,7 +150,7 @@ impl FromRequestParts<Console> for Visit {
     type Rejection = Response;
 
     async fn from_request_parts(head: &mut Parts, console: &Console) -> Result<Self, Response> {
-        let source = Source::of(head).map_err(IntoResponse::into_response)?;
+        let source = RequestSource::of(head).map_err(IntoResponse::into_response)?;
         let target = head
             .uri
             .path_and_query()
@@ -195,7 +195,7 @@ impl FromRequest<Console> for Sent {
 
     async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
         let (mut head, body) = request.into_parts();
-        let source = Source::of(&head).map_err(IntoResponse::into_response)?;
+        let source = RequestSource::of(&head).map_err(IntoResponse::into_response)?;
         let own = source.is_own(&head.headers);
         let visit = Visit::from_request_parts(&mut head, console).await?;
         if let Err(problem) = own {

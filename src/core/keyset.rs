@@ -35,9 +35,9 @@ pub(crate) mod signing;
 mod table;
 
 pub use base::{Base, build_overlay};
-pub use build::{BuildError, Built, Content, EXPIRED_KEPT, Row, build};
+pub use build::{BuildError, Built, Content, EXPIRED_KEPT, KeyRow, build};
 pub use entry::{Entry, Lookup, OwnLimits};
-pub use format::{FORMAT, Kind, PAGE};
+pub use format::{ArtefactKind, FORMAT, PAGE};
 pub use holding::{Holding, Taken};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce};

@@ -295,7 +295,7 @@ pub fn reply(
 
 /// How the method and the content type of a request fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Protocol {
     /// Not gRPC.
     Plain,
     /// A call of gRPC's, which is a POST.
@@ -305,7 +305,7 @@ pub enum Kind {
     Disguised,
 }
 
-impl Kind {
+impl Protocol {
     /// Of a request with these headers.
     pub fn of(headers: crate::request::headers::Headers<'_>) -> Self {
         match headers.get("content-type") {

@@ -10,7 +10,7 @@ use keystile_core::key::Prefix;
 use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::outcome::{self, ANONYMOUS};
 use keystile_core::policy::{Mode, RateLimitFields};
-use keystile_core::reply::{Kind, is_grpc, rate_fields, reply};
+use keystile_core::reply::{Protocol, is_grpc, rate_fields, reply};
 use keystile_core::request::credential::{Edit, FewEdits, Seen, strip_trailers};
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
@@ -25,7 +25,7 @@ pub enum Later {
 
 /// What happens to a request.
 #[derive(Default)]
-pub struct Outcome {
+pub struct RequestOutcome {
     /// It is passed to the upstream; otherwise it has been answered.
     pub goes_on: bool,
     /// For the response.
@@ -36,7 +36,7 @@ pub struct Outcome {
 
 /// Decides about the request whose headers have arrived, by what its root decides by, and carries
 /// out the decision.
-pub fn headers(root: Option<(u32, StoreId)>) -> Outcome {
+pub fn headers(root: Option<(u32, StoreId)>) -> RequestOutcome {
     standing::decides();
     let keyset = match root {
         Some((root, store)) => vm::in_force(root, store),
@@ -106,7 +106,7 @@ fn decided(
     root: Option<(u32, StoreId)>,
     in_force: Result<&InForce, Unavailable>,
     headers: Headers<'_>,
-) -> Outcome {
+) -> RequestOutcome {
     let (root, store) = root.unzip();
     let keyset = in_force.ok();
     let certificate = Shown::read(keyset);
@@ -170,7 +170,7 @@ fn decided(
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
     let rate = decision.rate.as_ref().filter(|_| always);
     let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
-    Outcome {
+    RequestOutcome {
         goes_on: true,
         later: rate.map(|rate| Later::Fields(rate_fields(rate))),
         tunnel: let_in.filter(|_| seen.tunnel && !shadow),
@@ -244,7 +244,7 @@ fn refuse(
     keyset: Option<&InForce>,
     decision: Option<&Decision<'_>>,
     headers: Option<Headers<'_>>,
-) -> Outcome {
+) -> RequestOutcome {
     if let (Some(keyset), Some(headers)) = (keyset, headers) {
         let glance = decision.map_or_else(Glance::default, |d| d.glance);
         take_out_of_query(keyset, glance, headers);
@@ -255,15 +255,15 @@ fn refuse(
         }
     }
     let policy = keyset.map(InForce::policy);
-    let kind = headers.map_or(Kind::Plain, Kind::of);
+    let kind = headers.map_or(Protocol::Plain, Protocol::of);
     let rate = decision.and_then(|d| d.rate.as_ref());
-    let answer = reply(denial, policy, rate, kind == Kind::Grpc);
+    let answer = reply(denial, policy, rate, kind == Protocol::Grpc);
     if let Err(status) = host::send_reply(&answer) {
         complain("a refusal could not be sent", status);
     }
-    Outcome {
-        later: (kind == Kind::Disguised).then_some(Later::Status(answer.status)),
-        ..Outcome::default()
+    RequestOutcome {
+        later: (kind == Protocol::Disguised).then_some(Later::Status(answer.status)),
+        ..RequestOutcome::default()
     }
 }
 

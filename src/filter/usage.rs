@@ -18,7 +18,7 @@ use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::policy::{Address, ReportTarget};
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
 use keystile_core::report::usage::{
-    Answer, Ledger, Moment, Origin, PATH, Receipt, Sender, TIMEOUT, Use, open_receipt,
+    Answer, Ledger, Moment, PATH, Receipt, Sender, TIMEOUT, Use, UsedFrom, open_receipt,
     open_refusal, sign_batch,
 };
 use keystile_core::request::headers::Headers;
@@ -105,7 +105,11 @@ pub fn count(
 }
 
 /// Where a request comes from, as far as the policy allows it to be reported.
-fn origin(target: &ReportTarget, headers: Headers<'_>, address: Option<IpAddr>) -> Option<Origin> {
+fn origin(
+    target: &ReportTarget,
+    headers: Headers<'_>,
+    address: Option<IpAddr>,
+) -> Option<UsedFrom> {
     let address = match target.address {
         Address::None => None,
         kept => address
@@ -113,10 +117,10 @@ fn origin(target: &ReportTarget, headers: Headers<'_>, address: Option<IpAddr>) 
             .and_then(|a| kept.of(a)),
     };
     let agent = match target.agent {
-        true => headers.get("user-agent").map(Origin::agent),
+        true => headers.get("user-agent").map(UsedFrom::agent),
         false => None,
     };
-    Some(Origin { address, agent })
+    Some(UsedFrom { address, agent })
 }
 
 /// Sends what is due.

@@ -12,7 +12,7 @@ use super::host::{self, Level};
 use super::{floors, metrics, standing};
 use keystile_core::decide::Unavailable;
 use keystile_core::keyset::{
-    Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId, Taken,
+    Arrival, Artefact, Holding, InForce, NodeKey, Signed, SigningKeys, StoreId,
 };
 
 /// Envoy replaces the old root with the new one within milliseconds.
@@ -185,14 +185,14 @@ impl Pushed {
     }
 
     /// Logs what became of it; `now` is the version of the store that is in force.
-    fn tell(&self, store: StoreId, taken: Taken, is_its_own: bool, (now, loaded_us): (u64, u64)) {
+    fn tell(&self, store: StoreId, taken: Arrival, is_its_own: bool, (now, loaded_us): (u64, u64)) {
         let Self {
             kind,
             version,
             size,
         } = self;
         match taken {
-            Taken::Older(newest) => {
+            Arrival::Older(newest) => {
                 metrics::push_refused("older_version");
                 let policy = match is_its_own {
                     true => "its policy applies to its own listeners only",
@@ -206,8 +206,8 @@ impl Pushed {
                 }
             }
             // Logged at the next tick: a canary, which never ticks, has no base and needs none.
-            Taken::WithoutBase => {}
-            Taken::InForce => {
+            Arrival::WithoutBase => {}
+            Arrival::InForce => {
                 let overall = match now == *version {
                     true => String::new(),
                     false => format!("; overall version {now}"),

@@ -17,7 +17,7 @@ use keystile_core::hex::{self, Hex};
 
 mod checkpoint;
 
-pub use checkpoint::{Checkpoint, Secret};
+pub use checkpoint::{Checkpoint, CheckpointSecret};
 
 /// SHA-256 of a record and of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

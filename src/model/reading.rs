@@ -34,7 +34,7 @@ pub enum Wrong {
     /// Something of another type than is wanted.
     Type {
         /// What stands there.
-        found: Found,
+        found: ActualType,
         /// What is wanted, in serde's words.
         expected: String,
     },
@@ -44,7 +44,7 @@ pub enum Wrong {
 
 /// What stands where something else is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum ActualType {
     /// A text, which may be a secret in the wrong field.
     Text(String),
     /// A list.
@@ -57,7 +57,7 @@ pub enum Found {
     Other(String),
 }
 
-impl Found {
+impl ActualType {
     fn of(unexpected: Unexpected<'_>) -> Self {
         match unexpected {
             Unexpected::Str(text) => Self::Text(text.to_owned()),
@@ -69,7 +69,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for ActualType {
     /// Without the text, which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -103,7 +103,7 @@ impl de::Error for Wrong {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::Type {
-            found: Found::of(found),
+            found: ActualType::of(found),
             expected: expected.to_string(),
         }
     }

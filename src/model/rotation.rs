@@ -23,7 +23,7 @@ pub struct Schedule {
 
 /// What to do about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RotationStep {
     /// Warn its holder that it expires, or should be replaced, in this many days.
     Warn {
         /// One of [`WARNINGS`].
@@ -48,7 +48,7 @@ pub fn step(
     collected: bool,
     warned: Option<u64>,
     now: u64,
-) -> Option<Step> {
+) -> Option<RotationStep> {
     // A key that is being replaced needs no second replacement, and one that no longer works needs
     // none at all.
     if key.status(now) != Status::Active {
@@ -58,7 +58,7 @@ pub fn step(
         .every
         .map(|every| key.created.saturating_add(every));
     if collected && due.is_some_and(|due| due <= now) {
-        return Some(Step::HandOver {
+        return Some(RotationStep::HandOver {
             grace: schedule.grace,
         });
     }
@@ -71,7 +71,7 @@ pub fn step(
             at > key.created && at <= now
         })
         .min()?;
-    (warned.is_none_or(|given| days < given)).then_some(Step::Warn {
+    (warned.is_none_or(|given| days < given)).then_some(RotationStep::Warn {
         days,
         deadline,
         ends,

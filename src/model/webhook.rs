@@ -20,9 +20,9 @@ const PREFIX: &str = "whsec_";
 
 /// What signs the messages of one receiver. No `Debug`, no `Display`; wiped when dropped.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct WebhookSecret(Zeroizing<Vec<u8>>);
 
-impl Secret {
+impl WebhookSecret {
     /// A new one.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// From the bytes that [`Secret::expose_bytes`] gave.
+    /// From the bytes that [`WebhookSecret::expose_bytes`] gave.
     pub fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
     }
@@ -172,7 +172,7 @@ mod tests {
     /// The example of the reference implementations.
     #[test]
     fn a_signature_is_that_of_the_reference_implementation() {
-        let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
             .ok()
             .unwrap();
         assert_eq!(
@@ -187,16 +187,16 @@ mod tests {
 
     #[test]
     fn a_secret_reads_back_what_it_prints() {
-        let made = Secret::generate(|b| {
+        let made = WebhookSecret::generate(|b| {
             b.fill(7);
             Ok(())
         })
         .ok()
         .unwrap();
-        let again = Secret::parse(&made.expose_secret()).ok().unwrap();
+        let again = WebhookSecret::parse(&made.expose_secret()).ok().unwrap();
         assert_eq!(again.expose_bytes(), made.expose_bytes());
-        assert!(Secret::parse("whsec_c2hvcnQ=").is_err());
-        assert!(Secret::parse("c2hvcnQ=").is_err());
+        assert!(WebhookSecret::parse("whsec_c2hvcnQ=").is_err());
+        assert!(WebhookSecret::parse("c2hvcnQ=").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::keyset::InForce;
 use keystile_core::outcome::{self, ANONYMOUS};
 use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
-use keystile_core::reply::{Kind, rate_fields, reply};
+use keystile_core::reply::{Protocol, rate_fields, reply};
 use keystile_core::request::credential::{Seen, strip_trailers};
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
@@ -211,16 +211,16 @@ fn refuse(
         let _ = read.and_then(|()| edits.apply(stream, Map::Request));
         (policies, glance) = (keyset.other(), Glance::default());
     }
-    let kind = stream.headers(Map::Request, Kind::of);
-    let kind = kind.unwrap_or(Kind::Plain);
+    let kind = stream.headers(Map::Request, Protocol::of);
+    let kind = kind.unwrap_or(Protocol::Plain);
     let rate = decision.and_then(|d| d.rate.as_ref());
     let policy = keyset.map(InForce::policy);
-    let answer = reply(denial, policy, rate, kind == Kind::Grpc);
+    let answer = reply(denial, policy, rate, kind == Protocol::Grpc);
     state.fields = None;
     state.answered = true;
     match kind {
-        Kind::Disguised => stream.reply_in_http(&answer),
-        Kind::Plain | Kind::Grpc => stream.reply(&answer),
+        Protocol::Disguised => stream.reply_in_http(&answer),
+        Protocol::Plain | Protocol::Grpc => stream.reply(&answer),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use keystile_core::decide::Unavailable;
-use keystile_core::keyset::{Artefact, BaseName, Holding, InForce, SigningKeys, StoreId, Taken};
+use keystile_core::keyset::{Arrival, Artefact, BaseName, Holding, InForce, SigningKeys, StoreId};
 use keystile_core::policy::ReportTarget;
 
 use crate::abi::{Configuration, Level, log};
@@ -263,7 +263,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
     }
     let in_force = place.holding.version();
     match taken {
-        Taken::Older(newest) => {
+        Arrival::Older(newest) => {
             config.metrics.push_refused(host, "older_version");
             let policy = match is_its_own {
                 true => "its policy applies to its own listeners only",
@@ -278,8 +278,8 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
             }
         }
         // Told at the next tick.
-        Taken::WithoutBase => {}
-        Taken::InForce => log(
+        Arrival::WithoutBase => {}
+        Arrival::InForce => log(
             Level::Info,
             &format!(
                 "keystile: {name} version {version} with {size} is in force, loaded in {loaded_us} us{}",

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keystile_core::key::{Fresh, generate};
-use keystile_core::keyset::{Content, Row, SigningKey, StoreId, build};
+use keystile_core::keyset::{Content, KeyRow, SigningKey, StoreId, build};
 use keystile_core::policy::RawPolicy;
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
 use zeroize::Zeroizing;
@@ -69,7 +69,7 @@ impl Store {
         let Fresh {
             text, id, digest, ..
         } = generate(&brand, &live, entropy).unwrap();
-        self.content.rows.push(Row {
+        self.content.rows.push(KeyRow {
             id,
             digest,
             foreign: false,

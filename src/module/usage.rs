@@ -12,7 +12,7 @@ use keystile_core::decide::Decision;
 use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::policy::{Address, ReportTarget};
 use keystile_core::report::usage::{
-    Answer, Ledger, Moment, Origin, PATH, Receipt, Sender, TIMEOUT, Use, open_receipt,
+    Answer, Ledger, Moment, PATH, Receipt, Sender, TIMEOUT, Use, UsedFrom, open_receipt,
     open_refusal, sign_batch,
 };
 use keystile_core::request::headers::Headers;
@@ -111,16 +111,16 @@ pub fn count(
 }
 
 /// Where a request comes from, as far as the policy lets that be told.
-fn origin(target: &ReportTarget, headers: Headers<'_>, stream: &Stream<'_>) -> Option<Origin> {
+fn origin(target: &ReportTarget, headers: Headers<'_>, stream: &Stream<'_>) -> Option<UsedFrom> {
     let address = match target.address {
         Address::None => None,
         kept => source_address(stream).and_then(|a| kept.of(a)),
     };
     let agent = match target.agent {
-        true => headers.get("user-agent").map(Origin::agent),
+        true => headers.get("user-agent").map(UsedFrom::agent),
         false => None,
     };
-    Some(Origin { address, agent })
+    Some(UsedFrom { address, agent })
 }
 
 fn now() -> Moment {

@@ -8,7 +8,7 @@ use std::path::Path;
 use keystile_core::decide::{Clocks, Note, Request, decide};
 use keystile_core::key::{KeyText, generate};
 use keystile_core::keyset::{
-    Content, InForce, Keyset, Row, SigningKey, SigningKeys, StoreId, build,
+    Content, InForce, KeyRow, Keyset, SigningKey, SigningKeys, StoreId, build,
 };
 use keystile_core::limit::bucket::MemoryBuckets;
 use keystile_core::policy::Policy;
@@ -138,7 +138,7 @@ pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<CaseRe
 }
 
 /// A row for the key of a case, and what its holder shows.
-fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<Row>, Shown)> {
+fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<KeyRow>, Shown)> {
     let environment = match holder {
         Holder::Key(key) => key.environment.clone(),
         _ => None,
@@ -170,7 +170,7 @@ fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<Row>,
     }
 }
 
-fn load(world: &World, file: &PolicyFile, rows: Vec<Row>) -> Result<InForce> {
+fn load(world: &World, file: &PolicyFile, rows: Vec<KeyRow>) -> Result<InForce> {
     let bad = |e: &dyn std::fmt::Display| {
         refuse(
             Code::KeysetImpossible,

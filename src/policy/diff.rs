@@ -20,7 +20,7 @@ mod everywhere;
 mod example;
 pub mod paths;
 
-use access::{Access, Outcome};
+use access::{Access, Admission};
 use classes::{Class, Classes};
 pub use effect::Effect;
 pub use everywhere::Everywhere;
@@ -86,7 +86,8 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
         return Err(too_many());
     }
     // By route, before and after: the methods and hosts for which it is true.
-    let mut found: BTreeMap<(String, Outcome, Outcome), BTreeSet<(usize, usize)>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, Admission, Admission), BTreeSet<(usize, usize)>> =
+        BTreeMap::new();
     for class in classes.iter() {
         let (before, after) = (ask(&a.policy, &class), ask(&b.policy, &class));
         if before.outcome == after.outcome {
@@ -124,7 +125,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
 struct Answer<'p> {
     /// The template of the route that it belongs to.
     route: Option<&'p str>,
-    outcome: Outcome,
+    outcome: Admission,
 }
 
 fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
@@ -137,7 +138,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
         };
         return Answer {
             route: None,
-            outcome: Outcome::of(access, 1, None),
+            outcome: Admission::of(access, 1, None),
         };
     };
     let names = |numbers: &[u16]| -> Vec<String> {
@@ -154,7 +155,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
     let limit = route.limit.map(|l| limit_words(&[l]).concat());
     Answer {
         route: Some(&route.path),
-        outcome: Outcome::of(access, route.cost, limit),
+        outcome: Admission::of(access, route.cost, limit),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::yaml::{self, Node};
 use crate::zones;
 use keystile_model::error::{Act, Code, Error, Next, Result, refuse, refuse_all, told};
 use keystile_model::nearest::nearest;
-use keystile_model::reading::{self, Found, Wrong};
+use keystile_model::reading::{self, ActualType, Wrong};
 
 /// The policy of a store that is created without one, with comments.
 pub const DEFAULT: &str = include_str!("policy.yaml");
@@ -205,8 +205,8 @@ fn wording(wrong: &Wrong, help: &Next) -> Error {
         ),
         Wrong::Type { found, expected } => {
             let found = match found {
-                Found::Text(text) => format!("the text {text:?}"),
-                Found::Map => "a mapping".to_owned(),
+                ActualType::Text(text) => format!("the text {text:?}"),
+                ActualType::Map => "a mapping".to_owned(),
                 other => other.to_string(),
             };
             let fact = format!("this is {found}");

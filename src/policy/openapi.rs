@@ -27,7 +27,7 @@ mod syntax;
 mod text;
 
 use credentials::Schemes;
-use document::{Document, Found};
+use document::{Document, LocatedOperation};
 use notes::Notes;
 pub use notes::Unsaid;
 use place::{Base, bases, template};
@@ -39,7 +39,7 @@ use text::Line;
 
 /// How to draft.
 #[derive(Clone, Copy, Default)]
-pub struct How<'f> {
+pub struct DraftOptions<'f> {
     /// Leave out the hosts of the servers, so that the routes apply to every host.
     pub any_host: bool,
     /// Reads files beside the document that it refers to; without this, such references are
@@ -69,7 +69,7 @@ pub struct Drafted {
 /// # Errors
 /// If the document is not OpenAPI 3, refers to something that does not exist, or has no path that a
 /// policy could express.
-pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
+pub fn draft(name: &str, text: &str, how: DraftOptions<'_>) -> Result<Drafted> {
     let document = read::read(name, text)?;
     let files = Files::new(name, text, how.beside);
     let mut notes = Notes::default();
@@ -164,7 +164,7 @@ fn operations(
     document: &Document,
     files: &Files<'_>,
     notes: &mut Notes,
-) -> Result<Vec<(String, Found)>> {
+) -> Result<Vec<(String, LocatedOperation)>> {
     let mut out = Vec::new();
     for (path, item) in &document.paths {
         if !path.starts_with('/') {
@@ -195,7 +195,7 @@ fn operations(
 }
 
 /// How messages call an operation.
-fn place_of(path: &str, found: &Found) -> String {
+fn place_of(path: &str, found: &LocatedOperation) -> String {
     format!(
         "{} {path}",
         found.method.as_deref().unwrap_or("every method of")

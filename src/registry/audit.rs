@@ -12,7 +12,7 @@ use keystile_model::plural::count;
 use keystile_model::room::Room;
 use keystile_model::when;
 use keystile_model::world::World;
-use keystile_store::{Found, Query, Store, Tx};
+use keystile_store::{FoundRecords, Query, Store, Tx};
 
 /// Records a refused attempt; `client` is the client concerned, if known.
 ///
@@ -45,7 +45,7 @@ pub fn page(
     mut query: Query,
     back: bool,
     room: impl Into<Room>,
-) -> Result<Found> {
+) -> Result<FoundRecords> {
     query.client = caller.narrowed(query.client.as_deref()).map(str::to_owned);
     match back {
         true => tx.audit_back(&query, room, LOOK),

@@ -1,7 +1,7 @@
 //! A request explained on the keyset of the store.
 
 use keystile_core::key::{self, Digest, KeyId, KeyText, MAX_KEY_BYTES, Parsed};
-use keystile_core::keyset::Row;
+use keystile_core::keyset::KeyRow;
 use keystile_core::policy::Policy;
 use keystile_core::request::credential;
 use keystile_core::request::headers::Headers;
@@ -38,7 +38,7 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
 
 /// Substitutes a temporary key for one that is known only by its id, so that the whole decision
 /// runs, from finding the key to charging the buckets.
-fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(Row, KeyText)> {
+fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(KeyRow, KeyText)> {
     let mut row = tx.row(id)?.ok_or_else(|| {
         refuse(
             Code::KeyNotFound,
@@ -55,7 +55,7 @@ fn stand_in(tx: &Tx<'_>, policy: &Policy, world: &World, id: KeyId) -> Result<(R
 
 /// Adds the part of the keyset that a decision about a request with these headers can reach. A
 /// keyset of a million keys would take seconds to build, but only one key is needed.
-fn find(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &mut Vec<Row>) -> Result<()> {
+fn find(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &mut Vec<KeyRow>) -> Result<()> {
     let presented = credential::find(&policy.credentials, Headers::new(headers)).key;
     let text = presented.unwrap_or_default();
     let ours = Parsed::parse(&text).ok().map(|k| k.digest());
@@ -85,7 +85,7 @@ pub fn shown(store: &mut Store, text: String) -> Result<Shown> {
 mod tests {
     use super::*;
     use crate::bench::{Bench, NOON};
-    use crate::import::{How, import, read};
+    use crate::import::{ImportOptions, import, read};
     use crate::key;
     use keystile_system as system;
 
@@ -95,7 +95,7 @@ mod tests {
         let digest = Digest::of_foreign(text.as_bytes());
         let digest = keystile_core::hex::text(digest.0);
         let file = format!("client,sha256,expires\nacme,{digest},{expires}\n");
-        let how = How {
+        let how = ImportOptions {
             create_clients: false,
             any_scope: false,
             dry_run: false,

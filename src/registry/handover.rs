@@ -13,7 +13,7 @@ use keystile_model::caller::Ceilings;
 use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::key::Rules;
 use keystile_model::record::{Key, Status};
-use keystile_model::rotation::{EVERY, GRACE, Schedule, Step, step};
+use keystile_model::rotation::{EVERY, GRACE, RotationStep, Schedule, step};
 use keystile_model::when;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
@@ -71,11 +71,11 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
             let Some(key) = tx.key(id)? else { continue };
             let fetched = holders.can_fetch(&key, now);
             match next_step(tx, &policy, &key, fetched, now)? {
-                Some(Step::HandOver { grace }) => {
+                Some(RotationStep::HandOver { grace }) => {
                     hand_over(tx, world, &key, grace)?;
                     turn.handed_over += 1;
                 }
-                Some(Step::Warn {
+                Some(RotationStep::Warn {
                     days,
                     deadline,
                     ends,
@@ -131,12 +131,12 @@ fn next_step(
     key: &Key,
     fetched: bool,
     now: u64,
-) -> Result<Option<Step>> {
+) -> Result<Option<RotationStep>> {
     // The text of an imported key is not ours to generate.
     let fetched = fetched && !key.imported;
     let schedule = schedule(policy, key);
     let step = step(key, schedule, fetched, None, now);
-    let Some(Step::Warn { days, deadline, .. }) = step else {
+    let Some(RotationStep::Warn { days, deadline, .. }) = step else {
         return Ok(step);
     };
     let given = tx.warning(key.id)?;

@@ -36,7 +36,7 @@ pub struct Imported {
 
 /// How to import.
 #[derive(Clone, Copy)]
-pub struct How {
+pub struct ImportOptions {
     /// Create missing clients.
     pub create_clients: bool,
     /// Accept scopes that no route asks for.
@@ -46,13 +46,23 @@ pub struct How {
 }
 
 /// Imports all lines, or none.
-pub fn import(store: &mut Store, world: &World, lines: Lines, how: How) -> Result<Imported> {
+pub fn import(
+    store: &mut Store,
+    world: &World,
+    lines: Lines,
+    how: ImportOptions,
+) -> Result<Imported> {
     Ground::run(store, world, how.dry_run, |ground| {
         import_in(ground, world, lines, how)
     })
 }
 
-fn import_in(mut tx: Ground<'_, '_>, world: &World, lines: Lines, how: How) -> Result<Imported> {
+fn import_in(
+    mut tx: Ground<'_, '_>,
+    world: &World,
+    lines: Lines,
+    how: ImportOptions,
+) -> Result<Imported> {
     world.caller.unbound("import keys")?;
     let policy = policy(&tx)?.policy;
     let mut clients = tx.clients_by_name()?;
@@ -110,7 +120,7 @@ fn missing_client<'a>(
     tx: &mut Ground<'_, '_>,
     world: &World,
     name: &str,
-    how: How,
+    how: ImportOptions,
     known: impl Iterator<Item = &'a String>,
 ) -> Result<Client> {
     if name.is_empty() {
@@ -147,7 +157,7 @@ fn key(
     client: &Client,
     digest: Digest,
     line: &Line,
-    how: How,
+    how: ImportOptions,
 ) -> Result<Key> {
     let now = world.now.seconds();
     let mut draft = Draft {
@@ -272,7 +282,7 @@ mod tests {
 
     #[test]
     fn an_import_that_is_broken_off_begins_no_further_line() {
-        let how = How {
+        let how = ImportOptions {
             create_clients: true,
             any_scope: false,
             dry_run: false,
@@ -311,7 +321,7 @@ mod tests {
     fn lines_that_write_nothing_are_broken_off_too() {
         let mut b = Bench::new();
         b.store.break_off_when(Arc::new(AtomicBool::new(true)));
-        let how = How {
+        let how = ImportOptions {
             create_clients: false,
             any_scope: false,
             dry_run: false,

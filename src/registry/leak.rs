@@ -24,7 +24,7 @@ pub enum Policy {
 
 /// What is known about a token that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Ownership {
     /// It is one of ours.
     Ours,
     /// It never existed, or was removed long ago.
@@ -41,7 +41,7 @@ pub fn found(
     world: &World,
     alerts: &[Alert],
     policy: Policy,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<Ownership>> {
     let known = store.read(|tx| {
         alerts
             .iter()
@@ -62,9 +62,9 @@ pub fn found(
         .iter()
         .map(|k| {
             if k.is_some() {
-                Found::Ours
+                Ownership::Ours
             } else {
-                Found::Unknown
+                Ownership::Unknown
             }
         })
         .collect())
@@ -139,7 +139,10 @@ mod tests {
         let alerts = [alert(&text), alert("no key at all"), alert(&text)];
         let world = system::at(NOON + 9);
         let answers = found(&mut b.store, &world, &alerts, Policy::Revoke).unwrap();
-        assert_eq!(answers, [Found::Ours, Found::Unknown, Found::Ours]);
+        assert_eq!(
+            answers,
+            [Ownership::Ours, Ownership::Unknown, Ownership::Ours]
+        );
         let status = |b: &mut Bench, id| {
             let key = b.store.read(|tx| tx.key(id)).unwrap().unwrap();
             key.status(NOON + 10)
@@ -167,7 +170,7 @@ mod tests {
             &[alert(&forged)],
             Policy::Revoke,
         );
-        assert_eq!(answers.unwrap(), [Found::Unknown]);
+        assert_eq!(answers.unwrap(), [Ownership::Unknown]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Rows in, signed keyset out.
 
-use keystile_core::keyset::{Built, Content, Row, SigningKeys, build};
+use keystile_core::keyset::{Built, Content, KeyRow, SigningKeys, build};
 
 use crate as registry;
 use crate::signing;
@@ -71,7 +71,7 @@ pub fn content(tx: &Tx<'_>) -> Result<Content> {
 }
 
 /// The same with only these keys.
-pub fn content_of(tx: &Tx<'_>, rows: Vec<Row>) -> Result<Content> {
+pub fn content_of(tx: &Tx<'_>, rows: Vec<KeyRow>) -> Result<Content> {
     let meta = tx.meta();
     let policy = registry::policy(tx)?.raw;
     Ok(Content {

@@ -5,7 +5,7 @@ use keystile_core::key::Parsed;
 use serde_json::Value;
 
 use keystile_model::error::{Code, Error, Result, refuse};
-use keystile_model::webhook::Secret;
+use keystile_model::webhook::WebhookSecret;
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Replay, Store};
@@ -105,7 +105,8 @@ pub fn again(mut body: Value) -> Vec<u8> {
 
 /// Replaces every key, token and webhook secret with `null`.
 pub fn without_secrets(value: &mut Value) {
-    let secret = |text: &str| Parsed::parse(text.as_bytes()).is_ok() || Secret::parse(text).is_ok();
+    let secret =
+        |text: &str| Parsed::parse(text.as_bytes()).is_ok() || WebhookSecret::parse(text).is_ok();
     match value {
         Value::String(text) if secret(text) => *value = Value::Null,
         Value::Array(list) => list.iter_mut().for_each(without_secrets),

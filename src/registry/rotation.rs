@@ -22,7 +22,7 @@ use keystile_store::{Store, Tx};
 const BATCH: usize = 50_000;
 
 /// How keys are rotated.
-pub struct How<'f> {
+pub struct RotationOptions<'f> {
     /// Seconds for which a rotated key goes on working.
     pub grace: &'f dyn Fn(&Key) -> u64,
     /// The new key gets the same lifetime as the old one; otherwise it expires when the old one
@@ -81,7 +81,7 @@ pub fn rotate_all(
     store: &mut Store,
     world: &World,
     ids: Vec<KeyId>,
-    how: &How<'_>,
+    how: &RotationOptions<'_>,
     to: &mut impl Receive,
 ) -> Result<u64> {
     rotate_by(BATCH, store, world, ids, how, to)
@@ -92,7 +92,7 @@ fn rotate_by(
     store: &mut Store,
     world: &World,
     mut ids: Vec<KeyId>,
-    how: &How<'_>,
+    how: &RotationOptions<'_>,
     to: &mut impl Receive,
 ) -> Result<u64> {
     world.caller.unbound("rotate many keys at once")?;
@@ -117,7 +117,7 @@ fn rotate_batch(
     tx: &mut Tx<'_>,
     world: &World,
     batch: &[(KeyId, KeyId)],
-    how: &How<'_>,
+    how: &RotationOptions<'_>,
 ) -> Result<Vec<Rotated>> {
     let policy = policy(tx)?.policy;
     let mut out = Vec::with_capacity(batch.len());
@@ -143,7 +143,7 @@ fn rotate_some(
     world: &World,
     policy: &Policy,
     some: &[(KeyId, KeyId)],
-    how: &How<'_>,
+    how: &RotationOptions<'_>,
     out: &mut Vec<Rotated>,
 ) -> Result<()> {
     let now = world.now.seconds();

@@ -207,7 +207,7 @@ fn a_client_changes_nothing_that_is_not_its_keys() {
     let store = &mut b.store;
     let file =
         keystile_policy::file::parse("p", keystile_policy::file::DEFAULT.to_owned()).unwrap();
-    let how = import::How {
+    let how = import::ImportOptions {
         create_clients: true,
         any_scope: true,
         dry_run: false,

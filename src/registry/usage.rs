@@ -35,7 +35,7 @@ const WINDOWS: u64 = 70 * DAY;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = UsageSettings)]
-pub struct Settings {
+pub struct UsageSettings {
     /// How long counts by minute are kept.
     pub minutes: Span,
     /// How long counts by hour are kept.
@@ -56,7 +56,7 @@ pub struct Settings {
     pub revoked_tries: u64,
 }
 
-impl Default for Settings {
+impl Default for UsageSettings {
     fn default() -> Self {
         Self {
             minutes: Span(2 * DAY),
@@ -72,7 +72,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl UsageSettings {
     /// Those in force.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ pub fn window(quota: &Quota, at: u64) -> u64 {
 /// # Errors
 /// Those of the database.
 pub fn prune(tx: &mut UsageTx<'_>, now: u64) -> Result<bool> {
-    let settings = Settings::read(tx)?;
+    let settings = UsageSettings::read(tx)?;
     for step in Step::ALL {
         let before = now.saturating_sub(settings.kept(step)) / step.seconds();
         if tx.prune_counts(step, before)? {

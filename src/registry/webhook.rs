@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_model::record::Webhook;
-use keystile_model::webhook::{self, Secret, retry_after};
+use keystile_model::webhook::{self, WebhookSecret, retry_after};
 use keystile_model::when;
 use keystile_model::words;
 use keystile_model::world::World;
@@ -25,14 +25,14 @@ pub struct Draft {
     /// `key.revoke`, `key.*`, `*`.
     pub events: Vec<String>,
     /// The receiver's own secret; otherwise one is generated.
-    pub secret: Option<Secret>,
+    pub secret: Option<WebhookSecret>,
 }
 
 /// Adds a webhook, which is sent events from then on. The secret is shown only once.
 ///
 /// # Errors
 /// What is wrong with the draft.
-pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook, Secret)> {
+pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook, WebhookSecret)> {
     world.caller.owner("change webhooks")?;
     words::check("name", &draft.name, words::NAME)?;
     words::check_address("url", &draft.url)?;
@@ -48,7 +48,7 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook
     }
     let secret = match draft.secret {
         Some(secret) => secret,
-        None => Secret::generate(world.entropy)?,
+        None => WebhookSecret::generate(world.entropy)?,
     };
     store.write(world, |tx| {
         let known = tx.webhooks()?;

@@ -7,7 +7,7 @@ use keystile_core::hex;
 use prometheus_client::collector::Collector;
 use tokio::time::Instant;
 
-use super::limits::Limits;
+use super::limits::RateLimits;
 use super::metrics::Metrics;
 use super::{docs, openapi};
 use crate::desk::Desk;
@@ -22,7 +22,7 @@ pub struct App(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) desk: Arc<Desk>,
     pub(super) metrics: Metrics,
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimits,
     pub(super) world: World,
     pub(super) document: Bytes,
     pub(super) page: Bytes,
@@ -31,7 +31,7 @@ pub(super) struct Inner {
 
 impl App {
     /// Over a store; `collectors` count what others do in this process.
-    pub fn new(desk: Arc<Desk>, limits: Limits, collectors: Vec<Box<dyn Collector>>) -> Self {
+    pub fn new(desk: Arc<Desk>, limits: RateLimits, collectors: Vec<Box<dyn Collector>>) -> Self {
         let document = openapi::document();
         Self(Arc::new(Inner {
             desk,
@@ -69,7 +69,7 @@ impl App {
     }
 
     /// The rate limits.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &RateLimits {
         &self.0.limits
     }
 

@@ -24,7 +24,7 @@ const PIECE: usize = 16 << 10;
 
 /// How fast a body has to arrive.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct BodyPace {
     /// Until its first bytes, plus a margin for delays.
     pub grace: Duration,
     /// Bytes a second after that.
@@ -33,7 +33,7 @@ pub struct Pace {
     pub most: Duration,
 }
 
-impl Default for Pace {
+impl Default for BodyPace {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(10),
@@ -65,7 +65,7 @@ impl std::error::Error for Cut {}
 pub struct Incoming {
     inner: Body,
     charge: Arc<Charge>,
-    pace: Pace,
+    pace: BodyPace,
     began: Instant,
     received: u64,
     deadline: Pin<Box<Sleep>>,
@@ -73,7 +73,7 @@ pub struct Incoming {
 
 impl Incoming {
     /// A body that begins now.
-    pub fn new(inner: Body, charge: Arc<Charge>, pace: Pace) -> Self {
+    pub fn new(inner: Body, charge: Arc<Charge>, pace: BodyPace) -> Self {
         let began = system::instant();
         Self {
             inner,
@@ -270,7 +270,7 @@ mod tests {
         Arc::new(account.charge([192, 0, 2, 1].into()))
     }
 
-    fn slow(first: usize, pace: Pace) -> Body {
+    fn slow(first: usize, pace: BodyPace) -> Body {
         // The sender exists, but sends nothing more.
         let pending = tokio_stream::StreamExt::chain(
             tokio_stream::iter([Ok::<_, std::io::Error>("x".repeat(first))]),
@@ -282,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_comes_too_slowly_is_cut_off() {
-        let pace = Pace {
+        let pace = BodyPace {
             grace: Duration::from_millis(50),
             rate: 100_000,
             most: Duration::from_millis(400),
@@ -303,7 +303,7 @@ mod tests {
         };
         let of = |text: &str, most| {
             let body = Body::from(text.to_owned());
-            Body::new(Incoming::new(body, charge(most), Pace::default()))
+            Body::new(Incoming::new(body, charge(most), BodyPace::default()))
         };
         let long = "x".repeat(10_000);
         let status = async |body, bytes| whole(body, bytes).await.map_err(|p| p.status);

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tower::ServiceExt as _;
 
-use super::body::{Incoming, Outgoing, Pace};
+use super::body::{BodyPace, Incoming, Outgoing};
 use super::limits::subscriber;
 use super::peer::Peer;
 use super::presence::Connection;
@@ -53,7 +53,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug)]
 pub struct Bodies {
     /// How fast a request's body has to come.
-    pub pace: Pace,
+    pub pace: BodyPace,
     /// How long the peer may take to read a piece of an answer.
     pub stall: Duration,
 }
@@ -61,7 +61,7 @@ pub struct Bodies {
 impl Default for Bodies {
     fn default() -> Self {
         Self {
-            pace: Pace::default(),
+            pace: BodyPace::default(),
             stall: Duration::from_secs(20),
         }
     }

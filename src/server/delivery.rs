@@ -43,13 +43,13 @@ pub mod settings;
 mod wire;
 
 pub use artefact::Template;
-pub use fleet::{Refused, Waited};
-pub use settings::{Limits, Settings};
+pub use fleet::{ReportRefusal, Waited};
+pub use settings::{DeliverySettings, PeerLimits};
 
 use counts::Counts;
 use fleet::Fleet;
 use history::History;
-pub use numbers::Numbers;
+pub use numbers::DeliveryNumbers;
 pub use published::Published;
 use publisher::Known;
 
@@ -59,7 +59,7 @@ const DOUBT_EVERY: Duration = Duration::from_secs(60);
 /// The delivery of keysets to Envoys.
 pub struct Delivery {
     desk: Arc<Desk>,
-    settings: Settings,
+    settings: DeliverySettings,
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
@@ -83,7 +83,7 @@ struct Above {
 
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
-    pub fn new(desk: Arc<Desk>, settings: Settings) -> Arc<Self> {
+    pub fn new(desk: Arc<Desk>, settings: DeliverySettings) -> Arc<Self> {
         Arc::new(Self {
             desk,
             settings,
@@ -179,8 +179,13 @@ impl Delivery {
     /// Takes a filter's report of what it has in force: body and signature as they arrived.
     ///
     /// # Errors
-    /// [`Refused`]; the report does not count then.
-    pub fn reported(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
+    /// [`ReportRefusal`]; the report does not count then.
+    pub fn reported(
+        &self,
+        body: &[u8],
+        kid: &str,
+        tag: &str,
+    ) -> std::result::Result<(), ReportRefusal> {
         let taken = self.take_report(body, kid, tag);
         match &taken {
             Ok(()) => self.count.reports.add(),
@@ -189,9 +194,14 @@ impl Delivery {
         taken
     }
 
-    fn take_report(&self, body: &[u8], kid: &str, tag: &str) -> std::result::Result<(), Refused> {
-        let known = self.known.borrow().clone().ok_or(Refused::NotReady)?;
-        let nodes = self.nodes.now().ok_or(Refused::NotReady)?;
+    fn take_report(
+        &self,
+        body: &[u8],
+        kid: &str,
+        tag: &str,
+    ) -> std::result::Result<(), ReportRefusal> {
+        let known = self.known.borrow().clone().ok_or(ReportRefusal::NotReady)?;
+        let nodes = self.nodes.now().ok_or(ReportRefusal::NotReady)?;
         let proof = known.proof(&nodes, body, kid, tag)?;
         let (now, at) = (system::now(), system::instant());
         let is_above = self.version().is_none_or(|v| proof.version > v);
@@ -200,7 +210,7 @@ impl Delivery {
                 &proof,
                 "an Envoy reports a version so far ahead of the clock that no store can have issued it; the report does not count. Set this server's clock, or find out who holds the Envoy's signing key",
             );
-            return Err(Refused::Version(proof.version));
+            return Err(ReportRefusal::Version(proof.version));
         }
         let most_nodes = self.settings.limits.streams * 2;
         self.fleet.reported(&proof, now, at, most_nodes)?;

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::backlog::Backlog;
-use super::fleet::Numbers;
+use super::fleet::FleetCollector;
 use super::http::App;
-use super::limits::Limits;
+use super::limits::RateLimits;
 use super::listen::Peer;
 use super::{Parts, Settings, auth, edge, envoys, serve, signals};
 use crate::delivery::Delivery;
@@ -23,7 +23,7 @@ use crate::exporter::Exporter;
 use crate::intake::Intake;
 use crate::outbox;
 use crate::scanner::Scanner;
-use crate::usage_numbers::Numbers as UsageNumbers;
+use crate::usage_numbers::UsageCollector;
 use keystile_model::error::Result;
 
 /// Makes the routes of the pages for people.
@@ -53,14 +53,14 @@ pub struct Duties {
 pub async fn run(
     desk: Arc<Desk>,
     settings: Settings,
-    limits: Limits,
+    limits: RateLimits,
     duties: Duties,
 ) -> Result<()> {
     let stopped = signals()?;
     let delivery = duties.delivery;
-    let numbers = Numbers(Arc::clone(&delivery));
+    let numbers = FleetCollector(Arc::clone(&delivery));
     let intake = Intake::new(Arc::clone(&desk), delivery.enrolled_only());
-    let usage = UsageNumbers(Arc::clone(&intake));
+    let usage = UsageCollector(Arc::clone(&intake));
     let backlog = Backlog {
         delivery: Arc::clone(&delivery),
         sender: duties.sender.clone(),

@@ -18,14 +18,14 @@ use super::body;
 use super::listen::Peer;
 use super::log::RequestId;
 use super::problem::Problem;
-use crate::delivery::{Delivery, Refused};
+use crate::delivery::{Delivery, ReportRefusal};
 use crate::desk::Desk;
 use crate::intake::{self as batches, Intake};
 use crate::scanner::Scanner;
 use keystile_api::Pace;
 use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::scanning::Untrusted;
-use keystile_registry::leak::{self, Found};
+use keystile_registry::leak::{self, Ownership};
 use keystile_system as system;
 
 /// A report of one worker is some hundred bytes.
@@ -81,16 +81,20 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             signed(StatusCode::OK, receipt)
         }
         // Only this answer makes the sender drop a batch.
-        Err(batches::Refused::Never(refusal)) => signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal),
-        Err(batches::Refused::Later(e)) => Problem::from(e.of(Kind::Unavailable)).into_response(),
-        Err(batches::Refused::OtherStore) => refused_batch(
+        Err(batches::BatchRefusal::Never(refusal)) => {
+            signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal)
+        }
+        Err(batches::BatchRefusal::Later(e)) => {
+            Problem::from(e.of(Kind::Unavailable)).into_response()
+        }
+        Err(batches::BatchRefusal::OtherStore) => refused_batch(
             "the batch is of another store",
             "send it to the server of that",
         ),
-        Err(batches::Refused::Node(e)) => {
+        Err(batches::BatchRefusal::Node(e)) => {
             Problem::from(e.at("the batch is not counted")).into_response()
         }
-        Err(batches::Refused::Message(e)) => refused_batch(
+        Err(batches::BatchRefusal::Message(e)) => refused_batch(
             format_args!("the batch is not counted: {e}"),
             "look at KEYSTILE_SIGNING_KEYS of its Envoy",
         ),
@@ -110,14 +114,14 @@ fn refused_batch(what: impl Display, next: &str) -> Response {
     Problem::from(refuse(Code::BatchRefused, what, next)).into_response()
 }
 
-fn refused_report(refused: &Refused) -> Problem {
+fn refused_report(refused: &ReportRefusal) -> Problem {
     let kind = match refused {
-        Refused::NotReady => Kind::Unavailable,
-        Refused::Node => Kind::Invalid,
+        ReportRefusal::NotReady => Kind::Unavailable,
+        ReportRefusal::Node => Kind::Invalid,
         _ => Kind::Forbidden,
     };
     let next = match refused {
-        Refused::Node => "set `node` in the Envoy's bootstrap",
+        ReportRefusal::Node => "set `node` in the Envoy's bootstrap",
         _ => "look at the clock of the machine and at KEYSTILE_SIGNING_KEYS of its Envoy",
     };
     refuse(
@@ -186,8 +190,8 @@ async fn leaks(
                 .zip(found)
                 .map(|((token_hash, token_type), found)| {
                     let label = match found {
-                        Found::Ours => "true_positive",
-                        Found::Unknown => "false_positive",
+                        Ownership::Ours => "true_positive",
+                        Ownership::Unknown => "false_positive",
                     };
                     json!({"token_hash": token_hash, "token_type": token_type, "label": label})
                 })

@@ -46,14 +46,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Destination {
     /// Appended to a file, one record per line.
     File(PathBuf),
     /// Posted, one record per line.
     Url(String),
 }
 
-impl FromStr for Place {
+impl FromStr for Destination {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -66,9 +66,9 @@ impl FromStr for Place {
 
 /// What to do with the log.
 #[derive(Default)]
-pub struct Settings {
+pub struct ExportSettings {
     /// Where it is sent.
-    pub place: Option<Place>,
+    pub place: Option<Destination>,
     /// Authorities to trust for the receiver, in place of the public ones.
     pub ca: Option<PathBuf>,
     /// The token for the receiver.
@@ -79,7 +79,7 @@ pub struct Settings {
 
 /// Sends the log.
 pub struct Exporter {
-    settings: Settings,
+    settings: ExportSettings,
     agent: ureq::Agent,
     waiting: AtomicU64,
     batch: Batch,
@@ -90,7 +90,7 @@ impl Exporter {
     ///
     /// # Errors
     /// If the file of authorities holds none.
-    pub fn new(settings: Settings) -> Result<Arc<Self>> {
+    pub fn new(settings: ExportSettings) -> Result<Arc<Self>> {
         let mut config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .max_redirects(0)
@@ -119,8 +119,8 @@ impl Exporter {
     fn bound(&self) -> String {
         let place = match &self.settings.place {
             None => String::new(),
-            Some(Place::Url(url)) => url.clone(),
-            Some(Place::File(path)) => {
+            Some(Destination::Url(url)) => url.clone(),
+            Some(Destination::File(path)) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 path.to_string_lossy().into_owned()
             }
@@ -221,8 +221,8 @@ impl Exporter {
         let size = lines.len();
         let answer = match &self.settings.place {
             None => Ok(Answer::Taken),
-            Some(Place::File(path)) => append(path, &lines).map(|()| Answer::Taken),
-            Some(Place::Url(url)) => self.post(url, &lines),
+            Some(Destination::File(path)) => append(path, &lines).map(|()| Answer::Taken),
+            Some(Destination::Url(url)) => self.post(url, &lines),
         };
         match (answer, records) {
             (Ok(Answer::Taken), _) => {

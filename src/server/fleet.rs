@@ -10,15 +10,15 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::delivery::{self, Delivery};
 
 /// Reads the numbers when metrics are scraped.
-pub struct Numbers(pub Arc<Delivery>);
+pub struct FleetCollector(pub Arc<Delivery>);
 
-impl std::fmt::Debug for Numbers {
+impl std::fmt::Debug for FleetCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Numbers")
     }
 }
 
-impl Collector for Numbers {
+impl Collector for FleetCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let n = self.0.numbers();
         for (name, help, value) in gauges(&n) {
@@ -36,7 +36,7 @@ impl Collector for Numbers {
 }
 
 /// Names, descriptions and values.
-fn gauges(n: &delivery::Numbers) -> [(&'static str, &'static str, u64); 7] {
+fn gauges(n: &delivery::DeliveryNumbers) -> [(&'static str, &'static str, u64); 7] {
     [
         (
             "published_version",
@@ -61,7 +61,7 @@ fn gauges(n: &delivery::Numbers) -> [(&'static str, &'static str, u64); 7] {
 }
 
 /// Names, descriptions and values.
-fn counters(n: &delivery::Numbers) -> [(&'static str, &'static str, u64); 11] {
+fn counters(n: &delivery::DeliveryNumbers) -> [(&'static str, &'static str, u64); 11] {
     [
         (
             "pushes",

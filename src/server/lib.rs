@@ -71,7 +71,7 @@ use connection::{Bounds, Service};
 use http::App;
 use listen::{Listener, Terms};
 use proxy::Proxies;
-use room::Room;
+use room::Seats;
 use tls::{Certificates, Files};
 
 /// The API's and that of discovery.
@@ -124,7 +124,7 @@ pub async fn serve(
     let mut discovery_address = String::new();
     let proxies = Arc::new(settings.proxies);
     let budget = Budget::new(budget::Most::default());
-    let terms = |router: Router, room: Arc<Room>, bounds: Bounds| Terms {
+    let terms = |router: Router, room: Arc<Seats>, bounds: Bounds| Terms {
         room,
         budget: Arc::clone(&budget),
         service: Service {
@@ -142,7 +142,7 @@ pub async fn serve(
     }
     // An eighth for one address of the API; half for one of discovery, where all Envoys of a
     // cluster may come from the same.
-    let room = Room::new(most, most.div_ceil(8));
+    let room = Seats::new(most, most.div_ceil(8));
     let router = http::router(app, parts.routes);
     let mut listeners = vec![(api, terms(router, room, Bounds::of_requests()))];
     if let Some(router) = parts.discovery {
@@ -154,7 +154,7 @@ pub async fn serve(
         .await?;
         discovery_address = listener.address().to_string();
         addresses.push_str(&format!("discovery {discovery_address}\n"));
-        let room = Room::new(most, most.div_ceil(2));
+        let room = Seats::new(most, most.div_ceil(2));
         listeners.push((listener, terms(router, room, Bounds::of_streams())));
     }
     if let Some(path) = &settings.address_file {

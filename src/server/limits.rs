@@ -84,7 +84,7 @@ impl<K: Eq + Hash> Limiter<K> {
 }
 
 /// All rate limits.
-pub struct Limits {
+pub struct RateLimits {
     /// Requests from one address without valid credentials.
     pub places: Limiter<IpAddr>,
     /// Health checks from one address: more are answered with a delay.
@@ -139,7 +139,7 @@ impl Drop for Noted {
     }
 }
 
-impl Limits {
+impl RateLimits {
     /// This many requests a second with one token, with a burst of four times as many; a fifth of
     /// that from one address without a valid token.
     pub fn new(per_token: u32) -> Self {

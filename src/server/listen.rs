@@ -21,7 +21,7 @@ use super::limits::{Limiter, subscriber};
 pub use super::peer::Peer;
 use super::presence::Connection;
 use super::proxy::{self, Proxies};
-use super::room::{Rank, Room, Seat};
+use super::room::{Rank, Seat, Seats};
 use super::tls::Certificates;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
@@ -40,7 +40,7 @@ const UNREAD: u32 = 128 << 10;
 /// What the connections of a listener share.
 pub struct Terms {
     /// Seats.
-    pub room: Arc<Room>,
+    pub room: Arc<Seats>,
     /// Memory for bodies.
     pub budget: Arc<Budget>,
     /// What they are served with.
@@ -150,7 +150,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpListener> {
 /// A connection before its first request.
 struct Connecting {
     seat: Seat,
-    room: Arc<Room>,
+    room: Arc<Seats>,
     account: Account,
     service: Service,
     certificates: Option<Arc<Certificates>>,

@@ -22,7 +22,7 @@ pub enum Rank {
 }
 
 /// The seats of a listener.
-pub struct Room {
+pub struct Seats {
     most: usize,
     share: usize,
     state: Mutex<State>,
@@ -62,13 +62,13 @@ impl Place {
 
 /// A connection's seat, given back when it is dropped.
 pub struct Seat {
-    room: Arc<Room>,
+    room: Arc<Seats>,
     id: u64,
     rank: Rank,
     leave: Arc<Notify>,
 }
 
-impl Room {
+impl Seats {
     /// So many seats in all, and so many for one address.
     pub fn new(most: usize, share: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_newcomer_takes_the_seat_of_whoever_holds_most() {
-        let room = Room::new(6, 6);
+        let room = Seats::new(6, 6);
         let honest = room.enter(at(1));
         let two: Vec<Seat> = (0..2).map(|_| room.enter(at(2))).collect();
         let three: Vec<Seat> = (0..3).map(|_| room.enter(at(3))).collect();
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_address_beyond_its_share_only_displaces_itself() {
-        let room = Room::new(100, 2);
+        let room = Seats::new(100, 2);
         let other = room.enter(at(1));
         let all: Vec<Seat> = (0..3).map(|_| room.enter(at(2))).collect();
         assert_eq!(room.taken(), 3);
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn whoever_showed_something_good_stays_while_there_are_strangers() {
-        let room = Room::new(4, 4);
+        let room = Seats::new(4, 4);
         let known: Vec<Seat> = (0..2).map(|_| room.enter(at(1))).collect();
         known.iter().for_each(Seat::recognise);
         let strangers: Vec<Seat> = (0..2).map(|_| room.enter(at(2))).collect();
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_good_cannot_take_all_seats_either() {
-        let room = Room::new(8, 8);
+        let room = Seats::new(8, 8);
         let all: Vec<Seat> = (0..8).map(|_| room.enter(at(1))).collect();
         all.iter().for_each(Seat::recognise);
         assert_eq!(room.locked().known, 4, "half of what an address may have");
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_has_no_share_and_gives_way_last() {
-        let room = Room::new(4, 2);
+        let room = Seats::new(4, 2);
         let proxy = Rank::Proxy(IpAddr::from([10, 0, 0, 1]));
         let proxied: Vec<Seat> = (0..3).map(|_| room.enter(proxy)).collect();
         let stranger = room.enter(at(1));
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_seat_that_is_given_back_leaves_nothing_behind() {
-        let room = Room::new(4, 4);
+        let room = Seats::new(4, 4);
         let seats: Vec<Seat> = (0..6).map(|n| room.enter(at(n))).collect();
         seats.iter().for_each(Seat::recognise);
         drop(seats);

@@ -21,14 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the keys come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum KeySource {
     /// A file, for scanners of your own and for machines without Internet access.
     File(PathBuf),
     /// `https://api.github.com/meta/public_keys/secret_scanning`, for instance.
     Url(String),
 }
 
-impl std::str::FromStr for Source {
+impl std::str::FromStr for KeySource {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -41,7 +41,7 @@ impl std::str::FromStr for Source {
 
 /// Verifies a scanner's messages.
 pub struct Scanner {
-    source: Source,
+    source: KeySource,
     policy: Policy,
     held: Mutex<Held>,
 }
@@ -56,7 +56,7 @@ struct Held {
 
 impl Scanner {
     /// With keys from `source`. They are read with the first message.
-    pub fn new(source: Source, policy: Policy) -> Self {
+    pub fn new(source: KeySource, policy: Policy) -> Self {
         Self {
             source,
             policy,
@@ -122,10 +122,10 @@ impl Scanner {
     }
 }
 
-fn read(source: &Source) -> Result<ScannerKeys> {
+fn read(source: &KeySource) -> Result<ScannerKeys> {
     let (place, bytes) = match source {
-        Source::File(path) => (path.display().to_string(), file::read(path)?),
-        Source::Url(url) => (url.clone(), fetch(url)?),
+        KeySource::File(path) => (path.display().to_string(), file::read(path)?),
+        KeySource::Url(url) => (url.clone(), fetch(url)?),
     };
     ScannerKeys::parse(&bytes).map_err(|e| {
         refuse(

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::http::{self, App};
-use super::limits::Limits;
+use super::limits::RateLimits;
 use super::listen::Peer;
 use super::{backups, envoys};
 use crate::delivery::{self, Delivery};
@@ -39,15 +39,15 @@ struct Api {
 }
 
 /// For routes that a running server answers; no Envoy ever connects.
-fn nowhere() -> delivery::Settings {
-    delivery::Settings {
+fn nowhere() -> delivery::DeliverySettings {
+    delivery::DeliverySettings {
         template: delivery::Template {
             wasm: "keystile.wasm".into(),
             overlay: "keystile".to_owned(),
             base: "keystile-base".to_owned(),
         },
         ttl: None,
-        limits: delivery::Limits::default(),
+        limits: delivery::PeerLimits::default(),
         world: system::local,
     }
 }
@@ -61,15 +61,15 @@ struct Answer {
 
 impl Api {
     fn new() -> Self {
-        Self::limited(Limits::new(100_000))
+        Self::limited(RateLimits::new(100_000))
     }
 
-    fn limited(limits: Limits) -> Self {
+    fn limited(limits: RateLimits) -> Self {
         let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
         Self::over(folder, desk, limits)
     }
 
-    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: Limits) -> Self {
+    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: RateLimits) -> Self {
         let app = App::new(Arc::clone(&desk), limits, Vec::new());
         let delivery = Delivery::new(Arc::clone(&desk), nowhere());
         let live = envoys::routes(&app, &delivery)
@@ -317,7 +317,8 @@ async fn a_body_has_a_largest_size_which_an_import_may_exceed() {
         .send(request.body(Body::from_stream(stream)).unwrap())
         .await;
     assert_eq!(e.status, 413, "{}", e.text);
-    let text = format!("client,sha256\n{}", " \n".repeat(2 << 19));
+    // One line: as many as fit would each be read and refused.
+    let text = format!("client,sha256\n{}", " ".repeat(2 << 20));
     let e = api
         .ask(&owner, "POST", "/v1/keys/import", json!({"text": text}))
         .await;

@@ -13,15 +13,15 @@ use super::intake::Intake;
 use super::usage_counted::Count;
 
 /// Reads the numbers when metrics are scraped.
-pub struct Numbers(pub Arc<Intake>);
+pub struct UsageCollector(pub Arc<Intake>);
 
-impl std::fmt::Debug for Numbers {
+impl std::fmt::Debug for UsageCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Numbers")
     }
 }
 
-impl Collector for Numbers {
+impl Collector for UsageCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let count = self.0.count();
         let of = |n: &AtomicU64| n.load(Ordering::Relaxed);

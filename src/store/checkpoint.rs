@@ -59,7 +59,7 @@ pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
 mod tests {
     use super::*;
     use keystile_core::keyset::StoreId;
-    use keystile_model::audit::{Head, Link, Secret};
+    use keystile_model::audit::{CheckpointSecret, Head, Link};
     use zeroize::Zeroizing;
 
     #[test]
@@ -68,7 +68,8 @@ mod tests {
             seq: 7,
             link: Link([9; 32]),
         };
-        let made = Secret::new(Zeroizing::new(vec![1; 32])).checkpoint(StoreId([1; 8]), head);
+        let made =
+            CheckpointSecret::new(Zeroizing::new(vec![1; 32])).checkpoint(StoreId([1; 8]), head);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.head");
         assert_eq!(kept(&file), Ok(None));

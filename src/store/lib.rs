@@ -47,7 +47,7 @@ mod trouble;
 mod usage;
 
 pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
-pub use log::{Deed, Found, Query};
+pub use log::{Deed, FoundRecords, Query};
 pub use meta::{Meta, Timeline};
 pub use node::EnrolledNode;
 pub use outbox::Message;

@@ -6,13 +6,15 @@ use zeroize::Zeroizing;
 
 use super::rows::{self, Sql};
 use super::{Tx, column};
-use keystile_model::audit::{Broken, Checkpoint, Format, Head, Link, Outcome, Record, Secret};
+use keystile_model::audit::{
+    Broken, Checkpoint, CheckpointSecret, Format, Head, Link, Outcome, Record,
+};
 use keystile_model::error::Result;
 use keystile_model::world::{Actor, Moment, World};
 
 mod walk;
 
-pub use walk::Found;
+pub use walk::FoundRecords;
 
 const COLUMNS: &str = "seq, at_ms, uid, user, host, action, subject, before, after, prev, hash,
     format, address, request, client, outcome, reason";
@@ -348,14 +350,14 @@ impl Tx<'_> {
         Ok((!there).then_some(Broken::Kept(head.seq)))
     }
 
-    fn audit_secret(&self) -> Result<Option<Secret>> {
+    fn audit_secret(&self) -> Result<Option<CheckpointSecret>> {
         let secret: Option<Vec<u8>> = self
             .tx
             .prepare_cached("SELECT audit_secret FROM meta")
             .sql()?
             .query_row([], |r| r.get(0))
             .sql()?;
-        Ok(secret.map(|s| Secret::new(Zeroizing::new(s))))
+        Ok(secret.map(|s| CheckpointSecret::new(Zeroizing::new(s))))
     }
 
     /// Creates the secret that signs checkpoints.

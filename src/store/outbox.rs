@@ -9,7 +9,7 @@ use super::{Timeline, Tx, column};
 use keystile_model::audit::Record;
 use keystile_model::error::Result;
 use keystile_model::record::Webhook;
-use keystile_model::webhook::Secret;
+use keystile_model::webhook::WebhookSecret;
 
 /// A message that is due.
 pub struct Message {
@@ -18,7 +18,7 @@ pub struct Message {
     /// Where it goes.
     pub url: String,
     /// What signs it.
-    pub secret: Secret,
+    pub secret: WebhookSecret,
     /// How many attempts have failed.
     pub failures: u32,
     /// The record that it is about.
@@ -56,7 +56,7 @@ impl Tx<'_> {
     }
 
     /// Adds a webhook and gives its number.
-    pub fn insert_webhook(&mut self, hook: &Webhook, secret: &Secret) -> Result<u32> {
+    pub fn insert_webhook(&mut self, hook: &Webhook, secret: &WebhookSecret) -> Result<u32> {
         let number = self
             .tx
             .prepare_cached(
@@ -130,7 +130,7 @@ impl Tx<'_> {
                     column::unsigned(r, 1)?,
                     column::number(r, 2)?,
                     r.get::<_, String>(3)?,
-                    Secret::from_bytes(Zeroizing::new(secret)),
+                    WebhookSecret::from_bytes(Zeroizing::new(secret)),
                 ))
             })
             .sql()?;

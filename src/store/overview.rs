@@ -10,7 +10,7 @@ use keystile_model::record::Client;
 
 /// The size of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
+pub struct StoreNumbers {
     /// Existing clients.
     pub clients: u64,
     /// Keys that are not revoked.
@@ -26,7 +26,7 @@ const DAY: u64 = 86_400;
 impl Tx<'_> {
     /// The size of the store. All keys are counted by the pages of an index, without a look at
     /// each; those that are revoked are few.
-    pub fn numbers(&self) -> Result<Numbers> {
+    pub fn numbers(&self) -> Result<StoreNumbers> {
         let sql = "SELECT (SELECT count(*) FROM client WHERE deleted IS NULL),
             (SELECT count(*) FROM key),
             (SELECT count(*) FROM key INDEXED BY key_revoked WHERE revoked IS NOT NULL)";
@@ -35,7 +35,7 @@ impl Tx<'_> {
             .sql()?
             .query_row([], |r| {
                 let (all, revoked) = (column::unsigned(r, 1)?, column::unsigned(r, 2)?);
-                Ok(Numbers {
+                Ok(StoreNumbers {
                     clients: column::unsigned(r, 0)?,
                     keys: all.saturating_sub(revoked),
                 })

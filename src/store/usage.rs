@@ -23,7 +23,7 @@ mod read;
 mod step;
 mod unknown;
 
-pub use add::{Cell, Seen};
+pub use add::{Cell, KeySeen};
 pub use facts::KeyFacts;
 pub use keep::{Anomaly, Untold};
 pub use read::{Dimension, Grouped, These, Whose};

@@ -11,8 +11,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use keystile_core::decide::{Clocks, Request, decide};
 use keystile_core::key::{Fresh, Parsed, generate};
 use keystile_core::keyset::{
-    Artefact, Base, Content, InForce, Keyset, Lookup, Row, SigningKey, SigningKeys, StoreId, build,
-    build_overlay,
+    Artefact, Base, Content, InForce, KeyRow, Keyset, Lookup, SigningKey, SigningKeys, StoreId,
+    build, build_overlay,
 };
 use keystile_core::limit::bucket::MemoryBuckets;
 use keystile_core::report::usage::{Ledger, Use};
@@ -52,7 +52,7 @@ fn keys(n: u64) -> Vec<Fresh> {
 
 /// One client a key: the dearest case, where no two keys share a profile.
 fn content(keys: &[Fresh], plan: &str) -> Content {
-    let row = |(n, key): (usize, &Fresh)| Row {
+    let row = |(n, key): (usize, &Fresh)| KeyRow {
         id: key.id,
         digest: key.digest,
         foreign: false,

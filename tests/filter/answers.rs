@@ -106,7 +106,7 @@ fn scene(request: impl FnOnce(&mut Store) -> Request) -> (Edge, Request) {
     (Edge::start(&store), request)
 }
 
-fn with_key(edit: impl FnOnce(&mut keystile_core::keyset::Row)) -> (Edge, Request) {
+fn with_key(edit: impl FnOnce(&mut keystile_core::keyset::KeyRow)) -> (Edge, Request) {
     scene(|store| by_header(&store.issue_as("acme", edit)))
 }
 

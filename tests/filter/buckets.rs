@@ -146,7 +146,7 @@ fn several_limits_are_taken_together_or_not_at_all() {
 #[test]
 fn refusals_for_other_reasons_take_nothing_either() {
     let mut store = Store::new();
-    let plan = |row: &mut keystile_core::keyset::Row| row.plan = Some("free".to_owned());
+    let plan = |row: &mut keystile_core::keyset::KeyRow| row.plan = Some("free".to_owned());
     let key = store.issue_as("acme", plan);
     let mut edge = Edge::start(&store);
     for request in [
@@ -185,7 +185,7 @@ fn a_refused_request_leaves_the_lease_of_its_worker_as_it_is() {
 fn each_key_has_a_bucket_of_its_own_unless_the_limit_is_the_clients() {
     for (by, expected) in [("key", 5), ("client", 0)] {
         let (mut store, key) = Store::limited(json!([{"requests": 5, "per": "1m", "by": by}]));
-        let on_plan = |row: &mut keystile_core::keyset::Row| row.plan = Some("p".to_owned());
+        let on_plan = |row: &mut keystile_core::keyset::KeyRow| row.plan = Some("p".to_owned());
         let sibling = store.issue_as("acme", on_plan);
         let stranger = store.issue_as("beta", on_plan);
         let mut edge = Edge::start(&store);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keystile_core::key::Parsed;
-use keystile_core::keyset::{PAGE, Row};
+use keystile_core::keyset::{KeyRow, PAGE};
 use serde_json::json;
 
 use crate::fixture::{Answer, Edge, Store, by_header, vm_in};
@@ -17,7 +17,7 @@ const RECORD: usize = 32;
 fn large() -> (Store, Vec<String>) {
     let mut store = Store::with(json!({"routes": [{"path": "/plain"}]}));
     let profile =
-        |n: usize| move |row: &mut Row| row.origins = vec![format!("https://{n}.example")];
+        |n: usize| move |row: &mut KeyRow| row.origins = vec![format!("https://{n}.example")];
     let keys = (0..KEYS)
         .map(|n| store.issue_as(&format!("client-{n}"), profile(n)))
         .collect();

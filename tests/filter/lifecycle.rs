@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use keystile_core::keyset::Row;
+use keystile_core::keyset::KeyRow;
 use serde_json::json;
 
 use crate::fixture::{Edge, NOW, Store, by_bearer, by_header, name};
 
 /// A key with an edited row, and what it is answered at each of these seconds.
 #[track_caller]
-fn answers(edit: impl FnOnce(&mut Row), at: &[(u64, &str)]) {
+fn answers(edit: impl FnOnce(&mut KeyRow), at: &[(u64, &str)]) {
     let mut store = Store::new();
     let key = store.issue_as("acme", edit);
     let mut edge = Edge::start(&store);
@@ -98,7 +98,7 @@ fn a_clock_that_is_set_is_believed_within_a_second() {
 
 #[test]
 fn revoked_comes_before_disabled_before_expired_before_inactive() {
-    let all = |row: &mut Row| {
+    let all = |row: &mut KeyRow| {
         (row.expires, row.not_before) = (Some(NOW - 1), Some(NOW + 1));
         (row.disabled, row.revoked) = (true, true);
     };

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::{self, Digest, KeyId};
 use keystile_core::keyset::{
-    Base, Built, Content, Row, SigningKey, SigningKeys, StoreId, build, build_overlay,
+    Base, Built, Content, KeyRow, SigningKey, SigningKeys, StoreId, build, build_overlay,
 };
 use keystile_core::policy::RawPolicy;
 use std::collections::HashSet;
@@ -76,7 +76,7 @@ impl Keys {
     }
 
     /// A key of which the test says what is special.
-    pub fn issue_with(&mut self, client: &str, special: impl FnOnce(&mut Row)) -> String {
+    pub fn issue_with(&mut self, client: &str, special: impl FnOnce(&mut KeyRow)) -> String {
         self.issue_in("live", client, special)
     }
 
@@ -84,7 +84,7 @@ impl Keys {
         &mut self,
         environment: &str,
         client: &str,
-        special: impl FnOnce(&mut Row),
+        special: impl FnOnce(&mut KeyRow),
     ) -> String {
         let environment = environment.parse().unwrap();
         let brand = self.content.policy.brand.parse().unwrap();
@@ -109,7 +109,7 @@ impl Keys {
     }
 
     /// The row of this key, to be changed: the version rises.
-    pub fn change(&mut self, key: &str) -> &mut Row {
+    pub fn change(&mut self, key: &str) -> &mut KeyRow {
         self.content.version += 1;
         let id = id(key);
         self.changed.insert(id);
@@ -252,8 +252,8 @@ pub fn signing_secrets(signing_keys: &str) -> [String; 3] {
     [encoded.to_owned(), hex, standard]
 }
 
-fn row(id: KeyId, digest: Digest, client_number: u32, client: &str) -> Row {
-    Row {
+fn row(id: KeyId, digest: Digest, client_number: u32, client: &str) -> KeyRow {
+    KeyRow {
         id,
         digest,
         foreign: false,

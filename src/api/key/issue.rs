@@ -12,7 +12,7 @@ use keystile_model::key::Issue;
 use keystile_model::wire::{self, Id, Secret, Span, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry::handover;
-use keystile_registry::import::{self, How};
+use keystile_registry::import::{self, ImportOptions};
 use keystile_registry::key;
 use keystile_store::Store;
 
@@ -301,7 +301,7 @@ impl Operation for Import {
     fn run(self, store: &mut Store, world: &World) -> Result<Imported> {
         let text = self.text.trim_start_matches('\u{feff}');
         let lines = import::read(&self.name, text, || store.go_on())?;
-        let how = How {
+        let how = ImportOptions {
             create_clients: self.create_clients,
             any_scope: self.allow_unknown_scope,
             dry_run: self.dry_run,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use keystile_registry::usage::count::{Counted, NOBODY, Registry, count};
-use keystile_registry::usage::question::{self, By, Question, Span};
+use keystile_registry::usage::question::{self, By, Span, UsageQuestion};
 use keystile_registry::usage::*;
 use keystile_system as system;
 

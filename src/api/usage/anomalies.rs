@@ -31,7 +31,7 @@ pub struct Anomalies {
 /// Anomalies.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Anomalies)]
-pub struct Found {
+pub struct AnomalyViews {
     /// Latest first; at most 1,000.
     pub anomalies: Vec<AnomalyView>,
 }
@@ -70,7 +70,7 @@ impl AnomalyView {
 }
 
 impl Operation for Anomalies {
-    type Output = Found;
+    type Output = AnomalyViews;
     const ROUTE: Route = Route::get(
         "usage.anomalies",
         "/v1/usage/anomalies",
@@ -78,7 +78,7 @@ impl Operation for Anomalies {
         "List anomalies in the use of keys",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Found> {
+    fn run(self, store: &mut Store, world: &World) -> Result<AnomalyViews> {
         let now = world.now.seconds();
         let ago = self.since.map(|t| t.0).unwrap_or(When::After(SINCE));
         let since = ago.ago(now);
@@ -102,7 +102,7 @@ impl Operation for Anomalies {
                 })
             };
             let anomalies = store.read(|tx| found.into_iter().map(|a| named(a, tx)).collect());
-            Ok(Found {
+            Ok(AnomalyViews {
                 anomalies: anomalies?,
             })
         })

@@ -16,7 +16,7 @@ use keystile_store::Store;
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageQuota)]
-pub struct Quota {
+pub struct ShowQuota {
     /// The key's id.
     pub id: Id,
 }
@@ -24,7 +24,7 @@ pub struct Quota {
 /// What is left of a quota; all fields are null if there is none.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = QuotaLeft)]
-pub struct Left {
+pub struct QuotaLeft {
     /// The plan that the quota comes from; null if there is none.
     pub plan: Option<String>,
     /// Requests in each window; null if there is no quota.
@@ -43,8 +43,8 @@ pub struct Left {
     pub remaining: Option<u64>,
 }
 
-impl Operation for Quota {
-    type Output = Left;
+impl Operation for ShowQuota {
+    type Output = QuotaLeft;
     const ROUTE: Route = Route::get(
         "usage.quota",
         "/v1/keys/{id}/quota",
@@ -52,7 +52,7 @@ impl Operation for Quota {
         "Show what is left of a key's quota",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Left> {
+    fn run(self, store: &mut Store, world: &World) -> Result<QuotaLeft> {
         let mut left = left_of(&[self.id], store, world)?;
         Ok(left.pop().unwrap_or_default())
     }
@@ -62,7 +62,7 @@ impl Operation for Quota {
 ///
 /// # Errors
 /// If a key does not exist, or usage cannot be read.
-pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>> {
+pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<QuotaLeft>> {
     let now = world.now.seconds();
     store.with_usage(|store, usage| {
         store.read(|tx| {
@@ -74,11 +74,11 @@ pub fn left_of(ids: &[Id], store: &mut Store, world: &World) -> Result<Vec<Left>
                 let plan = key.effective_plan().unwrap_or_default();
                 let named = policy.plans.get(plan).and_then(|p| p.quota.as_ref());
                 let (Some(quota), Some(named)) = (quotas.get(plan), named) else {
-                    return Ok(Left::default());
+                    return Ok(QuotaLeft::default());
                 };
                 let window = window(quota, now);
                 let used = usage.read(|tx| tx.quota_taken(key.lineage, window))?;
-                Ok(Left {
+                Ok(QuotaLeft {
                     plan: Some(plan.to_owned()),
                     requests: Some(quota.requests),
                     per: Some(keystile_model::wire::word_of(&named.per)),

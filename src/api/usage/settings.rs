@@ -8,7 +8,7 @@ use crate::{Method, OWNERS, Operation, Route, STAFF};
 use keystile_model::error::Result;
 use keystile_model::wire::Span;
 use keystile_model::world::World;
-use keystile_registry::usage::Settings;
+use keystile_registry::usage::UsageSettings;
 use keystile_store::Store;
 
 /// Shows how long usage is kept, and what counts as an anomaly.
@@ -65,7 +65,7 @@ pub struct Forget {}
 pub struct Forgotten {}
 
 impl Operation for ShowSettings {
-    type Output = Settings;
+    type Output = UsageSettings;
     const ROUTE: Route = Route::get(
         "usage.settings",
         "/v1/usage/settings",
@@ -74,13 +74,13 @@ impl Operation for ShowSettings {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, _: &World) -> Result<Settings> {
-        store.with_usage(|_, usage| usage.read(Settings::read))
+    fn run(self, store: &mut Store, _: &World) -> Result<UsageSettings> {
+        store.with_usage(|_, usage| usage.read(UsageSettings::read))
     }
 }
 
 impl Operation for Configure {
-    type Output = Settings;
+    type Output = UsageSettings;
     const ROUTE: Route = Route::change(
         Method::Patch,
         "usage.configure",
@@ -90,16 +90,16 @@ impl Operation for Configure {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Settings> {
+    fn run(self, store: &mut Store, world: &World) -> Result<UsageSettings> {
         world.caller.owner("change the settings of usage")?;
         store.with_made_usage(|store, usage| {
-            let before = usage.read(Settings::read)?;
+            let before = usage.read(UsageSettings::read)?;
             let after = self.applied(before.clone());
             after.check()?;
             if after == before {
                 return Ok(after);
             }
-            let shown = |s: &Settings| json!({ "settings": s });
+            let shown = |s: &UsageSettings| json!({ "settings": s });
             store.write(world, |tx| {
                 tx.audit(
                     world,
@@ -122,8 +122,8 @@ impl Operation for Configure {
 }
 
 impl Configure {
-    fn applied(self, to: Settings) -> Settings {
-        Settings {
+    fn applied(self, to: UsageSettings) -> UsageSettings {
+        UsageSettings {
             minutes: self.minutes.unwrap_or(to.minutes),
             hours: self.hours.unwrap_or(to.hours),
             days: self.days.unwrap_or(to.days),

@@ -15,15 +15,15 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::when;
 use keystile_registry::leak;
-use keystile_server::delivery::papers::Rule;
+use keystile_server::delivery::papers::NameRule;
 use keystile_server::delivery::{self, Delivery, Template};
 use keystile_server::desk::Desk;
 use keystile_server::duties::{self, Duties};
-use keystile_server::exporter::{self, Exporter, Place};
-use keystile_server::limits::Limits;
+use keystile_server::exporter::{self, Destination, Exporter};
+use keystile_server::limits::RateLimits;
 use keystile_server::outbox;
 use keystile_server::proxy::Proxies;
-use keystile_server::scanner::{Scanner, Source};
+use keystile_server::scanner::{KeySource, Scanner};
 use keystile_server::tls::Files;
 use keystile_server::{Settings, log};
 use keystile_system as system;
@@ -70,7 +70,7 @@ pub struct Serve {
     /// A certificate with this name is also valid for this node, in addition to the nodes that it names
     /// itself (common name, DNS names, URIs); a `*` at the end of either matches anything; can be repeated
     #[arg(long, value_name = "NAME=NODE", requires = "discovery_client_ca")]
-    discovery_name: Vec<Rule>,
+    discovery_name: Vec<NameRule>,
     /// Accept reports and usage from enrolled Envoys only (see `keystilectl node enroll`)
     #[arg(long)]
     enrolled_only: bool,
@@ -123,7 +123,7 @@ pub struct Serve {
     /// to an address over TLS with the token in KEYSTILE_AUDIT_EXPORT_TOKEN. Each record arrives at
     /// least once
     #[arg(long, value_name = "FILE|URL", value_parser = audit_place)]
-    audit_export: Option<Place>,
+    audit_export: Option<Destination>,
     /// Authorities to trust for the address of --audit-export, PEM, in place of the public ones
     #[arg(long, value_name = "FILE", requires = "audit_export")]
     audit_export_ca: Option<PathBuf>,
@@ -134,7 +134,7 @@ pub struct Serve {
     /// Accept reports of leaked keys at /v1/leaks, signed with the public keys in this file or at this
     /// address, such as https://api.github.com/meta/public_keys/secret_scanning
     #[arg(long, value_name = "FILE|URL", value_parser = scanner_keys)]
-    scanner_keys: Option<Source>,
+    scanner_keys: Option<KeySource>,
     /// What to do with a key that a scanner has found
     #[arg(long, value_name = "WHAT", default_value = "revoke")]
     leaked_keys: leak::Policy,
@@ -151,12 +151,12 @@ pub(super) fn network(text: &str) -> std::result::Result<IpNet, String> {
         })
 }
 
-fn audit_place(text: &str) -> std::result::Result<Place, String> {
-    text.parse::<Place>().map_err(|e| e.to_string())
+fn audit_place(text: &str) -> std::result::Result<Destination, String> {
+    text.parse::<Destination>().map_err(|e| e.to_string())
 }
 
-fn scanner_keys(text: &str) -> std::result::Result<Source, String> {
-    text.parse::<Source>().map_err(|e| e.to_string())
+fn scanner_keys(text: &str) -> std::result::Result<KeySource, String> {
+    text.parse::<KeySource>().map_err(|e| e.to_string())
 }
 
 impl Serve {
@@ -167,7 +167,7 @@ impl Serve {
         // Before anything is read: a restore may be putting another store in place.
         let alone = cx.home.hold()?;
         let desk = Desk::open(cx.home.held(&alone))?;
-        let limits = Limits::new(self.rate_limit);
+        let limits = RateLimits::new(self.rate_limit);
         let pages = console::Settings {
             idle: Duration::from_secs(self.console_idle.max(1)),
             oidc: self.oidc.way_in()?,
@@ -183,7 +183,7 @@ impl Serve {
                 self.webhook_ca.as_deref(),
                 Reach::with(self.webhook_allow.clone()),
             )?,
-            exporter: Exporter::new(exporter::Settings {
+            exporter: Exporter::new(exporter::ExportSettings {
                 place: self.audit_export.clone(),
                 ca: self.audit_export_ca.clone(),
                 token: system::secret_variable(exporter::TOKEN),
@@ -225,21 +225,21 @@ impl Serve {
         }
     }
 
-    fn delivery(&self, cx: &Context) -> Result<delivery::Settings> {
-        Ok(delivery::Settings {
+    fn delivery(&self, cx: &Context) -> Result<delivery::DeliverySettings> {
+        Ok(delivery::DeliverySettings {
             template: Template {
                 wasm: self.filter(cx)?,
                 overlay: "keystile".to_owned(),
                 base: "keystile-base".to_owned(),
             },
             ttl: self.ttl.filter(|s| *s > 0).map(Duration::from_secs),
-            limits: delivery::Limits {
+            limits: delivery::PeerLimits {
                 streams: self.max_streams as usize,
                 streams_per_address: (self.max_streams as usize).div_ceil(2),
                 nodes: self.node.clone(),
                 papers: self.discovery_name.clone(),
                 enrolled_only: self.enrolled_only,
-                ..delivery::Limits::default()
+                ..delivery::PeerLimits::default()
             },
             world: system::of_server,
         })

@@ -5,11 +5,11 @@ use keystile_core::key::KeyId;
 
 use super::{Context, key_id};
 use crate::output::{self, cell};
-use keystile_api::usage::{self, Anomalies, Configure, Found, Left};
+use keystile_api::usage::{self, Anomalies, AnomalyViews, Configure, QuotaLeft};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
-use keystile_registry::usage::Settings;
+use keystile_registry::usage::UsageSettings;
 
 mod counts;
 
@@ -138,7 +138,7 @@ impl Usage {
             None => self.show.run(cx),
             Some(Command::Anomalies(c)) => c.run(cx),
             Some(Command::Quota(c)) => {
-                let left = cx.perform(usage::Quota { id: Id(c.key) })?;
+                let left = cx.perform(usage::ShowQuota { id: Id(c.key) })?;
                 cx.out.show(&left, || quota(&left, cx.now()))
             }
             Some(Command::Settings(c)) => c.run(cx),
@@ -159,7 +159,7 @@ impl Usage {
 
 impl AnomaliesOf {
     fn run(self, cx: &Context) -> Result<()> {
-        let Found { anomalies } = cx.perform(Anomalies {
+        let AnomalyViews { anomalies } = cx.perform(Anomalies {
             client: self.client,
             since: Some(TimeWords(self.since)),
         })?;
@@ -184,7 +184,7 @@ impl AnomaliesOf {
 }
 
 /// `requests 12, network 192.0.2.0/24`
-fn quota(left: &Left, now: u64) -> String {
+fn quota(left: &QuotaLeft, now: u64) -> String {
     let Some(requests) = left.requests else {
         return "its plan has no quota\n".to_owned();
     };
@@ -239,7 +239,7 @@ impl Change {
     }
 }
 
-fn settings_table(s: &Settings) -> String {
+fn settings_table(s: &UsageSettings) -> String {
     let span = |s: &Span| match s.0 {
         0 => "never".to_owned(),
         n => when::duration(n),

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::flow::Flows;
 use super::provider::Provider;
-use super::settings::Settings;
+use super::settings::SignInSettings;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
 
@@ -25,7 +25,7 @@ impl Oidc {
     ///
     /// # Errors
     /// If the file of authorities holds none, or the system gives no randomness.
-    pub fn new(settings: Settings) -> Result<Self> {
+    pub fn new(settings: SignInSettings) -> Result<Self> {
         Ok(Self {
             provider: Arc::new(Provider::new(settings)?),
             flows: Flows::new(system::of_server().entropy)?,
@@ -34,7 +34,7 @@ impl Oidc {
     }
 
     /// How it is set up.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &SignInSettings {
         self.provider.settings()
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::Settings;
+use super::SignInSettings;
 use super::flow::Flow;
 use super::id_token::{self, Expected, Keys, Untrusted};
 use super::roles::Claims;
@@ -34,7 +34,7 @@ const ANSWER: u64 = 1 << 20;
 
 /// Calls the provider.
 pub struct Provider {
-    settings: Settings,
+    settings: SignInSettings,
     agent: ureq::Agent,
     held: Mutex<Held>,
 }
@@ -73,7 +73,7 @@ impl Provider {
     ///
     /// # Errors
     /// If the file of authorities holds none.
-    pub fn new(settings: Settings) -> Result<Self> {
+    pub fn new(settings: SignInSettings) -> Result<Self> {
         Ok(Self {
             agent: agent(settings.ca.as_deref())?,
             settings,
@@ -82,7 +82,7 @@ impl Provider {
     }
 
     /// How it is set up.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &SignInSettings {
         &self.settings
     }
 

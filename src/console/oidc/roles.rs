@@ -12,13 +12,13 @@ pub type Claims = Map<String, Value>;
 
 /// `groups:platform=owner`: people whose claim has a value get a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct RoleRule {
     claim: String,
     value: String,
     role: Role,
 }
 
-impl FromStr for Rule {
+impl FromStr for RoleRule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -76,7 +76,7 @@ fn parted(condition: &str) -> Option<(&str, &str)> {
     Some((condition.get(..at)?, condition.get(at + 1..)?))
 }
 
-impl Rule {
+impl RoleRule {
     fn matches(&self, claims: &Claims) -> bool {
         if self.claim == "email" && !is_verified(claims) {
             return false;
@@ -91,7 +91,7 @@ impl Rule {
 }
 
 /// The role of a person: the highest of those that match.
-pub fn role(rules: &[Rule], claims: &Claims) -> Option<Role> {
+pub fn role(rules: &[RoleRule], claims: &Claims) -> Option<Role> {
     let given = rules.iter().filter(|rule| rule.matches(claims));
     given.map(|rule| rule.role).max()
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rules(all: &[&str]) -> Vec<Rule> {
+    fn rules(all: &[&str]) -> Vec<RoleRule> {
         all.iter().map(|text| text.parse().unwrap()).collect()
     }
 
@@ -204,7 +204,7 @@ mod tests {
             ("groups:platform=admin", "`admin` is no role"),
             ("groups:acme=client", "maps to the role `client`"),
         ] {
-            let e = text.parse::<Rule>().unwrap_err();
+            let e = text.parse::<RoleRule>().unwrap_err();
             assert!(e.to_string().contains(fact), "{text}: {e}");
         }
     }

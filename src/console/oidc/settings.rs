@@ -5,7 +5,7 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::Secret;
 use std::path::PathBuf;
 
-use super::roles::Rule;
+use super::roles::RoleRule;
 
 /// Where the provider sends people back to.
 const BACK: &str = "/console/oidc/callback";
@@ -15,7 +15,7 @@ pub const BEGIN: &str = "/console/oidc";
 
 /// The settings of sign-in.
 #[derive(Clone)]
-pub struct Settings {
+pub struct SignInSettings {
     /// The provider, exactly as it calls itself.
     pub issuer: String,
     /// Our client id at the provider.
@@ -27,14 +27,14 @@ pub struct Settings {
     /// The scopes to request besides `openid`.
     pub scopes: Vec<String>,
     /// The rules for roles.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RoleRule>,
     /// Authorities to trust in place of the public ones.
     pub ca: Option<PathBuf>,
     /// Hosts beside the issuer's own that its document may name.
     pub hosts: Vec<String>,
 }
 
-impl Settings {
+impl SignInSettings {
     /// Where the provider sends people back to, as it has to be registered there.
     pub fn redirect(&self) -> String {
         format!("{}{BACK}", self.console)

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::super::session::SessionId;
 
 /// Where a request comes from.
-pub struct Source {
+pub struct RequestSource {
     /// The address of the browser, or of a proxy in front of us.
     pub address: IpAddr,
     /// Id of the request.
@@ -26,7 +26,7 @@ pub struct Source {
     pub presence: Presence,
 }
 
-impl Source {
+impl RequestSource {
     /// Reads it from a request.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::prior::Prior;
 use super::request::{Clocks, Request};
 use super::trace::Trace;
 use crate::keyset::InForce;
-use crate::limit::bucket::{Buckets, Charge, Outcome};
+use crate::limit::bucket::{Buckets, Charge, TakeOutcome};
 use crate::limit::quota::{Draw, Joint, NotDrawn, Tallies};
 
 #[cold]
@@ -171,19 +171,19 @@ fn told(
 
 /// The policy that an outcome is about, and the same outcome by the position of that policy's
 /// limit.
-fn placed(outcome: Outcome, whose: impl Fn(usize) -> Whose) -> (usize, Outcome) {
+fn placed(outcome: TakeOutcome, whose: impl Fn(usize) -> Whose) -> (usize, TakeOutcome) {
     match outcome {
-        Outcome::Taken { tightest, state } => {
+        TakeOutcome::Taken { tightest, state } => {
             let (side, tightest) = whose(tightest);
-            (side, Outcome::Taken { tightest, state })
+            (side, TakeOutcome::Taken { tightest, state })
         }
-        Outcome::Refused { by, refused } => {
+        TakeOutcome::Refused { by, refused } => {
             let (side, by) = whose(by);
-            (side, Outcome::Refused { by, refused })
+            (side, TakeOutcome::Refused { by, refused })
         }
-        Outcome::Contended { by } => {
+        TakeOutcome::Contended { by } => {
             let (side, by) = whose(by);
-            (side, Outcome::Contended { by })
+            (side, TakeOutcome::Contended { by })
         }
     }
 }

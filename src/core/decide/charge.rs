@@ -5,10 +5,10 @@ mod unchanged;
 use super::decision::Decision;
 use super::denial::Denial;
 use super::due::{Bounds, Due, one};
-use super::rate::{Origin, QuotaState, Rate};
+use super::rate::{LimitOrigin, QuotaState, Rate};
 use super::request::Clocks;
 use super::trace::Trace;
-use crate::limit::bucket::{Buckets, Charge, Outcome, look, seconds_up, take_all, take_looked};
+use crate::limit::bucket::{Buckets, Charge, TakeOutcome, look, seconds_up, take_all, take_looked};
 use crate::limit::quota::{Draw, Drawing, Drawn, NotDrawn, Tallies};
 use crate::policy::RateLimitFields;
 use unchanged::unchanged;
@@ -65,8 +65,8 @@ fn charge<'k>(
 
 /// What was taken, or which limit refused.
 pub(super) enum Taking<D = Drawn> {
-    Taken(Option<Outcome>, Option<D>),
-    NoTokens(Outcome),
+    Taken(Option<TakeOutcome>, Option<D>),
+    NoTokens(TakeOutcome),
     NoQuota(NotDrawn),
 }
 
@@ -78,10 +78,10 @@ pub(super) fn take<D: Drawing>(
     draw: Option<Result<D, NotDrawn>>,
     clocks: Clocks,
 ) -> Taking<D::Drawn> {
-    let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Taken { .. });
+    let refused = |outcome: &TakeOutcome| !matches!(outcome, TakeOutcome::Taken { .. });
     if clocks.monotonic == 0 && !charges.is_empty() {
         // The host has never given the time: what is taken now would be forgotten once it does.
-        return Taking::NoTokens(Outcome::Contended { by: 0 });
+        return Taking::NoTokens(TakeOutcome::Contended { by: 0 });
     }
     let draw = match draw {
         None => {
@@ -95,7 +95,7 @@ pub(super) fn take<D: Drawing>(
     };
     if let Some(outcome) = look(stock, charges, clocks.monotonic) {
         let wait = match outcome {
-            Outcome::Refused { refused, .. } => refused.retry_after(),
+            TakeOutcome::Refused { refused, .. } => refused.retry_after(),
             _ => 1,
         };
         return match draw.look(stock) {
@@ -131,7 +131,7 @@ pub(super) fn outcome<'k>(
         Taking::Taken(outcome, drawn) => {
             let left = drawn.map(|d| (d.remaining, until(d.window.end)));
             let (tightest, remaining, reset) = match outcome {
-                Some(Outcome::Taken { tightest, state }) => {
+                Some(TakeOutcome::Taken { tightest, state }) => {
                     (tightest, state.remaining, seconds_up(state.full_in))
                 }
                 _ => {
@@ -141,14 +141,14 @@ pub(super) fn outcome<'k>(
             };
             (tightest, remaining, reset, left, Ok(()))
         }
-        Taking::NoTokens(Outcome::Refused { by, refused }) => {
+        Taking::NoTokens(TakeOutcome::Refused { by, refused }) => {
             let wait = refused.retry_after();
             // What is left is too little for this request, and the field would invite a retry.
             (by, 0, wait, None, limited(wait))
         }
-        Taking::NoTokens(Outcome::Contended { by } | Outcome::Taken { tightest: by, .. }) => {
-            (by, 0, 1, None, limited(1))
-        }
+        Taking::NoTokens(
+            TakeOutcome::Contended { by } | TakeOutcome::Taken { tightest: by, .. },
+        ) => (by, 0, 1, None, limited(1)),
         Taking::NoQuota(NotDrawn::UsedUp(end)) => {
             let retry_after = until(end);
             let denial = Denial::QuotaExceeded { retry_after };
@@ -189,9 +189,9 @@ pub(super) fn note(
                 .iter()
                 .map(|a| {
                     let whose = match a.origin {
-                        Origin::Plan(name) => format!("plan `{name}`"),
-                        Origin::Key => "the key".to_owned(),
-                        Origin::Route => "the route".to_owned(),
+                        LimitOrigin::Plan(name) => format!("plan `{name}`"),
+                        LimitOrigin::Key => "the key".to_owned(),
+                        LimitOrigin::Route => "the route".to_owned(),
                     };
                     format!(
                         "{} per {} s (burst {}) of {whose}",

@@ -1,7 +1,7 @@
 //! What a request has to pay if it is let in.
 
 use super::rate::Limits;
-use super::rate::{Applied, Origin};
+use super::rate::{AppliedLimit, LimitOrigin};
 use super::request::Clocks;
 use crate::keyset::{Entry, InForce};
 use crate::limit::bucket::{BucketKey, Charge, Kin, Subject};
@@ -70,7 +70,7 @@ pub(super) fn one(
     keyset: &InForce,
     entry: &Entry<'_>,
     route: Option<&Route>,
-    a: &Applied<'_>,
+    a: &AppliedLimit<'_>,
     cost: u64,
 ) -> Charge {
     let lineage = entry.lineage.as_u64();
@@ -80,8 +80,8 @@ pub(super) fn one(
         By::Client => (client, key),
     };
     let route = match a.origin {
-        Origin::Route => route.map_or(0, |r| r.stable_id),
-        Origin::Plan(_) | Origin::Key => 0,
+        LimitOrigin::Route => route.map_or(0, |r| r.stable_id),
+        LimitOrigin::Plan(_) | LimitOrigin::Key => 0,
     };
     let place = |subject| BucketKey::new(keyset.store().0, subject, route);
     Charge {

@@ -7,7 +7,7 @@ use crate::policy::Limit;
 
 /// Where a limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin<'k> {
+pub enum LimitOrigin<'k> {
     /// A plan, by name.
     Plan(&'k str),
     /// The key itself.
@@ -18,11 +18,11 @@ pub enum Origin<'k> {
 
 /// A limit that applied.
 #[derive(Clone, Copy, Debug)]
-pub struct Applied<'k> {
+pub struct AppliedLimit<'k> {
     /// The limit.
     pub limit: Limit,
     /// Whose it is.
-    pub origin: Origin<'k>,
+    pub origin: LimitOrigin<'k>,
 }
 
 /// A quota that applied.
@@ -55,7 +55,7 @@ pub struct Rate<'k> {
 
 impl<'k> Rate<'k> {
     /// The limits, in order: the plan's or key's, then the route's.
-    pub fn applied(&self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
+    pub fn applied(&self) -> impl Iterator<Item = AppliedLimit<'k>> + use<'k> {
         self.limits.iter()
     }
 }
@@ -71,14 +71,14 @@ pub(super) struct Limits<'k> {
 
 impl<'k> Limits<'k> {
     /// At most [`MAX_LIMITS`] and that of the route.
-    pub(super) fn iter(self) -> impl Iterator<Item = Applied<'k>> + use<'k> {
-        let applied = |origin| move |limit| Applied { limit, origin };
+    pub(super) fn iter(self) -> impl Iterator<Item = AppliedLimit<'k>> + use<'k> {
+        let applied = |origin| move |limit| AppliedLimit { limit, origin };
         // A key's own limits replace the limits of the plan, but not its quota.
         let plan = self.plan.filter(|_| self.own.is_empty());
         let (name, limits) = plan.map_or(("", &[][..]), |plan| (plan.name, plan.limits));
-        let own = self.own.iter().map(applied(Origin::Key));
-        let plan = limits.iter().copied().map(applied(Origin::Plan(name)));
-        let route = self.route.copied().map(applied(Origin::Route));
+        let own = self.own.iter().map(applied(LimitOrigin::Key));
+        let plan = limits.iter().copied().map(applied(LimitOrigin::Plan(name)));
+        let route = self.route.copied().map(applied(LimitOrigin::Route));
         own.chain(plan).take(MAX_LIMITS).chain(route)
     }
 }

@@ -9,7 +9,7 @@ use super::trace::Trace;
 use super::words::auth_word;
 use crate::keyset::InForce;
 use crate::policy::{Auth, Policy, Preflight, Route, Unmatched};
-use crate::request::credential::Held;
+use crate::request::credential::KeyHeaders;
 use crate::request::glance::Glance;
 
 /// A request that is asked for a key.
@@ -87,7 +87,7 @@ fn read<'r>(policy: &Policy, request: &Request<'r>) -> Read<'r> {
     };
     let (mut has_origin, mut asks_for_method) = (false, false);
     let mut glance = Glance::NOTHING;
-    let mut held = Held::default();
+    let mut held = KeyHeaders::default();
     for (name, value) in request.headers.iter() {
         if glance.see(policy, name, value) {
             held.add(name, value);

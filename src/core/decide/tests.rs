@@ -1,6 +1,6 @@
 use super::*;
 use crate::key::{Fresh, KeyId, Name, generate};
-use crate::keyset::{Content, Keyset, Row, SigningKey, SigningKeys, StoreId, build};
+use crate::keyset::{Content, KeyRow, Keyset, SigningKey, SigningKeys, StoreId, build};
 use crate::limit::bucket::MemoryBuckets;
 use crate::request::certificate::Peer;
 use crate::request::headers::Headers;
@@ -56,8 +56,8 @@ fn fresh(seed: u8) -> Fresh {
     key
 }
 
-fn row(key: &Fresh) -> Row {
-    Row {
+fn row(key: &Fresh) -> KeyRow {
+    KeyRow {
         id: key.id,
         digest: key.digest,
         foreign: false,
@@ -81,7 +81,7 @@ fn row(key: &Fresh) -> Row {
     }
 }
 
-fn loaded(policy: &str, change: impl FnOnce(&mut Row)) -> (Keyset, Fresh) {
+fn loaded(policy: &str, change: impl FnOnce(&mut KeyRow)) -> (Keyset, Fresh) {
     let key = fresh(1);
     let mut row = row(&key);
     change(&mut row);
@@ -105,13 +105,13 @@ fn loaded(policy: &str, change: impl FnOnce(&mut Row)) -> (Keyset, Fresh) {
     (keyset, key)
 }
 
-fn world_with(policy: &str, change: impl FnOnce(&mut Row)) -> World {
+fn world_with(policy: &str, change: impl FnOnce(&mut KeyRow)) -> World {
     let (keyset, key) = loaded(policy, change);
     let keyset = keyset.into();
     World { keyset, key }
 }
 
-fn world(change: impl FnOnce(&mut Row)) -> World {
+fn world(change: impl FnOnce(&mut KeyRow)) -> World {
     world_with(POLICY, change)
 }
 

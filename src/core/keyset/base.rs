@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::build::{Lack, Packed, Tables, sorted};
 use super::overlay::{BaseName, OverlayManifest};
-use super::{BuildError, Built, Content, Kind, Manifest};
+use super::{ArtefactKind, BuildError, Built, Content, Manifest};
 use crate::policy::{Policy, RawPolicy};
 
 /// What overlays need from their base: its name, its policy, and the tables that entries refer to.
@@ -93,7 +93,7 @@ pub fn build_overlay(content: &Content, base: &Base) -> Result<Built, BuildError
     let packed = Packed::new(&rows, &tables, lacks)?;
     let manifest = OverlayManifest {
         format: super::FORMAT,
-        kind: Kind::Overlay,
+        kind: ArtefactKind::Overlay,
         store: content.store.to_string(),
         version: content.version,
         issued_at: content.issued_at,
@@ -108,7 +108,7 @@ pub fn build_overlay(content: &Content, base: &Base) -> Result<Built, BuildError
         report: content.policy.report.clone(),
     };
     Ok(Built {
-        kind: Kind::Overlay,
+        kind: ArtefactKind::Overlay,
         manifest: serde_json::to_vec(&manifest).map_err(|_| BuildError::TooLarge)?,
         pages: packed.pages,
         keys: rows.len(),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Kind, Manifest, SigningKey, StoreId};
+use super::{ArtefactKind, Manifest, SigningKey, StoreId};
 use crate::key::{Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
 use crate::policy::{Policy, RawPolicy};
@@ -35,14 +35,14 @@ pub struct Content {
     /// The clocks of the time zones that its quotas name; others may be among them.
     pub zones: Zones,
     /// The keys.
-    pub rows: Vec<Row>,
+    pub rows: Vec<KeyRow>,
 }
 
 /// A keyset or an overlay that is not signed yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Built {
     /// Which of the two.
-    pub kind: Kind,
+    pub kind: ArtefactKind,
     /// The manifest's bytes: what is signed.
     pub manifest: Vec<u8>,
     /// Directory, index and heap.
@@ -103,7 +103,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         zones: zones(content)?,
     };
     Ok(Built {
-        kind: Kind::Keyset,
+        kind: ArtefactKind::Keyset,
         manifest: serde_json::to_vec(&manifest).map_err(|_| BuildError::TooLarge)?,
         pages: packed.pages,
         keys: rows.len(),
@@ -149,7 +149,7 @@ impl Built {
         out.push_str(&tags.join(","));
         out.push_str("\",\"kid\":\"");
         out.push_str(&kids.join(","));
-        if self.kind == Kind::Overlay {
+        if self.kind == ArtefactKind::Overlay {
             out.push_str("\",\"kind\":\"overlay");
         }
         out.push_str("\",\"manifest\":\"");
@@ -181,7 +181,7 @@ fn zones(content: &Content) -> Result<Zones, BuildError> {
 }
 
 /// Whether a key is still worth telling its holder about.
-fn is_kept(row: &Row, issued_at: u64) -> bool {
+fn is_kept(row: &KeyRow, issued_at: u64) -> bool {
     if row.revoked {
         return row.expires.is_none_or(|e| e > issued_at);
     }
@@ -194,9 +194,10 @@ fn is_kept(row: &Row, issued_at: u64) -> bool {
 
 /// Rows by rising digest.
 pub(super) fn sorted<'r>(
-    rows: impl IntoIterator<Item = &'r Row>,
-) -> Result<Vec<(Prefix, &'r Row)>, BuildError> {
-    let mut rows: Vec<(Prefix, &Row)> = rows.into_iter().map(|r| (r.digest.prefix(), r)).collect();
+    rows: impl IntoIterator<Item = &'r KeyRow>,
+) -> Result<Vec<(Prefix, &'r KeyRow)>, BuildError> {
+    let mut rows: Vec<(Prefix, &KeyRow)> =
+        rows.into_iter().map(|r| (r.digest.prefix(), r)).collect();
     rows.sort_unstable_by_key(|(prefix, _)| *prefix);
     match rows.array_windows().find(|[(a, _), (b, _)]| a == b) {
         Some([(_, a), (_, b)]) => Err(BuildError::SameDigest(a.id, b.id)),

@@ -21,7 +21,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{BaseName, Kind, OverlayManifest, Refusal, Signed, SigningKeys};
+use super::{ArtefactKind, BaseName, OverlayManifest, Refusal, Signed, SigningKeys};
 
 /// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
 pub trait Source {
@@ -169,20 +169,20 @@ impl Fields {
             .decode(manifest)
             .map_err(|_| Refusal::Base64("manifest"))?;
         let kind = match self.kind.as_deref() {
-            None => Kind::Keyset,
-            Some("overlay") => Kind::Overlay,
+            None => ArtefactKind::Keyset,
+            Some("overlay") => ArtefactKind::Overlay,
             Some(other) => return Err(Refusal::UnknownKind(other.to_owned())),
         };
         keys.verify(kind, &kid, &hmac, &manifest)?;
         let bad = |e: serde_json::Error| Refusal::Manifest(e.to_string());
         Ok(match kind {
-            Kind::Keyset => {
+            ArtefactKind::Keyset => {
                 let parsed: Box<super::Manifest> =
                     serde_json::from_slice(&manifest).map_err(bad)?;
                 let name = BaseName::of(parsed.version, &manifest);
                 Signed::Keyset(parsed, name)
             }
-            Kind::Overlay => {
+            ArtefactKind::Overlay => {
                 let parsed: Box<OverlayManifest> =
                     serde_json::from_slice(&manifest).map_err(bad)?;
                 Signed::Overlay(parsed)

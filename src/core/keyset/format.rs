@@ -13,7 +13,7 @@ pub const PAGE: usize = 4096;
 /// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ArtefactKind {
     /// Policy and all keys.
     Keyset,
     /// The keys that changed since.

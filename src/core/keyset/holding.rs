@@ -43,7 +43,7 @@ pub struct Holding {
 
 /// What happened to an artefact that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum Arrival {
     /// It is in force, or what is in force has the same content.
     InForce,
     /// An overlay that waits for its base. What was in force stays in force.
@@ -115,7 +115,7 @@ impl Holding {
     }
 
     /// Puts an artefact in force, keeps it for later, or ignores it.
-    pub fn take(&mut self, artefact: Artefact, floor: u64) -> Taken {
+    pub fn take(&mut self, artefact: Artefact, floor: u64) -> Arrival {
         let newest = self.newest(floor);
         self.making_room = false;
         match artefact {
@@ -124,17 +124,17 @@ impl Holding {
         }
     }
 
-    fn take_base(&mut self, base: Arc<Keyset>, newest: u64) -> Taken {
+    fn take_base(&mut self, base: Arc<Keyset>, newest: u64) -> Arrival {
         if self.base.as_ref().is_some_and(|b| b.name == base.name) {
             return match self.in_force {
-                Some(_) => Taken::InForce,
-                None => Taken::Older(newest),
+                Some(_) => Arrival::InForce,
+                None => Arrival::Older(newest),
             };
         }
         if self.version_with(&base.name, base.version) >= newest {
             let overlay = self.naming(&base.name).cloned();
             self.put(base, overlay);
-            return Taken::InForce;
+            return Arrival::InForce;
         }
         // By itself it lacks revocations; with an overlay that has yet to arrive, it may not.
         if self.in_force.is_none() && self.base_version() <= base.version {
@@ -142,21 +142,21 @@ impl Holding {
             self.base = Some(base);
             self.overlay = None;
         }
-        Taken::Older(newest)
+        Arrival::Older(newest)
     }
 
-    fn take_overlay(&mut self, overlay: Arc<Overlay>, newest: u64) -> Taken {
+    fn take_overlay(&mut self, overlay: Arc<Overlay>, newest: u64) -> Arrival {
         if overlay.version < newest {
             // Too old to be put in force, but newer than what is.
             if self.in_force.is_some() {
                 self.heed(Some(overlay));
             }
-            return Taken::Older(newest);
+            return Arrival::Older(newest);
         }
         match &self.base {
             Some(base) if base.name == overlay.base => {
                 self.put(Arc::clone(base), Some(overlay));
-                Taken::InForce
+                Arrival::InForce
             }
             // The same version has the same keys, whatever base it refers to. But if the overlay's
             // own base is older, it can be put in force only with this overlay, so it is kept
@@ -165,12 +165,12 @@ impl Holding {
                 if overlay.base.version < overlay.version {
                     self.wait_with(overlay);
                 }
-                Taken::InForce
+                Arrival::InForce
             }
             _ => {
                 self.wait_with(Arc::clone(&overlay));
                 self.heed(Some(overlay));
-                Taken::WithoutBase
+                Arrival::WithoutBase
             }
         }
     }

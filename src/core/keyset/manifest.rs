@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::format::Kind;
+use super::format::ArtefactKind;
 use super::overlay::{BaseName, OverlayManifest};
 use super::refusal::Refusal;
 use super::table::Shape;
@@ -80,10 +80,10 @@ pub enum Signed {
 
 impl Signed {
     /// Which kind it is.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ArtefactKind {
         match self {
-            Self::Keyset(..) => Kind::Keyset,
-            Self::Overlay(_) => Kind::Overlay,
+            Self::Keyset(..) => ArtefactKind::Keyset,
+            Self::Overlay(_) => ArtefactKind::Overlay,
         }
     }
 

@@ -41,8 +41,8 @@ impl BaseName {
 pub struct OverlayManifest {
     /// [`FORMAT`].
     pub format: u32,
-    /// [`Kind::Overlay`].
-    pub kind: Kind,
+    /// [`ArtefactKind::Overlay`].
+    pub kind: ArtefactKind,
     /// The store, as [`StoreId`] prints it.
     pub store: String,
     /// The store's version with these changes; at least the base's.
@@ -117,7 +117,7 @@ impl Overlay {
         if manifest.format != FORMAT {
             return Err(Refusal::Format(u64::from(manifest.format)));
         }
-        if manifest.kind != Kind::Overlay {
+        if manifest.kind != ArtefactKind::Overlay {
             return Err(bad("`kind`"));
         }
         if manifest.version < manifest.base.version {

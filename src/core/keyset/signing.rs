@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::format::Kind;
+use super::format::ArtefactKind;
 use super::refusal::{Refusal, SigningKeyError};
 
 /// What a tag is for: a line that is signed before the message, so that a tag made with the same
@@ -34,11 +34,11 @@ impl Domain {
     }
 }
 
-impl From<Kind> for Domain {
-    fn from(kind: Kind) -> Self {
+impl From<ArtefactKind> for Domain {
+    fn from(kind: ArtefactKind) -> Self {
         match kind {
-            Kind::Keyset => Self::Keyset,
-            Kind::Overlay => Self::Overlay,
+            ArtefactKind::Keyset => Self::Keyset,
+            ArtefactKind::Overlay => Self::Overlay,
         }
     }
 }
@@ -226,7 +226,7 @@ impl SigningKeys {
     /// of a known key, and all of those must match.
     pub(super) fn verify(
         &self,
-        kind: Kind,
+        kind: ArtefactKind,
         kids: &str,
         tags: &str,
         manifest: &[u8],

@@ -16,7 +16,7 @@ mod in_force;
 mod shape;
 mod signing;
 
-fn content(rows: Vec<Row>) -> Content {
+fn content(rows: Vec<KeyRow>) -> Content {
     let policy = r#"{"version":1,"plans":{"gold":{"limits":[{"requests":100,"per":"1m"}]}},
         "routes":[{"path":"/v1/users/{id}","scopes":["read:users"]}]}"#;
     Content {
@@ -97,7 +97,7 @@ fn everything_that_a_row_says_is_read_back() {
         address: a.parse().unwrap(),
         prefix_len,
     };
-    let full = Row {
+    let full = KeyRow {
         publishable: true,
         foreign: true,
         scopes: vec!["write:users".into(), "read:users".into()],
@@ -175,35 +175,35 @@ fn of_a_row_that_says_nothing_nothing_is_read_back() {
 #[test]
 fn tombstones_go_when_the_key_would_have_expired() {
     let at = 10_000_000;
-    let kept = |r: Row| build(&content(vec![r])).unwrap().keys == 1;
-    assert!(kept(Row {
+    let kept = |r: KeyRow| build(&content(vec![r])).unwrap().keys == 1;
+    assert!(kept(KeyRow {
         revoked: true,
         ..row(1)
     }));
-    assert!(kept(Row {
+    assert!(kept(KeyRow {
         revoked: true,
         expires: Some(at + 1),
         ..row(1)
     }));
-    assert!(!kept(Row {
+    assert!(!kept(KeyRow {
         revoked: true,
         expires: Some(at),
         ..row(1)
     }));
-    assert!(kept(Row {
+    assert!(kept(KeyRow {
         expires: Some(at),
         ..row(1)
     }));
     // Thirty days long.
-    assert!(!kept(Row {
+    assert!(!kept(KeyRow {
         expires: Some(at - 2_592_000),
         ..row(1)
     }));
-    assert!(kept(Row {
+    assert!(kept(KeyRow {
         expires: Some(at - 2_592_000 + 1),
         ..row(1)
     }));
-    assert!(!kept(Row {
+    assert!(!kept(KeyRow {
         overlap_end: Some(at - 2_592_000),
         expires: Some(at + 9),
         ..row(1)
@@ -213,7 +213,7 @@ fn tombstones_go_when_the_key_would_have_expired() {
 #[test]
 fn content_that_cannot_be_a_keyset_is_refused() {
     assert_eq!(
-        build(&content(vec![Row {
+        build(&content(vec![KeyRow {
             plan: Some("none".into()),
             ..row(1)
         }]))
@@ -226,7 +226,7 @@ fn content_that_cannot_be_a_keyset_is_refused() {
     assert!(matches!(
         build(&content(vec![
             row(1),
-            Row {
+            KeyRow {
                 id: KeyId::from_u64(2).unwrap(),
                 ..row(1)
             }
@@ -238,7 +238,7 @@ fn content_that_cannot_be_a_keyset_is_refused() {
         address: IpAddr::from(i.to_be_bytes()),
         prefix_len: 32,
     });
-    let many = Row {
+    let many = KeyRow {
         allow: many.collect(),
         deny: (0..9000u32)
             .map(|i| Network {

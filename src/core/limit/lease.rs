@@ -13,7 +13,7 @@
 //! at most half of the bucket, until the tick after [`SPAN`] gives them back; or, if another worker
 //! has reserved since, until the bucket has filled. Small buckets have no leases.
 
-use crate::limit::bucket::{Bucket, BucketKey, Charge, Members, Outcome, Taken, is_leasable};
+use crate::limit::bucket::{Bucket, BucketKey, Charge, Members, TakeOutcome, Taken, is_leasable};
 use crate::mix::Map;
 
 /// How long a lease serves, in nanoseconds.
@@ -41,14 +41,14 @@ impl Bucket {
 
 /// What a worker holds of a bucket before it takes from it again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Held {
+pub struct LeasedTokens {
     /// What the bucket stores if nobody has taken since, and the tokens that are unused.
     unused: Option<(u64, u64)>,
     /// It was taken from a moment ago, so a lease is worthwhile.
     pub(crate) is_hot: bool,
 }
 
-impl Held {
+impl LeasedTokens {
     /// The bucket with the unused part of the lease given back, if that lies on top.
     pub(crate) fn given_back(&self, bucket: &Bucket, stored: u64) -> u64 {
         match self.unused {
@@ -108,7 +108,7 @@ pub struct Leases {
 
 impl Leases {
     /// Takes only from leases: from all or from none. `None` if that is not possible.
-    pub fn take(&mut self, charges: &[Charge], now: u64) -> Option<Outcome> {
+    pub fn take(&mut self, charges: &[Charge], now: u64) -> Option<TakeOutcome> {
         let now = self.advance(now);
         if !is_leasable(charges) {
             return None;
@@ -137,14 +137,14 @@ impl Leases {
                 tightest = Some((i, state));
             }
         }
-        tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
+        tightest.map(|(tightest, state)| TakeOutcome::Taken { tightest, state })
     }
 
     /// What is held of the bucket that is about to be taken from.
-    pub(crate) fn held(&mut self, charge: &Charge, now: u64) -> Held {
+    pub(crate) fn held(&mut self, charge: &Charge, now: u64) -> LeasedTokens {
         let now = self.advance(now);
         let lease = self.held.get(&(charge.key, charge.bucket));
-        lease.map_or_else(Held::default, |lease| Held {
+        lease.map_or_else(LeasedTokens::default, |lease| LeasedTokens {
             unused: unused(lease, now),
             is_hot: now.saturating_sub(lease.used_at) < SPAN,
         })

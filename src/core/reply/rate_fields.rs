@@ -1,6 +1,6 @@
 //! Header fields that tell a caller what is left.
 
-use crate::decide::{Origin, Rate};
+use crate::decide::{LimitOrigin, Rate};
 use crate::policy::By;
 use core::fmt::Write as _;
 
@@ -8,17 +8,20 @@ use core::fmt::Write as _;
 pub fn rate_fields(rate: &Rate<'_>) -> [(&'static str, String); 2] {
     let of_plan = rate
         .applied()
-        .filter(|a| matches!(a.origin, Origin::Plan(_)))
+        .filter(|a| matches!(a.origin, LimitOrigin::Plan(_)))
         .count();
-    let of_key = rate.applied().filter(|a| a.origin == Origin::Key).count();
+    let of_key = rate
+        .applied()
+        .filter(|a| a.origin == LimitOrigin::Key)
+        .count();
     let mut policies = String::new();
     let mut state = String::new();
     for (i, a) in rate.applied().enumerate() {
         let (name, several) = match a.origin {
-            Origin::Plan(name) => (name, of_plan > 1),
+            LimitOrigin::Plan(name) => (name, of_plan > 1),
             // No plan can have this name.
-            Origin::Key => ("@key", of_key > 1),
-            Origin::Route => ("@route", false),
+            LimitOrigin::Key => ("@key", of_key > 1),
+            LimitOrigin::Route => ("@route", false),
         };
         // Several limits of one list are distinguished by window, then by their subject.
         let mut label = format!("\"{name}");

@@ -12,7 +12,7 @@ mod ledger;
 mod table;
 
 pub use ledger::{Answer, Ledger, Moment, Sender, TIMEOUT, WAITING, WAITING_ROWS};
-pub use table::{Origin, Use};
+pub use table::{Use, UsedFrom};
 
 use crate::keyset::SigningKeys;
 use crate::keyset::signing::Domain;

@@ -35,13 +35,13 @@ pub struct Presented<'a> {
 
 /// The headers of a request that keys are looked for in.
 #[derive(Clone, Copy, Default)]
-pub struct Held<'a> {
+pub struct KeyHeaders<'a> {
     count: usize,
     name: &'a [u8],
     value: &'a [u8],
 }
 
-impl<'a> Held<'a> {
+impl<'a> KeyHeaders<'a> {
     /// Takes in one.
     pub fn add(&mut self, name: &'a [u8], value: &'a [u8]) {
         *self = Self {

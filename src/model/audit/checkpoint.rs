@@ -12,9 +12,9 @@ use super::{Head, Link};
 use keystile_core::hex;
 
 /// Signs checkpoints and what was removed. No `Debug`, no `Display`; wiped when dropped.
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct CheckpointSecret(Zeroizing<Vec<u8>>);
 
-impl Secret {
+impl CheckpointSecret {
     /// A secret from the bytes in the store.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
@@ -101,8 +101,8 @@ impl FromStr for Checkpoint {
 mod tests {
     use super::*;
 
-    fn secret(byte: u8) -> Secret {
-        Secret::new(Zeroizing::new(vec![byte; 32]))
+    fn secret(byte: u8) -> CheckpointSecret {
+        CheckpointSecret::new(Zeroizing::new(vec![byte; 32]))
     }
 
     const HEAD: Head = Head {

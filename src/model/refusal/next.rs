@@ -45,7 +45,7 @@ pub enum Piece {
         say: String,
     },
     /// An operation.
-    Do(Step),
+    Do(ActStep),
     /// A field.
     Field(Named),
 }
@@ -53,7 +53,7 @@ pub enum Piece {
 /// An operation, and what it is done to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = NextOperation)]
-pub struct Step {
+pub struct ActStep {
     /// The operation.
     #[serde(rename = "do")]
     pub act: Act,
@@ -167,8 +167,8 @@ acts! {
 
 impl Act {
     /// Done to something.
-    pub fn of(self, what: impl fmt::Display) -> Step {
-        Step {
+    pub fn of(self, what: impl fmt::Display) -> ActStep {
+        ActStep {
             act: self,
             of: Some(what.to_string()),
         }
@@ -240,12 +240,12 @@ impl From<fmt::Arguments<'_>> for Piece {
 
 impl From<Act> for Piece {
     fn from(act: Act) -> Self {
-        Self::Do(Step { act, of: None })
+        Self::Do(ActStep { act, of: None })
     }
 }
 
-impl From<Step> for Piece {
-    fn from(step: Step) -> Self {
+impl From<ActStep> for Piece {
+    fn from(step: ActStep) -> Self {
         Self::Do(step)
     }
 }

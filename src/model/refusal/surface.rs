@@ -1,6 +1,6 @@
 //! How operations and fields are called where a refusal is read.
 
-use super::next::{Named, Next, Piece, Step};
+use super::next::{ActStep, Named, Next, Piece};
 
 /// Where a refusal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Surface {
         }
     }
 
-    fn step(self, step: &Step) -> String {
+    fn step(self, step: &ActStep) -> String {
         let of = step.of.as_deref();
         match self {
             Self::Rest if !step.act.route().is_empty() => {

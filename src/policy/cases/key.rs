@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use keystile_core::key::{Fresh, Name};
-use keystile_core::keyset::{Network, Row};
+use keystile_core::keyset::{KeyRow, Network};
 use keystile_core::policy::{Policy, checked_limits, is_client_name, is_scope};
 use keystile_core::request::certificate;
 use serde::Deserialize;
@@ -74,7 +74,7 @@ impl Key {
         environment: Name,
         fresh: &Fresh,
         now: u64,
-    ) -> Result<Row> {
+    ) -> Result<KeyRow> {
         let client = self.client.clone().unwrap_or_else(|| "client".to_owned());
         if !is_client_name(&client) {
             return Err(refuse(
@@ -96,7 +96,7 @@ impl Key {
             checked_limits("limits", &limits).map_err(|e| told_all(Code::InvalidValue, &e))?;
         let (past, future) = (now.saturating_sub(1), now.saturating_add(3600));
         let state = self.state;
-        Ok(Row {
+        Ok(KeyRow {
             id: fresh.id,
             digest: fresh.digest,
             foreign: false,

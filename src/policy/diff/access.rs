@@ -92,13 +92,13 @@ impl Access {
 
 /// Who may pass, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Outcome {
+pub struct Admission {
     access: Access,
     cost: u64,
     limit: Option<String>,
 }
 
-impl Outcome {
+impl Admission {
     /// Without a key, nothing is charged.
     pub fn of(access: Access, cost: u64, limit: Option<String>) -> Self {
         match access {

@@ -1,7 +1,7 @@
 use keystile_core::decide::{Clocks, Request, decide};
 use keystile_core::key::{KeyText, generate};
 use keystile_core::keyset::{
-    Content, InForce, Keyset, Row, SigningKey, SigningKeys, StoreId, build,
+    Content, InForce, KeyRow, Keyset, SigningKey, SigningKeys, StoreId, build,
 };
 use keystile_core::limit::bucket::MemoryBuckets;
 use keystile_core::policy::{RawPolicy, RawRoute};
@@ -190,7 +190,7 @@ impl Oracle {
         let mut keys = Vec::new();
         for scopes in [&[][..], &["r"], &["w"], &["r", "w"]] {
             let fresh = generate(&policy.brand, &policy.environments[0], world.entropy).unwrap();
-            rows.push(Row {
+            rows.push(KeyRow {
                 id: fresh.id,
                 digest: fresh.digest,
                 foreign: false,

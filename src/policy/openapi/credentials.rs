@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::{Document, Found, Scheme};
+use super::document::{Document, LocatedOperation, Scheme};
 use super::extensible::Requirement;
 use super::notes::Notes;
 use super::reference::Files;
@@ -28,7 +28,7 @@ impl Schemes {
     /// A reference that leads nowhere.
     pub fn new(
         document: &Document,
-        operations: &[(String, Found)],
+        operations: &[(String, LocatedOperation)],
         files: &Files<'_>,
         notes: &mut Notes,
     ) -> Result<Self> {

@@ -69,7 +69,7 @@ pub struct Scheme {
 }
 
 /// An operation, and where it is.
-pub struct Found {
+pub struct LocatedOperation {
     /// None for all methods that have no operation of their own.
     pub method: Option<String>,
     pub operation: Rc<Operation>,
@@ -106,7 +106,7 @@ impl Document {
         path: &str,
         item: &Rc<PathItem>,
         files: &Files<'_>,
-    ) -> Result<(Vec<Found>, Vec<String>)> {
+    ) -> Result<(Vec<LocatedOperation>, Vec<String>)> {
         let mut items = vec![(item.clone(), String::new())];
         while let Some((last, file)) = items.last()
             && let Some(reference) = &last.reference
@@ -137,7 +137,7 @@ impl Document {
             for (method, operation) in &item.operations {
                 let place = format!("`paths.{path}`");
                 for (operation, file) in self.referred(operation, file, &place, files)? {
-                    out.push(Found {
+                    out.push(LocatedOperation {
                         method: method.clone(),
                         operation,
                         items: from.clone(),
@@ -210,7 +210,7 @@ impl Document {
     }
 
     /// Names of parameters that take several segments.
-    pub fn multi_segment(&self, found: &Found, files: &Files<'_>) -> BTreeSet<String> {
+    pub fn multi_segment(&self, found: &LocatedOperation, files: &Files<'_>) -> BTreeSet<String> {
         let of_items = found.items.iter().flat_map(|item| &item.parameters);
         of_items
             .chain(&found.operation.parameters)

@@ -7,12 +7,12 @@ const GITHUB: &str = include_str!("../../../tests/vectors/imports/github-excerpt
 mod cases;
 mod servers;
 
-const ANY_HOST: How<'static> = How {
+const ANY_HOST: DraftOptions<'static> = DraftOptions {
     any_host: true,
     beside: None,
 };
 
-fn drafted(text: &str, how: How<'_>) -> Drafted {
+fn drafted(text: &str, how: DraftOptions<'_>) -> Drafted {
     draft("openapi", text, how).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn all_of_a_requirement_and_any_of_several_become_scopes() {
 
 #[test]
 fn servers_become_hosts_and_base_paths() {
-    let orders = drafted(ORDERS, How::default());
+    let orders = drafted(ORDERS, DraftOptions::default());
     assert!(
         routes(&orders).contains(
             &r#""/v1/orders", methods: [GET, HEAD], hosts: ["*.example.org", "api.example.com"], scopes: ["read"]"#
@@ -75,7 +75,7 @@ fn servers_become_hosts_and_base_paths() {
 
 #[test]
 fn what_cannot_be_said_is_listed_with_its_place() {
-    let orders = drafted(ORDERS, How::default());
+    let orders = drafted(ORDERS, DraftOptions::default());
     for (place, problem) in [
         (
             "DELETE /orders/{order-id}",
@@ -102,7 +102,7 @@ fn what_cannot_be_said_is_listed_with_its_place() {
 
 #[test]
 fn silence_about_security_asks_for_a_key() {
-    let github = drafted(GITHUB, How::default());
+    let github = drafted(GITHUB, DraftOptions::default());
     assert_eq!(github.paths, 5);
     assert!(!github.policy.contains("auth:"), "{}", github.policy);
     assert!(said(&github, "GET /advisories")[0].starts_with("has no `security`"));
@@ -119,7 +119,7 @@ fn silence_about_security_asks_for_a_key() {
 fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
     for path in ["/f?x=1", "/f#x", "/{a}{b}"] {
         let text = format!("openapi: 3.1.0\npaths: {{'{path}': {{get: {{security: []}}}}}}\n");
-        let drafted = drafted(&text, How::default());
+        let drafted = drafted(&text, DraftOptions::default());
         assert!(!drafted.policy.contains("auth:"), "{}", drafted.policy);
         let said = said(&drafted, &format!("GET {path}"));
         assert!(
@@ -132,8 +132,8 @@ fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
 #[test]
 fn the_same_document_gives_the_same_draft() {
     let (a, b) = (
-        drafted(ORDERS, How::default()),
-        drafted(ORDERS, How::default()),
+        drafted(ORDERS, DraftOptions::default()),
+        drafted(ORDERS, DraftOptions::default()),
     );
     assert_eq!((a.policy, a.unsaid), (b.policy, b.unsaid));
 }
@@ -142,7 +142,7 @@ fn the_same_document_gives_the_same_draft() {
 fn scopes_that_no_policy_can_write_get_names_that_it_can() {
     let text = r#"{"openapi":"3.0.0","paths":{"/a":{"get":{"security":[{"o":["a b","c"]}]}}},
         "components":{"securitySchemes":{"o":{"type":"oauth2"}}}}"#;
-    let drafted = drafted(text, How::default());
+    let drafted = drafted(text, DraftOptions::default());
     assert_eq!(routes(&drafted).len(), 1);
     assert!(
         routes(&drafted)[0].contains("\"a_b-"),
@@ -165,7 +165,10 @@ fn other_documents_are_refused_with_the_next_step() {
         ("{\"openapi\": 3}", "`3` is not 3.0, 3.1 or 3.2"),
         ("{\"openapi\": []}", "`openapi`: invalid type"),
     ] {
-        let error = draft("d", text, How::default()).err().unwrap().to_string();
+        let error = draft("d", text, DraftOptions::default())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains(words), "{error}");
     }
 }
@@ -235,7 +238,7 @@ proptest! {
             "components": {"securitySchemes": {"o": {"type": "oauth2"}}},
         });
         // What it hands out has been through the policy's own check.
-        if let Err(e) = draft("d", &text.to_string(), How::default()) {
+        if let Err(e) = draft("d", &text.to_string(), DraftOptions::default()) {
             prop_assert!(e.to_string().contains("holds no path"), "{e}");
         }
     }

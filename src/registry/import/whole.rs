@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keystile_core::policy::{QuotaPeriod, RawPlan, RawPolicy, RawQuota, RollOver};
 
 use super::Ground;
-use super::How;
+use super::ImportOptions;
 use super::Line;
 use super::digest;
 use super::key;
@@ -57,7 +57,7 @@ fn take_in(mut tx: Ground<'_, '_>, world: &World, import: Import) -> Result<Done
         take_client(&mut tx, world, &file, line, &mut clients, &mut done)
             .or_else(|e| bad.take(e, &place))?;
     }
-    let how = How {
+    let how = ImportOptions {
         create_clients: false,
         any_scope: import.allow_unknown_scope,
         dry_run: import.dry_run,
@@ -220,7 +220,7 @@ fn take_key(
     file: &PolicyFile,
     clients: &BTreeMap<String, Client>,
     line: KeyLine,
-    how: How,
+    how: ImportOptions,
     done: &mut Done,
 ) -> Result<()> {
     let client = clients.get(&line.client).ok_or_else(|| {

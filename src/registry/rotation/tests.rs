@@ -12,7 +12,7 @@ fn day(_: &Key) -> u64 {
     DAY
 }
 
-const PLAIN: How<'_> = How {
+const PLAIN: RotationOptions<'_> = RotationOptions {
     grace: &day,
     renew: false,
 };
@@ -196,7 +196,7 @@ fn a_renewed_key_lives_as_long_as_the_one_before_it() {
     let id = issue(&mut b, draft(|d| d.expires = Some(NOON + 90 * DAY)));
     let mut end = |id, at, renew| {
         let mut found = None;
-        let how = How { renew, ..PLAIN };
+        let how = RotationOptions { renew, ..PLAIN };
         let mut to = To(|r: &Rotated| found = Some((r.new.key.id, r.new.key.rules.expires)));
         rotate_all(&mut b.store, &system::at(at), vec![id], &how, &mut to).unwrap();
         found.unwrap()
@@ -242,7 +242,7 @@ fn each_key_goes_on_for_as_long_as_it_was_given() {
     b.issue(&system::at(NOON), 150);
     let ids = all(&mut b, NOON);
     let grace = |k: &Key| k.id.as_u64() % 3;
-    let how = How {
+    let how = RotationOptions {
         grace: &grace,
         renew: false,
     };

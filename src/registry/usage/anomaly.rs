@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{HOUR, Settings};
+use super::{HOUR, UsageSettings};
 use crate::usage::Step;
 use keystile_model::error::Result;
 use keystile_model::when;
@@ -20,9 +20,9 @@ const NETWORKS: u64 = 256;
 /// How many anomalies are reported in one transaction.
 const STEP: u32 = 500;
 
-/// The rules. The event of a rule is `anomaly.` followed by [`Rule::name`].
+/// The rules. The event of a rule is `anomaly.` followed by [`AnomalyRule::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum AnomalyRule {
     /// Far more requests in an hour than ever in the week before.
     Spike,
     /// A network that it was never used from.
@@ -35,7 +35,7 @@ pub enum Rule {
     RevokedKeyTried,
 }
 
-impl Rule {
+impl AnomalyRule {
     /// The type as a word.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Rule {
 /// Those of the database; the same for all below.
 pub fn network(
     tx: &mut UsageTx<'_>,
-    settings: &Settings,
+    settings: &UsageSettings,
     key: i64,
     network: IpNet,
     at: u64,
@@ -71,7 +71,7 @@ pub fn network(
     let learning = settings.network_learning.0;
     if learning > 0 && held > 1 && at.saturating_sub(since) >= learning {
         let detail = json!({"network": network, "networks_before": held - 1});
-        found(tx, key, Rule::NewNetwork, at, &detail)?;
+        found(tx, key, AnomalyRule::NewNetwork, at, &detail)?;
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ pub fn network(
 /// A key that stops working at `end` because it was rotated was let through.
 pub fn rotated(
     tx: &mut UsageTx<'_>,
-    settings: &Settings,
+    settings: &UsageSettings,
     key: i64,
     end: u64,
     requests: u64,
@@ -87,7 +87,7 @@ pub fn rotated(
 ) -> Result<()> {
     if end > at && end - at <= settings.rotation_notice.0 {
         let detail = json!({"works_until": when::rfc3339(end), "requests": requests});
-        found(tx, key, Rule::RotatedKeyUsed, at, &detail)?;
+        found(tx, key, AnomalyRule::RotatedKeyUsed, at, &detail)?;
     }
     Ok(())
 }
@@ -95,7 +95,7 @@ pub fn rotated(
 /// Examines the hour that contains a time, in seconds, and for some minutes also the hour before,
 /// whose last batches arrive then.
 pub fn look(tx: &mut UsageTx<'_>, now: u64) -> Result<()> {
-    let settings = Settings::read(tx)?;
+    let settings = UsageSettings::read(tx)?;
     let hour = now / HOUR;
     if now % HOUR < 600 {
         look_at(tx, &settings, hour.saturating_sub(1), now)?;
@@ -103,17 +103,17 @@ pub fn look(tx: &mut UsageTx<'_>, now: u64) -> Result<()> {
     look_at(tx, &settings, hour, now)
 }
 
-fn look_at(tx: &mut UsageTx<'_>, settings: &Settings, hour: u64, now: u64) -> Result<()> {
+fn look_at(tx: &mut UsageTx<'_>, settings: &UsageSettings, hour: u64, now: u64) -> Result<()> {
     // Dated to the hour in which it is found, so that the hour before is not a second event.
     let at = now.min(hour * HOUR + HOUR - 1);
     for (rule, outcome, enough) in [
         (
-            Rule::ScopeDenials,
+            AnomalyRule::ScopeDenials,
             "insufficient_scope",
             settings.scope_denials,
         ),
         (
-            Rule::RevokedKeyTried,
+            AnomalyRule::RevokedKeyTried,
             "revoked_api_key",
             settings.revoked_tries,
         ),
@@ -139,13 +139,13 @@ fn look_at(tx: &mut UsageTx<'_>, settings: &Settings, hour: u64, now: u64) -> Re
         let usual = history.iter().map(|h| h.requests).max().unwrap_or(0);
         if settled && busy.requests > usual.saturating_mul(settings.spike_factor) {
             let detail = json!({"requests": busy.requests, "most_in_an_hour_before": usual});
-            found(tx, busy.key, Rule::Spike, at, &detail)?;
+            found(tx, busy.key, AnomalyRule::Spike, at, &detail)?;
         }
     }
     Ok(())
 }
 
-fn found(tx: &mut UsageTx<'_>, key: i64, rule: Rule, at: u64, detail: &Value) -> Result<()> {
+fn found(tx: &mut UsageTx<'_>, key: i64, rule: AnomalyRule, at: u64, detail: &Value) -> Result<()> {
     tx.add_anomaly(key, rule.name(), at, &detail.to_string())
 }
 
@@ -169,7 +169,7 @@ pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
             let subject = anomaly.key.to_string();
             tx.audit(
                 world,
-                &Rule::action(&anomaly.rule),
+                &AnomalyRule::action(&anomaly.rule),
                 &subject,
                 None,
                 Some(&after),

@@ -8,9 +8,9 @@ use keystile_core::key::KeyId;
 use keystile_core::limit::quota::Quota;
 use keystile_core::report::usage::{Batch, GRAIN, KeyUse, MAX_AGENT, QuotaUse, Receipt};
 
-use super::{LATEST, Settings, Step, anomaly, window};
+use super::{LATEST, Step, UsageSettings, anomaly, window};
 use keystile_model::error::Result;
-use keystile_store::{Cell, KeyFacts, Seen, Tx, UsageTx};
+use keystile_store::{Cell, KeyFacts, KeySeen, Tx, UsageTx};
 
 /// How far an Envoy's clock may be ahead, in seconds; later counts belong to the minute in which
 /// they arrive.
@@ -77,7 +77,7 @@ pub fn count(
     batches: &[Batch],
     now: u64,
 ) -> Result<Vec<Counted>> {
-    let settings = Settings::read(tx)?;
+    let settings = UsageSettings::read(tx)?;
     let mut run = Run {
         tx,
         registry,
@@ -107,7 +107,7 @@ pub fn count(
 struct Run<'r, 's> {
     tx: &'r mut UsageTx<'s>,
     registry: &'r Registry,
-    settings: Settings,
+    settings: UsageSettings,
     now: u64,
     /// Requests by the second in which their minute began.
     sums: BTreeMap<(u64, Cell), u64>,
@@ -235,7 +235,7 @@ impl<'r> Run<'r, '_> {
         let agent = told.agent.as_deref().map(|a| plain(a, MAX_AGENT));
         self.tx.key_seen(
             key.number,
-            Seen {
+            KeySeen {
                 // Not later than the report, whatever a clock says.
                 last: told.last.clamp(at, at + GRAIN).min(self.now.max(at)),
                 address: shown.as_deref(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::count::NOBODY;
-use super::{DAY, HOUR, Settings, Step};
+use super::{DAY, HOUR, Step, UsageSettings};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
 use keystile_store::{Dimension, Grouped, These, UsageTx, Whose};
@@ -43,7 +43,7 @@ pub struct Span {
 
 /// A query.
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
+pub struct UsageQuestion {
     /// Whose requests.
     pub whose: Whose,
     /// When.
@@ -76,7 +76,7 @@ pub struct Group {
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct UsageAnswer {
     /// All of it.
     pub sum: Sum,
     /// Each step, those without a request too.
@@ -103,7 +103,7 @@ impl Span {
     pub fn new(
         (since, until): (u64, Option<u64>),
         step: Option<Step>,
-        settings: &Settings,
+        settings: &UsageSettings,
         now: u64,
     ) -> Result<Self> {
         let end = until.unwrap_or(now).min(now);
@@ -209,10 +209,10 @@ impl Span {
 ///
 /// # Errors
 /// Those of the database.
-pub fn answer(tx: &UsageTx<'_>, question: &Question) -> Result<Answer> {
-    let Question { whose, span, .. } = *question;
+pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer> {
+    let UsageQuestion { whose, span, .. } = *question;
     let range = (span.first, span.last);
-    let mut out = Answer {
+    let mut out = UsageAnswer {
         sum: Sum::default(),
         course: vec![Sum::default(); span.len()],
         groups: Vec::new(),
@@ -251,8 +251,8 @@ pub fn answer(tx: &UsageTx<'_>, question: &Question) -> Result<Answer> {
     Ok(out)
 }
 
-fn groups(tx: &UsageTx<'_>, question: &Question, by: By) -> Result<Vec<Group>> {
-    let Question { whose, span, .. } = *question;
+fn groups(tx: &UsageTx<'_>, question: &UsageQuestion, by: By) -> Result<Vec<Group>> {
+    let UsageQuestion { whose, span, .. } = *question;
     let dimension = match (by, whose) {
         (By::Route, _) => Dimension::Route,
         (By::Outcome, _) => Dimension::Outcome,
@@ -326,7 +326,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn span(since: u64, until: Option<u64>, step: Option<Step>) -> Result<Span> {
-        Span::new((since, until), step, &Settings::default(), NOW)
+        Span::new((since, until), step, &UsageSettings::default(), NOW)
     }
 
     #[test]

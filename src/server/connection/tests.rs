@@ -9,13 +9,13 @@ use tokio::time::timeout;
 use super::*;
 use crate::body::whole;
 use crate::budget::{Account, Budget, Most};
-use crate::room::{Rank, Room, Seat};
+use crate::room::{Rank, Seat, Seats};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Served {
     client: DuplexStream,
-    room: Arc<Room>,
+    room: Arc<Seats>,
     stop: watch::Sender<bool>,
     done: tokio::task::JoinHandle<()>,
 }
@@ -27,9 +27,9 @@ fn bounds() -> Bounds {
         linger: Duration::from_millis(100),
         streams: 8,
         bodies: Some(Bodies {
-            pace: Pace {
+            pace: BodyPace {
                 grace: Duration::from_millis(200),
-                ..Pace::default()
+                ..BodyPace::default()
             },
             stall: Duration::from_millis(200),
         }),
@@ -42,7 +42,7 @@ fn serve(bounds: Bounds, proxies: Proxies) -> Served {
         .route("/large", get(|| async { "x".repeat(4 << 20) }))
         .route("/address", get(address))
         .route("/body", post(body));
-    let room = Room::new(8, 8);
+    let room = Seats::new(8, 8);
     let peer = Peer::direct(SocketAddr::from(([10, 0, 0, 1], 1)), false);
     let seat = room.enter(Rank::Stranger(peer.address.ip()));
     let connection = Connection::new(seat, Account::new(&Budget::new(Most::default())));

@@ -18,14 +18,14 @@ use keystile_render::proto::google::Any;
 
 /// The two resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ResourceKind {
     /// The full keyset, which is sent rarely.
     Base,
     /// What changed since, which is sent at once.
     Overlay,
 }
 
-impl Kind {
+impl ResourceKind {
     /// Both, in the order in which an Envoy that starts needs them.
     pub const ALL: [Self; 2] = [Self::Base, Self::Overlay];
 }
@@ -43,17 +43,17 @@ pub struct Template {
 
 impl Template {
     /// The name of a resource.
-    pub fn name(&self, kind: Kind) -> &str {
+    pub fn name(&self, kind: ResourceKind) -> &str {
         match kind {
-            Kind::Base => &self.base,
-            Kind::Overlay => &self.overlay,
+            ResourceKind::Base => &self.base,
+            ResourceKind::Overlay => &self.overlay,
         }
     }
 }
 
 /// A base or an overlay, with the keys to sign it.
 pub struct Artefact {
-    kind: Kind,
+    kind: ResourceKind,
     content: String,
     /// The content id of the base that an overlay belongs to.
     over: Option<String>,
@@ -76,7 +76,7 @@ pub struct Sealed {
 impl Artefact {
     /// Seals what was built. `nonce` is a fresh one, or that of a seal read from disk.
     pub fn new(
-        kind: Kind,
+        kind: ResourceKind,
         built: Built,
         signers: SigningKeys,
         template: Template,
@@ -115,7 +115,7 @@ impl Artefact {
     }
 
     /// Base or overlay.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ResourceKind {
         self.kind
     }
 
@@ -200,7 +200,7 @@ fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String 
 }
 
 fn seal(
-    kind: Kind,
+    kind: ResourceKind,
     built: &Built,
     content: &str,
     signers: &SigningKeys,

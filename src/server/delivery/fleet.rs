@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::artefact::Kind;
+use super::artefact::ResourceKind;
 use keystile_model::world::Moment;
 
 mod issued;
@@ -27,9 +27,9 @@ mod view;
 
 pub use member::Member;
 pub use proof::Waited;
-pub use report::{Proof, Refused};
+pub use report::{Proof, ReportRefusal};
 
-use issued::Issued;
+use issued::PublishedVersions;
 
 /// How many bytes of an Envoy's text are kept: the message of a rejection, its version.
 const MESSAGE_MOST: usize = 500;
@@ -53,7 +53,7 @@ struct Inner {
     by_address: HashMap<IpAddr, usize>,
     last_stream: u64,
     /// Versions that were published.
-    issued: Issued,
+    issued: PublishedVersions,
     /// The Envoys that the store remembers have been read from it.
     loaded: bool,
     /// Nodes that have to be written to the store.
@@ -122,7 +122,7 @@ impl Subscriber {
 #[derive(Default)]
 struct Resource {
     sent: Option<u64>,
-    acknowledged: Option<Held>,
+    acknowledged: Option<Acknowledged>,
     /// When it acknowledged a push of this server last.
     landed: Option<Instant>,
     refused: Option<Refusal>,
@@ -134,7 +134,7 @@ struct Resource {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Held {
+struct Acknowledged {
     version: u64,
     content: String,
     /// For an overlay: the content id of its base, if known.
@@ -192,32 +192,32 @@ impl Fleet {
 }
 
 impl Node {
-    fn resource(&mut self, kind: Kind) -> &mut Resource {
+    fn resource(&mut self, kind: ResourceKind) -> &mut Resource {
         let [base, overlay] = &mut self.resources;
         match kind {
-            Kind::Base => base,
-            Kind::Overlay => overlay,
+            ResourceKind::Base => base,
+            ResourceKind::Overlay => overlay,
         }
     }
 
-    fn subscribed(&self, kind: Kind) -> impl Iterator<Item = &Subscriber> {
+    fn subscribed(&self, kind: ResourceKind) -> impl Iterator<Item = &Subscriber> {
         self.streams.values().filter(move |stream| {
             let [base, overlay] = stream.wants;
             match kind {
-                Kind::Base => base,
-                Kind::Overlay => overlay,
+                ResourceKind::Base => base,
+                ResourceKind::Overlay => overlay,
             }
         })
     }
 
-    fn subscribers(&self, kind: Kind) -> usize {
+    fn subscribers(&self, kind: ResourceKind) -> usize {
         self.subscribed(kind).count()
     }
 
     /// How many Envoys its streams may belong to. One Envoy opens several if its listeners
     /// configure the discovery service in different ways, all over one connection. So does a proxy
     /// for several Envoys, which are therefore given time to report.
-    fn peers(&self, kind: Kind) -> usize {
+    fn peers(&self, kind: ResourceKind) -> usize {
         let mut connections = BTreeSet::new();
         let others = self
             .subscribed(kind)
@@ -248,7 +248,7 @@ impl Node {
 
     /// A resource without subscribers is not in transit.
     fn land(&mut self) {
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             if self.subscribers(kind) == 0 {
                 self.resource(kind).flying = false;
                 self.resource(kind).lagging = false;
@@ -261,11 +261,11 @@ impl Node {
     }
 }
 
-fn slot(wants: &mut [bool; 2], kind: Kind) -> &mut bool {
+fn slot(wants: &mut [bool; 2], kind: ResourceKind) -> &mut bool {
     let [base, overlay] = wants;
     match kind {
-        Kind::Base => base,
-        Kind::Overlay => overlay,
+        ResourceKind::Base => base,
+        ResourceKind::Overlay => overlay,
     }
 }
 

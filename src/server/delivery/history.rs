@@ -177,8 +177,8 @@ fn unknown(version: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::artefact::{Kind as Part, Template};
-    use keystile_core::keyset::{Built, Kind as Sort, SigningKeys};
+    use crate::delivery::artefact::{ResourceKind as Part, Template};
+    use keystile_core::keyset::{ArtefactKind as Sort, Built, SigningKeys};
 
     fn published(base: u64, version: u64) -> Arc<Published> {
         let signers = SigningKeys::parse(&format!("test:{}", "A".repeat(43))).unwrap();

@@ -61,7 +61,7 @@ mod tests {
     use std::time::Duration;
     use tonic::Code;
 
-    use crate::delivery::Refused;
+    use crate::delivery::ReportRefusal;
     use crate::delivery::denied::code_of;
     use crate::delivery::tests::*;
     use keystile_registry::node as registry;
@@ -97,7 +97,7 @@ mod tests {
                     .reported(&sealed.body, &sealed.kid, &sealed.tag);
                 match (&taken, refused) {
                     (Ok(()), None) => return,
-                    (Err(Refused::Report(why)), Some(said)) if why.contains(said) => return,
+                    (Err(ReportRefusal::Report(why)), Some(said)) if why.contains(said) => return,
                     _ => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
             }

@@ -5,7 +5,7 @@ use super::published::Published;
 
 /// Delivery in numbers, for metrics. Those that end in `_total` only increase.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Numbers {
+pub struct DeliveryNumbers {
     /// Version that every Envoy should have.
     pub version: u64,
     /// Version of the base.
@@ -46,11 +46,11 @@ pub struct Numbers {
 
 impl Delivery {
     /// Delivery in numbers.
-    pub fn numbers(&self) -> Numbers {
+    pub fn numbers(&self) -> DeliveryNumbers {
         let published = self.published.borrow().clone();
         let of = |f: fn(&Published) -> u64| published.as_deref().map_or(0, f);
         let (nodes, lagging) = self.fleet.connected();
-        Numbers {
+        DeliveryNumbers {
             version: of(Published::version),
             base_version: of(|p| p.base.version()),
             base_keys: of(|p| p.base.built().keys as u64),

@@ -4,8 +4,8 @@
 //! The certificate was validated before, including its form: what cannot be read here names no
 //! node.
 
-pub use super::rule::Rule;
-use super::settings::Limits;
+pub use super::rule::NameRule;
+use super::settings::PeerLimits;
 
 /// The names in a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Papers {
     }
 
     /// Whether an Envoy with this certificate may be that node.
-    pub fn admit(&self, node: &str, limits: &Limits) -> bool {
+    pub fn admit(&self, node: &str, limits: &PeerLimits) -> bool {
         let said = |name: &String| {
             let mut rules = limits.papers.iter();
             rules.any(|r| fits(&r.name, name) && fits(&r.node, node))
@@ -156,10 +156,10 @@ mod tests {
         std::fs::read(folder.path().join("certificate")).unwrap()
     }
 
-    fn limits(rules: &[&str]) -> Limits {
-        Limits {
+    fn limits(rules: &[&str]) -> PeerLimits {
+        PeerLimits {
             papers: rules.iter().map(|r| r.parse().unwrap()).collect(),
-            ..Limits::default()
+            ..PeerLimits::default()
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn rules_that_say_nothing_are_refused() {
         for bad in ["", "edge", "=edge", "edge=", "e*e=edge", "edge=*-1", "a=**"] {
-            assert!(bad.parse::<Rule>().is_err(), "{bad}");
+            assert!(bad.parse::<NameRule>().is_err(), "{bad}");
         }
     }
 

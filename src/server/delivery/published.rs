@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::artefact::{Artefact, Kind};
+use super::artefact::{Artefact, ResourceKind};
 
 /// A base, and the overlay over it.
 pub struct Published {
@@ -11,10 +11,10 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) fn get(&self, kind: Kind) -> &Arc<Artefact> {
+    pub(super) fn get(&self, kind: ResourceKind) -> &Arc<Artefact> {
         match kind {
-            Kind::Base => &self.base,
-            Kind::Overlay => &self.overlay,
+            ResourceKind::Base => &self.base,
+            ResourceKind::Overlay => &self.overlay,
         }
     }
 

@@ -7,7 +7,7 @@ use tonic::Status;
 use super::denied::denied;
 use super::fleet::Identity;
 use super::papers::Papers;
-use super::settings::Limits;
+use super::settings::PeerLimits;
 use keystile_model::error::{self, named, refuse};
 use keystile_model::foreign;
 use keystile_model::next;
@@ -31,7 +31,7 @@ pub struct Request {
     /// Which resources it wants.
     pub names: Names,
     /// What it says that it has.
-    pub held: Held,
+    pub held: KnownVersions,
 }
 
 /// Which resources a request asks for.
@@ -48,14 +48,14 @@ pub enum Names {
 }
 
 /// What a client says that it has: one version for all, or one per resource name.
-pub enum Held {
+pub enum KnownVersions {
     /// State of the world.
     All(String),
     /// Delta.
     Each(HashMap<String, String>),
 }
 
-impl Held {
+impl KnownVersions {
     /// What it has of a resource.
     pub fn of(&self, name: &str) -> &str {
         match self {
@@ -81,7 +81,7 @@ impl From<DiscoveryRequest> for Request {
             nonce: r.response_nonce,
             error: r.error_detail.map(|e| e.message),
             names: Names::These(r.resource_names),
-            held: Held::All(r.version_info),
+            held: KnownVersions::All(r.version_info),
         }
     }
 }
@@ -97,7 +97,7 @@ impl From<DeltaDiscoveryRequest> for Request {
                 add: r.resource_names_subscribe,
                 remove: r.resource_names_unsubscribe,
             },
-            held: Held::Each(r.initial_resource_versions),
+            held: KnownVersions::Each(r.initial_resource_versions),
         }
     }
 }
@@ -116,7 +116,7 @@ fn invalid<T>(field: &str, fact: &str) -> Result<T, Status> {
 pub fn identify(
     node: Option<Node>,
     papers: Option<&Papers>,
-    limits: &Limits,
+    limits: &PeerLimits,
 ) -> Result<Identity, Status> {
     let node = node.unwrap_or_default();
     if !is_node_id(&node.id) {

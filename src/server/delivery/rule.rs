@@ -5,12 +5,12 @@ use std::str::FromStr;
 /// Certificates with this name are valid for these nodes: `NAME=NODE`; a `*` at the end of either,
 /// or alone, matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct NameRule {
     pub(super) name: String,
     pub(super) node: String,
 }
 
-impl FromStr for Rule {
+impl FromStr for NameRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

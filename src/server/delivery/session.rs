@@ -16,7 +16,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 
 use super::Delivery;
-use super::artefact::{Artefact, Kind, Sealed};
+use super::artefact::{Artefact, ResourceKind, Sealed};
 use super::denied::denied;
 use super::fleet::{Member, Standing};
 use super::nodes::{self, Revoked};
@@ -46,7 +46,7 @@ pub struct Session {
     /// Responses sent, which makes the next one's nonce.
     sent: u64,
     /// What was sent at all.
-    begun: Vec<Kind>,
+    begun: Vec<ResourceKind>,
     /// Responses that the peer may still answer.
     owed: u64,
     allowance: Allowance,
@@ -234,7 +234,7 @@ impl Session {
     fn turn(&mut self, now: Instant) -> Result<Option<Instant>, Status> {
         let standing = self.member.standing();
         let mut next: Option<Instant> = None;
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             let at = self.turn_of(kind, &standing, now)?;
             next = [next, at].into_iter().flatten().min();
         }
@@ -252,7 +252,7 @@ impl Session {
 
     fn turn_of(
         &mut self,
-        kind: Kind,
+        kind: ResourceKind,
         standing: &Standing,
         now: Instant,
     ) -> Result<Option<Instant>, Status> {
@@ -310,22 +310,22 @@ impl Session {
         Ok(Some(now + limits.lag))
     }
 
-    fn slot(&mut self, kind: Kind) -> &mut Option<Slot> {
+    fn slot(&mut self, kind: ResourceKind) -> &mut Option<Slot> {
         let [base, overlay] = &mut self.slots;
         match kind {
-            Kind::Base => base,
-            Kind::Overlay => overlay,
+            ResourceKind::Base => base,
+            ResourceKind::Overlay => overlay,
         }
     }
 }
 
 /// What a client says that it has of a resource: text, version, content id. State of the world has
 /// one text for all; if it has two parts, the base's is the first.
-fn part(claim: &str, kind: Kind) -> Option<(&str, u64, &str)> {
+fn part(claim: &str, kind: ResourceKind) -> Option<(&str, u64, &str)> {
     let part = match (claim.split_once('+'), kind) {
         (None, _) => claim,
-        (Some((base, _)), Kind::Base) => base,
-        (Some((_, overlay)), Kind::Overlay) => overlay,
+        (Some((base, _)), ResourceKind::Base) => base,
+        (Some((_, overlay)), ResourceKind::Overlay) => overlay,
     };
     let mut fields = part.splitn(3, '-');
     let version = fields.next()?.parse().ok()?;
@@ -341,20 +341,20 @@ fn part(claim: &str, kind: Kind) -> Option<(&str, u64, &str)> {
 /// with an overlay of its own: then the overlay goes first and waits. And an overlay of the
 /// previous base that is still in transit would arrive after a newer base and be older than it: so
 /// the base waits until that overlay was answered.
-fn may_go(kind: Kind, published: &Published, standing: &Standing) -> bool {
+fn may_go(kind: ResourceKind, published: &Published, standing: &Standing) -> bool {
     let [has_base, has_overlay] = standing.subscribed;
-    let base = published.get(Kind::Base);
-    let overlay = published.get(Kind::Overlay);
+    let base = published.get(ResourceKind::Base);
+    let overlay = published.get(ResourceKind::Overlay);
     // Sent, not acknowledged: what is in transit will be in force before the base arrives.
     let overlay_first = standing.overlay_sent > base.version();
     match kind {
-        Kind::Base if !has_overlay => true,
-        Kind::Base if overlay_first => {
+        ResourceKind::Base if !has_overlay => true,
+        ResourceKind::Base if overlay_first => {
             standing.overlay_base.as_deref() == Some(base.content())
                 || standing.overlay.as_deref() == Some(overlay.content())
         }
-        Kind::Base => !standing.overlay_flying,
-        Kind::Overlay => {
+        ResourceKind::Base => !standing.overlay_flying,
+        ResourceKind::Overlay => {
             overlay_first || !has_base || standing.base.as_deref() == Some(base.content())
         }
     }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::artefact::Template;
-use super::rule::Rule;
+use super::rule::NameRule;
 use keystile_model::world::World;
 
 /// The settings of delivery.
 #[derive(Clone)]
-pub struct Settings {
+pub struct DeliverySettings {
     /// How resources are written for Envoy.
     pub template: Template,
     /// Dead man's switch: Envoys drop a keyset that this server has not confirmed for this long,
@@ -17,14 +17,14 @@ pub struct Settings {
     /// allows.
     pub ttl: Option<Duration>,
     /// What peers may do.
-    pub limits: Limits,
+    pub limits: PeerLimits,
     /// Clock, user and randomness, for renewals and nonces.
     pub world: fn() -> World,
 }
 
 /// What peers may do.
 #[derive(Clone)]
-pub struct Limits {
+pub struct PeerLimits {
     /// The most discovery streams at once. An Envoy opens one or two.
     pub streams: usize,
     /// The most of these from one address: half, so that no address can shut out all others.
@@ -43,7 +43,7 @@ pub struct Limits {
     /// Only nodes that are enrolled may report.
     pub enrolled_only: bool,
     /// The nodes for which a certificate is valid, in addition to those that it names.
-    pub papers: Vec<Rule>,
+    pub papers: Vec<NameRule>,
     /// The burst of requests that answer no push; after that, a tenth of it per second.
     pub requests: u32,
     /// The burst of resources that are requested, and sent, again; after that, a tenth of it per
@@ -61,7 +61,7 @@ pub struct Limits {
     pub rise: Duration,
 }
 
-impl Default for Limits {
+impl Default for PeerLimits {
     fn default() -> Self {
         Self {
             streams: 4096,

@@ -56,17 +56,17 @@ pub struct Bed {
     tasks: Vec<JoinHandle<()>>,
 }
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> DeliverySettings {
+    DeliverySettings {
         template: Template {
             wasm: PathBuf::from("/lib/keystile.wasm"),
             overlay: "keystile".to_owned(),
             base: "keystile-base".to_owned(),
         },
         ttl: None,
-        limits: Limits {
+        limits: PeerLimits {
             retry_first: Duration::from_millis(100),
-            ..Limits::default()
+            ..PeerLimits::default()
         },
         world: system::local,
     }
@@ -77,7 +77,7 @@ impl Bed {
         Self::with(text, settings()).await
     }
 
-    pub async fn with(text: &str, settings: Settings) -> Self {
+    pub async fn with(text: &str, settings: DeliverySettings) -> Self {
         let (folder, desk) = desk::bench::desk(text, &["acme"]);
         Self::open(Arc::new(folder), desk, settings, 0).await
     }
@@ -85,7 +85,7 @@ impl Bed {
     async fn open(
         folder: Arc<tempfile::TempDir>,
         desk: Arc<Desk>,
-        settings: Settings,
+        settings: DeliverySettings,
         port: u16,
     ) -> Self {
         let delivery = Delivery::new(desk, settings);

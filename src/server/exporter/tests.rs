@@ -36,9 +36,9 @@ fn receiver(most: usize) -> (String, std::sync::mpsc::Receiver<String>) {
 }
 
 fn to(url: &str) -> Arc<Exporter> {
-    Exporter::new(Settings {
-        place: Some(Place::Url(url.to_owned())),
-        ..Settings::default()
+    Exporter::new(ExportSettings {
+        place: Some(Destination::Url(url.to_owned())),
+        ..ExportSettings::default()
     })
     .unwrap()
 }

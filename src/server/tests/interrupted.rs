@@ -301,7 +301,7 @@ async fn a_key_is_disabled_beside_an_import_which_begins_no_further_line_before(
             Ok(move |store: &mut Store| {
                 let text: String = (0..LINES).map(|n| format!("acme,{n:064x}\n")).collect();
                 let text = format!("client,sha256\n{text}");
-                let how = keystile_registry::import::How {
+                let how = keystile_registry::import::ImportOptions {
                     create_clients: false,
                     any_scope: false,
                     dry_run: false,

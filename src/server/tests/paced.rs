@@ -41,7 +41,7 @@ async fn guessing_tokens_is_slowed_and_a_good_one_is_never_refused_for_it() {
 
 #[tokio::test]
 async fn strangers_at_the_same_address_do_not_use_up_what_a_good_token_has() {
-    let api = Api::limited(Limits::new(1));
+    let api = Api::limited(RateLimits::new(1));
     let owner = api.token(Role::Owner).await;
     let mut last = 0;
     for _ in 0..1000 {
@@ -86,7 +86,7 @@ async fn metrics_of_this_machine_do_not_open_through_a_proxy_on_it() {
 
 #[tokio::test]
 async fn one_token_asks_so_often_and_no_more() {
-    let api = Api::limited(Limits::new(1));
+    let api = Api::limited(RateLimits::new(1));
     let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);
     let ask = async |token: &str| api.ask(token, "GET", "/v1/plans", Value::Null).await;
     let mut answers = Vec::new();

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Api;
-use crate::limits::Limits;
+use crate::limits::RateLimits;
 use keystile_model::caller::Role;
 use keystile_system as system;
 
 #[tokio::test]
 async fn refusals_beyond_those_that_have_a_record_each_are_counted_in_one() {
-    let mut limits = Limits::new(100_000);
+    let mut limits = RateLimits::new(100_000);
     limits.unrecorded.every = Duration::from_millis(50);
     let api = Api::limited(limits);
     let (owner, auditor) = (api.token(Role::Owner).await, api.token(Role::Auditor).await);

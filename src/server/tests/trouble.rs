@@ -75,7 +75,7 @@ async fn a_damaged_page_is_told_apart_from_a_wrong_request() {
     } = api;
     drop((router, desk));
     damage(&folder.path().join("store.db"));
-    let api = Api::over(folder, Desk::open(home).unwrap(), Limits::new(100_000));
+    let api = Api::over(folder, Desk::open(home).unwrap(), RateLimits::new(100_000));
     assert_eq!(is_ready(&api).await, 200, "nobody has met it yet");
 
     let refused = api.ask(&owner, "GET", "/v1/keys", Value::Null).await;

@@ -3,7 +3,7 @@
 use crate::trouble::Sql as _;
 use ipnet::IpNet;
 use keystile_core::key::{Digest, KeyId};
-use keystile_core::keyset::{EXPIRED_KEPT, Network, Row};
+use keystile_core::keyset::{EXPIRED_KEPT, KeyRow, Network};
 use keystile_model::error::Result;
 use keystile_model::record;
 use rusqlite::Row as SqlRow;
@@ -28,30 +28,30 @@ type ClientOfRow = (String, Option<String>);
 impl Tx<'_> {
     /// All keys in the form of the keyset, in no particular order. A separate query, because it
     /// runs for every base, over every key.
-    pub fn rows(&self) -> Result<Vec<Row>> {
+    pub fn rows(&self) -> Result<Vec<KeyRow>> {
         self.rows_where("TRUE", [], self.clients_of_rows()?)
     }
 
     /// The keys whose rows in the keyset have changed since a version.
-    pub fn rows_since(&self, version: u64) -> Result<Vec<Row>> {
+    pub fn rows_since(&self, version: u64) -> Result<Vec<KeyRow>> {
         let since = [column::signed(version)];
         self.rows_where(SINCE, since, HashMap::new())
     }
 
     /// One key in the form of the keyset.
-    pub fn row(&self, id: KeyId) -> Result<Option<Row>> {
+    pub fn row(&self, id: KeyId) -> Result<Option<KeyRow>> {
         let rows = self.rows_where("id = ?", [column::signed(id.as_u64())], HashMap::new());
         Ok(rows?.pop())
     }
 
     /// The key with a digest, in the form of the keyset.
-    pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<Row>> {
+    pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<KeyRow>> {
         let rows = self.rows_where("digest = ?", [digest.0], HashMap::new());
         Ok(rows?.pop())
     }
 
     /// Any imported key that is in the keyset at a time, in seconds.
-    pub fn imported_row(&self, issued_at: u64) -> Result<Option<Row>> {
+    pub fn imported_row(&self, issued_at: u64) -> Result<Option<KeyRow>> {
         let rows = self.rows_where(
             IMPORTED,
             params![column::signed(issued_at), column::signed(EXPIRED_KEPT)],
@@ -65,7 +65,7 @@ impl Tx<'_> {
         condition: &str,
         values: impl Params,
         mut clients: HashMap<u32, ClientOfRow>,
-    ) -> Result<Vec<Row>> {
+    ) -> Result<Vec<KeyRow>> {
         let mut statement = self.tx.prepare_cached(&format!(
             "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
                not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
@@ -83,7 +83,7 @@ impl Tx<'_> {
                     Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
                 };
                 let plan: Option<String> = r.get(7)?;
-                Ok(Row {
+                Ok(KeyRow {
                     id: column::id(r, 0)?,
                     digest: Digest(r.get(1)?),
                     foreign: r.get(2)?,

@@ -16,7 +16,7 @@ const MERGED: usize = 100;
 
 /// Records that were found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundRecords {
     /// The matching records.
     pub records: Vec<Record>,
     /// The number of the record after which the search goes on; none if there are no more.
@@ -149,16 +149,26 @@ impl Query {
 impl Tx<'_> {
     /// The latest matching records, latest first: as many as there is room for, examining at most
     /// `look` records.
-    pub fn audit_back(&self, query: &Query, room: impl Into<Room>, look: u32) -> Result<Found> {
+    pub fn audit_back(
+        &self,
+        query: &Query,
+        room: impl Into<Room>,
+        look: u32,
+    ) -> Result<FoundRecords> {
         self.walk(query, true, room.into(), look)
     }
 
     /// The same, oldest first.
-    pub fn audit_forth(&self, query: &Query, room: impl Into<Room>, look: u32) -> Result<Found> {
+    pub fn audit_forth(
+        &self,
+        query: &Query,
+        room: impl Into<Room>,
+        look: u32,
+    ) -> Result<FoundRecords> {
         self.walk(query, false, room.into(), look)
     }
 
-    fn walk(&self, query: &Query, back: bool, mut room: Room, look: u32) -> Result<Found> {
+    fn walk(&self, query: &Query, back: bool, mut room: Room, look: u32) -> Result<FoundRecords> {
         self.write_audit()?;
         let Plan { index, each, rest } = query.plan();
         let (sql, values) = self.candidates(query, index, each, back)?;
@@ -169,7 +179,7 @@ impl Tx<'_> {
             rest.text()
         );
         let mut wanted = self.tx.prepare_cached(&sql).sql()?;
-        let mut found = Found::default();
+        let mut found = FoundRecords::default();
         let (mut looked, mut last) = (0, None);
         while let Some(row) = candidates.next().sql()? {
             if looked == look || room.is_full() {

@@ -24,7 +24,7 @@ pub struct Cell {
 
 /// A key that was let through.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'b> {
+pub struct KeySeen<'b> {
     /// Seconds.
     pub last: u64,
     /// From where.
@@ -138,7 +138,7 @@ impl UsageTx<'_> {
     }
 
     /// A key was let through.
-    pub fn key_seen(&mut self, key: i64, seen: Seen<'_>) -> Result<()> {
+    pub fn key_seen(&mut self, key: i64, seen: KeySeen<'_>) -> Result<()> {
         self.tx
             .prepare_cached(
                 "UPDATE key SET

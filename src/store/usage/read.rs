@@ -94,7 +94,7 @@ pub struct Busy {
 
 /// Requests that are in no count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct UncountedRequests {
     /// VMs had no room for them.
     pub dropped: u64,
     /// VMs reported them months later.
@@ -211,14 +211,14 @@ impl UsageTx<'_> {
     }
 
     /// Requests that are in no count, in hours from the epoch.
-    pub fn lost(&self, (from, until): Range) -> Result<Lost> {
+    pub fn lost(&self, (from, until): Range) -> Result<UncountedRequests> {
         self
             .tx
             .prepare_cached(
                 "SELECT coalesce(sum(dropped), 0), coalesce(sum(late), 0) FROM lost WHERE t BETWEEN ? AND ?",
             ).sql()?
             .query_row(params![column::signed(from), column::signed(until)], |r| {
-                Ok(Lost {
+                Ok(UncountedRequests {
                     dropped: column::unsigned(r, 0)?,
                     late: column::unsigned(r, 1)?,
                 })

@@ -4,7 +4,7 @@
 use super::policies::Site;
 use super::recorder::{DOMAIN, Recorder};
 use crate::support::{EcdsFile, Envoy, Setup, fresh_dir};
-use keystile_core::keyset::{Content, Row, SigningKey, StoreId, build};
+use keystile_core::keyset::{Content, KeyRow, SigningKey, StoreId, build};
 use keystile_core::policy::RawPolicy;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ pub struct Door {
     pub ports_ignored: bool,
     pub domains: Vec<String>,
     pub policy: String,
-    pub rows: Vec<Row>,
+    pub rows: Vec<KeyRow>,
 }
 
 impl Door {

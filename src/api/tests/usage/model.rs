@@ -18,7 +18,7 @@ fn check(b: &mut Bench, model: &Model, ids: &[String], now: u64) {
     let numbers = numbers(b, ids);
     for step in Step::ALL {
         let since = now - if step == Step::Day { 5 * DAY } else { DAY };
-        let span = Span::new((since, None), Some(step), &Settings::default(), now).unwrap();
+        let span = Span::new((since, None), Some(step), &UsageSettings::default(), now).unwrap();
         let mut whoses = vec![(Whose::All, None)];
         for (i, (key, client)) in numbers.iter().enumerate().filter(|(_, (n, _))| *n > 0) {
             let whose = Whose::Key {
@@ -93,8 +93,8 @@ fn asked(
     whose: Whose,
     span: Span,
     by: By,
-) -> (question::Answer, BTreeMap<String, u64>) {
-    let question = Question {
+) -> (question::UsageAnswer, BTreeMap<String, u64>) {
+    let question = UsageQuestion {
         whose,
         span,
         by: Some(by),

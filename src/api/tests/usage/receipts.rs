@@ -58,7 +58,7 @@ fn a_receipt_tells_what_others_let_through_of_each_quota_in_its_window() {
     assert_eq!(receipt.quotas[0].lineage, id);
     // The same batch again: the same, as it is by then, and nothing counted.
     assert_eq!(others(&send(&mut b, 0, 1, &id, NOON, 7)), [(midnight, 20)]);
-    let quota = operation::Quota {
+    let quota = operation::ShowQuota {
         id: Id::read(&next).unwrap(),
     };
     let left = quota.run(&mut b.store, &system::at(NOON + 60)).unwrap();

@@ -85,8 +85,8 @@ fn answers_over_many_rows_read_few_of_them() {
         (key, 14, Step::Hour, Some(By::Outcome)),
     ] {
         let since = (now - days * DAY, None);
-        let span = Span::new(since, Some(step), &Settings::default(), now).unwrap();
-        let question = Question {
+        let span = Span::new(since, Some(step), &UsageSettings::default(), now).unwrap();
+        let question = UsageQuestion {
             whose,
             span,
             by,

@@ -20,7 +20,7 @@ use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
-use keystile_registry::rotation::{self, How, Receive, Rotated};
+use keystile_registry::rotation::{self, Receive, Rotated, RotationOptions};
 use keystile_system as system;
 
 /// Replace a key with a new one that has the same rules; both work for a while
@@ -139,7 +139,7 @@ impl Rotate {
         let total = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let bar = cx.out.progress(total);
         let mut file = Receiver::create(out, bar.clone())?;
-        let how = How {
+        let how = RotationOptions {
             grace: &|_| self.grace,
             renew: true,
         };

@@ -8,7 +8,7 @@ use crate::commands::Context;
 use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
-use keystile_policy::openapi::{self as openapi_import, How};
+use keystile_policy::openapi::{self as openapi_import, DraftOptions};
 use keystile_system::file;
 
 /// How many places of a problem are named; the rest are counted.
@@ -49,7 +49,7 @@ impl FromOpenapi {
             let bytes = file::read(&folder.join(path)).map_err(|e| e.to_string())?;
             String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
         };
-        let how = How {
+        let how = DraftOptions {
             any_host: self.any_host,
             beside: Some(&beside),
         };

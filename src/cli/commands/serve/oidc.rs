@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use keystile_console::oidc::roles::Rule;
-use keystile_console::oidc::{Oidc, Settings, checked, checked_console};
+use keystile_console::oidc::roles::RoleRule;
+use keystile_console::oidc::{Oidc, SignInSettings, checked, checked_console};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::Secret;
 use keystile_store::master_key as seal;
@@ -52,7 +52,7 @@ pub struct OidcArgs {
     /// People whose claim has this value get this role, such as groups:platform=owner; can be
     /// repeated. Nobody else can sign in
     #[arg(long, value_name = "CLAIM:VALUE=ROLE", value_parser = rule, requires = "oidc_issuer")]
-    oidc_role: Vec<Rule>,
+    oidc_role: Vec<RoleRule>,
     /// Authorities to trust for the provider, PEM, in place of the public ones
     #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
     oidc_ca: Option<PathBuf>,
@@ -70,8 +70,8 @@ fn console(text: &str) -> std::result::Result<String, String> {
     checked_console(text).map_err(|e| e.to_string())
 }
 
-fn rule(text: &str) -> std::result::Result<Rule, String> {
-    text.parse::<Rule>().map_err(|e| e.to_string())
+fn rule(text: &str) -> std::result::Result<RoleRule, String> {
+    text.parse::<RoleRule>().map_err(|e| e.to_string())
 }
 
 impl OidcArgs {
@@ -89,7 +89,7 @@ impl OidcArgs {
         if scopes.is_empty() {
             scopes = ["profile", "email"].map(str::to_owned).to_vec();
         }
-        Oidc::new(Settings {
+        Oidc::new(SignInSettings {
             issuer,
             client,
             secret: self.secret()?,

@@ -32,7 +32,7 @@ fn provider(answers: impl Fn(&str, &str) -> Vec<serde_json::Value>) -> Result<Pr
             write!(stream, "{head}\r\n\r\n{body}").unwrap();
         }
     });
-    Provider::new(Settings {
+    Provider::new(SignInSettings {
         issuer,
         client: "a b".to_owned(),
         secret: None,
@@ -131,7 +131,7 @@ fn a_document_of_somebody_else_or_that_leads_into_the_open_is_refused() {
 
 #[test]
 fn a_provider_of_the_public_cannot_name_an_address_on_this_machine_and_one_in_house_can() {
-    let at = |issuer: &str, hosts: &[&str]| Settings {
+    let at = |issuer: &str, hosts: &[&str]| SignInSettings {
         issuer: issuer.to_owned(),
         client: "a".to_owned(),
         secret: None,
@@ -141,7 +141,7 @@ fn a_provider_of_the_public_cannot_name_an_address_on_this_machine_and_one_in_ho
         ca: None,
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
     };
-    let takes = |settings: &Settings, address: &str| {
+    let takes = |settings: &SignInSettings, address: &str| {
         settings.checked_endpoint("token_endpoint", address).is_ok()
     };
     let public = at("https://id.example.com/tenant", &[]);

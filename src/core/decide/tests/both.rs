@@ -35,7 +35,7 @@ fn policy(plan: Plan) -> String {
 }
 
 fn artefact(version: u64, plan: Plan, keys: &[Fresh]) -> Artefact {
-    let rows = keys.iter().map(|key| Row {
+    let rows = keys.iter().map(|key| KeyRow {
         plan: Some("p".into()),
         ..row(key)
     });

@@ -5,7 +5,7 @@ use crate::keyset::Network;
 
 #[test]
 fn the_lifecycle_turns_at_its_second() {
-    type Change = fn(&mut Row);
+    type Change = fn(&mut KeyRow);
     let cases: [(Change, &[(u64, &str)]); 6] = [
         (
             |r| r.expires = Some(NOW + 10),

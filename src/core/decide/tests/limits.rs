@@ -158,7 +158,7 @@ impl Model {
 }
 
 fn keyset_of(version: u64, plans: [usize; 4], keys: &[Fresh]) -> Rc<InForce> {
-    let rows = keys.iter().enumerate().map(|(i, key)| Row {
+    let rows = keys.iter().enumerate().map(|(i, key)| KeyRow {
         client: format!("client-{}", KEYS[i].1),
         client_number: KEYS[i].1,
         plan: Some(PLANS[plans[i]].0.into()),

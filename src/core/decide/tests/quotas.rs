@@ -67,7 +67,7 @@ fn explain_says_whose_quota_a_request_counts_for() {
 
 #[test]
 fn a_clock_behind_the_keysets_signature_revives_nothing() {
-    type Change = fn(&mut Row);
+    type Change = fn(&mut KeyRow);
     let changes: [Change; 2] = [|r| r.expires = Some(NOW), |r| r.overlap_end = Some(NOW)];
     for change in changes {
         let w = world(change);

@@ -9,7 +9,7 @@ fn clocks(wall: u64) -> Clocks {
     Clocks { wall, monotonic: 1 }
 }
 
-fn content(version: u64, policy: &str, rows: Vec<Row>) -> Content {
+fn content(version: u64, policy: &str, rows: Vec<KeyRow>) -> Content {
     Content {
         store: StoreId([9; 8]),
         version,
@@ -39,7 +39,7 @@ fn in_force(content: &Content, is_corrupt: bool) -> InForce {
 #[test]
 fn a_key_that_was_let_in_stands_until_the_first_of_its_ends() {
     let hour = POLICY.replace("\"realm\"", "\"not_after\":\"1h\",\"realm\"");
-    type Change = fn(&mut Row);
+    type Change = fn(&mut KeyRow);
     let cases: [(&str, Change, Option<u64>); 6] = [
         (POLICY, |_| {}, None),
         (POLICY, |r| r.expires = Some(NOW + 9), Some(NOW + 9)),
@@ -64,7 +64,7 @@ fn a_key_that_was_let_in_stands_until_the_first_of_its_ends() {
 
 #[test]
 fn a_key_that_would_be_refused_now_stands_no_longer_and_for_the_same_reason() {
-    type Change = fn(&mut Row);
+    type Change = fn(&mut KeyRow);
     let cases: [(Change, Denial); 5] = [
         (|r| r.revoked = true, Denial::RevokedKey),
         (|r| r.disabled = true, Denial::DisabledKey),
@@ -104,8 +104,8 @@ fn a_key_that_would_be_refused_now_stands_no_longer_and_for_the_same_reason() {
 }
 
 /// A text that was issued by another system, and its row.
-fn imported(text: &str) -> Row {
-    Row {
+fn imported(text: &str) -> KeyRow {
+    KeyRow {
         foreign: true,
         digest: Digest::of_foreign(text.as_bytes()),
         ..row(&fresh(3))
@@ -153,7 +153,7 @@ fn a_text_could_be_ours_by_its_brand_its_checksum_or_because_it_was_imported() {
     not_imported.foreign = false;
     let rows = vec![
         not_imported,
-        Row {
+        KeyRow {
             id: ours.id,
             ..imported("legacy")
         },
@@ -183,7 +183,7 @@ fn where_nobody_can_tell_whether_a_text_was_imported_it_could_be_ours() {
 fn what_the_newest_policy_refuses_no_older_one_lets_in() {
     let key = fresh(1);
     let rows = || {
-        vec![Row {
+        vec![KeyRow {
             plan: Some("free".into()),
             ..row(&key)
         }]

@@ -6,7 +6,7 @@ use crate::policy::Limit;
 
 /// What a keyset needs of it.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct KeyRow {
     /// The public id.
     pub id: KeyId,
     /// Its digest.
@@ -50,7 +50,7 @@ pub struct Row {
     pub certificates: Vec<String>,
 }
 
-impl Row {
+impl KeyRow {
     pub(in super::super) fn is_bound_to_addresses(&self) -> bool {
         !self.allow.is_empty() || !self.deny.is_empty()
     }

@@ -23,7 +23,7 @@ pub(crate) struct Packed {
 
 impl Packed {
     pub fn new<'r>(
-        rows: &[(Prefix, &'r Row)],
+        rows: &[(Prefix, &'r KeyRow)],
         tables: &Tables<'_>,
         lacks: impl Fn(Lack<'r>) -> BuildError,
     ) -> Result<Self, BuildError> {
@@ -107,7 +107,7 @@ impl<'a> Tables<'a> {
         })
     }
 
-    fn profile<'r>(&self, row: &'r Row) -> Result<Vec<u8>, Lack<'r>> {
+    fn profile<'r>(&self, row: &'r KeyRow) -> Result<Vec<u8>, Lack<'r>> {
         let lack = |table, name| Lack {
             key: row.id,
             table,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::super::{Artefact, BaseName, InForce};
 use super::listeners::Listener;
-use super::{Holding, Taken};
+use super::{Arrival, Holding};
 use crate::decide::Unavailable;
 use crate::policy::{Mode, Policy};
 
@@ -26,7 +26,7 @@ impl Holding {
         artefact: Artefact,
         floor: u64,
         is_its_own: bool,
-    ) -> Taken {
+    ) -> Arrival {
         let (name, not_after, rules, overlay) = match &artefact {
             Artefact::Keyset(k) => (k.name.clone(), k.not_after, Some(k.rules()), false),
             Artefact::Overlay(o) => (o.base.clone(), o.not_after, None, true),
@@ -39,7 +39,7 @@ impl Holding {
             id,
             name,
             not_after,
-            older: matches!(taken, Taken::Older(_)) && !is_its_own,
+            older: matches!(taken, Arrival::Older(_)) && !is_its_own,
             rules: had.or(rules),
             meanwhile,
             overlay,

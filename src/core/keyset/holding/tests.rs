@@ -2,15 +2,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::keyset::overlay::tests::{content, digest, key, row};
-use crate::keyset::{Base, Built, Lookup, Row, SigningKeys, build, build_overlay};
+use crate::keyset::{Base, Built, KeyRow, Lookup, SigningKeys, build, build_overlay};
 
 /// The keyset of a version: one key, revoked from version 15 on.
 fn base(version: u64) -> Built {
     build(&content(version, vec![at(version)])).unwrap()
 }
 
-fn at(version: u64) -> Row {
-    Row {
+fn at(version: u64) -> KeyRow {
+    KeyRow {
         revoked: version >= 15,
         ..row(1)
     }
@@ -22,7 +22,7 @@ fn overlay(version: u64, over: u64) -> Built {
 }
 
 /// As the filter does it: room is made while it is loaded.
-fn push(holding: &mut Holding, built: &Built, floor: u64) -> Taken {
+fn push(holding: &mut Holding, built: &Built, floor: u64) -> Arrival {
     let bytes = built.seal_raw(&key(), 1);
     let keys = SigningKeys::new(vec![key()]);
     let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| {
@@ -40,33 +40,33 @@ fn state(h: &Holding) -> (u64, u64, u64) {
 #[test]
 fn a_base_and_then_its_overlay_come_in_force_one_after_the_other() {
     let mut h = Holding::default();
-    assert_eq!(push(&mut h, &base(10), 0), Taken::InForce);
+    assert_eq!(push(&mut h, &base(10), 0), Arrival::InForce);
     assert_eq!(state(&h), (10, 10, 0));
-    assert_eq!(push(&mut h, &overlay(12, 10), 0), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(12, 10), 0), Arrival::InForce);
     assert_eq!(state(&h), (12, 10, 0));
 }
 
 #[test]
 fn an_overlay_before_its_base_waits_and_nothing_is_in_force() {
     let mut h = Holding::default();
-    assert_eq!(push(&mut h, &overlay(12, 10), 0), Taken::WithoutBase);
+    assert_eq!(push(&mut h, &overlay(12, 10), 0), Arrival::WithoutBase);
     assert_eq!(state(&h), (0, 0, 12));
     assert_eq!(h.report().unwrap().cluster, "control");
-    assert_eq!(push(&mut h, &base(10), 0), Taken::InForce);
+    assert_eq!(push(&mut h, &base(10), 0), Arrival::InForce);
     assert_eq!(state(&h), (12, 10, 0));
 }
 
 #[test]
 fn a_base_below_the_floor_comes_in_force_with_an_overlay_alone() {
     let mut h = Holding::default();
-    assert_eq!(push(&mut h, &base(10), 12), Taken::Older(12));
+    assert_eq!(push(&mut h, &base(10), 12), Arrival::Older(12));
     assert_eq!((state(&h), h.base_version()), ((0, 0, 0), 10));
-    assert_eq!(push(&mut h, &overlay(11, 10), 12), Taken::Older(12));
-    assert_eq!(push(&mut h, &overlay(12, 10), 12), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(11, 10), 12), Arrival::Older(12));
+    assert_eq!(push(&mut h, &overlay(12, 10), 12), Arrival::InForce);
     assert_eq!(state(&h), (12, 10, 0));
     let mut h = Holding::default();
-    assert_eq!(push(&mut h, &overlay(12, 10), 12), Taken::WithoutBase);
-    assert_eq!(push(&mut h, &base(10), 12), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(12, 10), 12), Arrival::WithoutBase);
+    assert_eq!(push(&mut h, &base(10), 12), Arrival::InForce);
     assert_eq!(state(&h), (12, 10, 0));
 }
 
@@ -76,7 +76,7 @@ fn the_same_base_again_leaves_its_overlay_in_force() {
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(15, 10), 0);
     for floor in [0, 15, 20] {
-        assert_eq!(push(&mut h, &base(10), floor), Taken::InForce);
+        assert_eq!(push(&mut h, &base(10), floor), Arrival::InForce);
         assert_eq!(state(&h), (15, 10, 0), "floor {floor}");
     }
 }
@@ -86,12 +86,12 @@ fn a_newer_base_stands_alone_until_its_own_overlay_comes() {
     let mut h = Holding::default();
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(15, 10), 0);
-    assert_eq!(push(&mut h, &base(20), 15), Taken::InForce);
+    assert_eq!(push(&mut h, &base(20), 15), Arrival::InForce);
     assert_eq!(state(&h), (20, 20, 0));
-    assert_eq!(push(&mut h, &overlay(19, 10), 15), Taken::Older(20));
-    assert_eq!(push(&mut h, &overlay(21, 10), 15), Taken::WithoutBase);
+    assert_eq!(push(&mut h, &overlay(19, 10), 15), Arrival::Older(20));
+    assert_eq!(push(&mut h, &overlay(21, 10), 15), Arrival::WithoutBase);
     assert_eq!(state(&h), (20, 20, 21));
-    assert_eq!(push(&mut h, &overlay(22, 20), 15), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(22, 20), 15), Arrival::InForce);
     assert_eq!(state(&h), (22, 20, 0));
 }
 
@@ -100,9 +100,9 @@ fn while_a_new_base_is_on_its_way_what_is_in_force_stays() {
     let mut h = Holding::default();
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(15, 10), 0);
-    assert_eq!(push(&mut h, &overlay(21, 20), 15), Taken::WithoutBase);
+    assert_eq!(push(&mut h, &overlay(21, 20), 15), Arrival::WithoutBase);
     assert_eq!(state(&h), (15, 10, 21));
-    assert_eq!(push(&mut h, &base(20), 15), Taken::InForce);
+    assert_eq!(push(&mut h, &base(20), 15), Arrival::InForce);
     assert_eq!(state(&h), (21, 20, 0), "together");
 }
 
@@ -111,9 +111,9 @@ fn an_overlay_of_another_base_that_says_nothing_newer_misses_none() {
     let mut h = Holding::default();
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(20, 10), 0);
-    assert_eq!(push(&mut h, &overlay(20, 20), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(20, 20), 20), Arrival::InForce);
     assert_eq!(state(&h), (20, 10, 0));
-    assert_eq!(push(&mut h, &base(20), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &base(20), 20), Arrival::InForce);
     assert_eq!(state(&h), (20, 20, 0));
 }
 
@@ -122,9 +122,9 @@ fn a_base_older_than_what_is_in_force_comes_with_the_overlay_that_went_before_it
     let mut h = Holding::default();
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(20, 10), 0);
-    assert_eq!(push(&mut h, &overlay(20, 15), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(20, 15), 20), Arrival::InForce);
     assert_eq!(state(&h), (20, 10, 0));
-    assert_eq!(push(&mut h, &base(15), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &base(15), 20), Arrival::InForce);
     assert_eq!(state(&h), (20, 15, 0));
 }
 
@@ -133,7 +133,7 @@ fn an_older_base_is_not_taken_and_not_kept_beside_what_is_in_force() {
     let mut h = Holding::default();
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(15, 10), 0);
-    assert_eq!(push(&mut h, &base(12), 0), Taken::Older(15));
+    assert_eq!(push(&mut h, &base(12), 0), Arrival::Older(15));
     assert_eq!((state(&h), h.base_version()), ((15, 10, 0), 10));
 }
 
@@ -143,9 +143,9 @@ fn of_two_overlays_that_wait_the_newer_is_kept_and_no_older_base_opens_before_it
     push(&mut h, &overlay(21, 20), 0);
     push(&mut h, &overlay(19, 18), 0);
     assert_eq!(state(&h), (0, 0, 21));
-    assert_eq!(push(&mut h, &base(18), 0), Taken::Older(21));
+    assert_eq!(push(&mut h, &base(18), 0), Arrival::Older(21));
     assert_eq!(state(&h), (0, 0, 21));
-    assert_eq!(push(&mut h, &base(20), 0), Taken::InForce);
+    assert_eq!(push(&mut h, &base(20), 0), Arrival::InForce);
     assert_eq!(state(&h), (21, 20, 0));
 }
 
@@ -154,9 +154,9 @@ fn of_two_overlays_that_wait_the_newer_is_kept_and_no_older_base_opens_before_it
 fn an_older_base_does_not_come_in_force_while_a_newer_overlay_waits() {
     let mut h = Holding::default();
     push(&mut h, &overlay(14, 13), 0);
-    assert_eq!(push(&mut h, &base(10), 0), Taken::Older(14));
+    assert_eq!(push(&mut h, &base(10), 0), Arrival::Older(14));
     assert!(h.in_force().is_none());
-    assert_eq!(push(&mut h, &overlay(14, 10), 0), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(14, 10), 0), Arrival::InForce);
     assert_eq!(state(&h), (14, 10, 0), "with an overlay of its own it does");
 }
 
@@ -169,7 +169,7 @@ fn what_a_waiting_overlay_revokes_is_revoked_already() {
         _ => panic!("the key is lost"),
     };
     assert!(!revoked(&h));
-    assert_eq!(push(&mut h, &overlay(16, 14), 0), Taken::WithoutBase);
+    assert_eq!(push(&mut h, &overlay(16, 14), 0), Arrival::WithoutBase);
     assert_eq!(state(&h), (10, 10, 16));
     assert!(revoked(&h));
     push(&mut h, &overlay(11, 10), 0);
@@ -182,9 +182,9 @@ fn an_overlay_that_adds_nothing_to_its_base_takes_no_other_overlays_place() {
     let mut h = Holding::default();
     push(&mut h, &base(10), 0);
     push(&mut h, &overlay(20, 10), 0);
-    assert_eq!(push(&mut h, &overlay(20, 15), 20), Taken::InForce);
-    assert_eq!(push(&mut h, &overlay(20, 20), 20), Taken::InForce);
-    assert_eq!(push(&mut h, &base(15), 20), Taken::InForce);
+    assert_eq!(push(&mut h, &overlay(20, 15), 20), Arrival::InForce);
+    assert_eq!(push(&mut h, &overlay(20, 20), 20), Arrival::InForce);
+    assert_eq!(push(&mut h, &base(15), 20), Arrival::InForce);
     assert_eq!(state(&h), (20, 15, 0));
 }
 
@@ -197,13 +197,13 @@ fn of_two_overlays_of_one_base_that_wait_the_newer_says_all() {
         _ => panic!("the key is lost"),
     };
     for (version, is_disabled) in [(12, true), (13, false)] {
-        let row = Row {
+        let row = KeyRow {
             disabled: is_disabled,
             ..row(1)
         };
         let over = Base::of(&base(11)).unwrap();
         let built = build_overlay(&content(version, vec![row]), &over).unwrap();
-        assert_eq!(push(&mut h, &built, 0), Taken::WithoutBase);
+        assert_eq!(push(&mut h, &built, 0), Arrival::WithoutBase);
         assert_eq!(disabled(&h), is_disabled, "version {version}");
     }
 }
@@ -222,7 +222,7 @@ fn where_overlays_that_wait_are_too_large_to_heed_nothing_is_in_force() {
         let large = Overlay::new(&manifest, pages).unwrap();
         assert_eq!(large.pages_bytes(), MAX_HEEDED_BYTES + too_much);
         let taken = h.take(Artefact::Overlay(Arc::new(large)), 0);
-        assert_eq!(taken, Taken::WithoutBase);
+        assert_eq!(taken, Arrival::WithoutBase);
         assert!(
             h.in_force().is_some(),
             "the newest is kept whatever its size"
@@ -277,7 +277,7 @@ fn the_base_that_room_was_made_for_comes_in_force_beside_an_overlay_that_waits()
     push(&mut h, &overlay(21, 20), 0);
     h.make_room(&announced(12, 1 << 30), 0);
     assert!(h.in_force().is_none());
-    assert_eq!(push(&mut h, &base(12), 0), Taken::InForce);
+    assert_eq!(push(&mut h, &base(12), 0), Arrival::InForce);
     assert_eq!(state(&h), (12, 12, 21));
 }
 
@@ -318,7 +318,7 @@ proptest! {
             let taken = push(&mut h, &built, floor);
             prop_assert!(h.version() >= before);
             prop_assert!(h.version() == before || h.version() >= floor);
-            prop_assert!(taken != Taken::InForce || h.version() >= version);
+            prop_assert!(taken != Arrival::InForce || h.version() >= version);
             prop_assert!(h.waiting().is_none_or(|w| w.version > h.version()));
             // The naive model: the key is revoked if any artefact that was ever here says so.
             newest = newest.max(version);

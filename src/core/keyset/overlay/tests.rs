@@ -21,8 +21,8 @@ pub(in crate::keyset) fn digest(n: u64) -> Digest {
     Digest(sha2::Sha256::digest(n.to_be_bytes()).into())
 }
 
-pub(in crate::keyset) fn row(n: u64) -> Row {
-    Row {
+pub(in crate::keyset) fn row(n: u64) -> KeyRow {
+    KeyRow {
         id: KeyId::from_u64(n).unwrap(),
         digest: digest(n),
         foreign: false,
@@ -46,7 +46,7 @@ pub(in crate::keyset) fn row(n: u64) -> Row {
     }
 }
 
-pub(in crate::keyset) fn content(version: u64, rows: Vec<Row>) -> Content {
+pub(in crate::keyset) fn content(version: u64, rows: Vec<KeyRow>) -> Content {
     Content {
         store: StoreId([1, 2, 3, 4, 5, 6, 7, 8]),
         version,
@@ -80,7 +80,7 @@ pub(in crate::keyset) fn overlay(built: &Built) -> Arc<Overlay> {
 }
 
 /// Some rows in a base, others in an overlay over it.
-fn over(base: Vec<Row>, changed: Vec<Row>) -> InForce {
+fn over(base: Vec<KeyRow>, changed: Vec<KeyRow>) -> InForce {
     let base = build(&content(1, base)).unwrap();
     let changes = build_overlay(&content(2, changed), &Base::of(&base).unwrap()).unwrap();
     InForce::with(keyset(&base), overlay(&changes)).unwrap()
@@ -116,7 +116,7 @@ fn told(in_force: &InForce, n: u64) -> Option<String> {
 
 #[test]
 fn what_the_overlay_says_replaces_what_the_base_says() {
-    let revoked = Row {
+    let revoked = KeyRow {
         revoked: true,
         ..row(1)
     };
@@ -138,11 +138,11 @@ fn what_the_overlay_says_replaces_what_the_base_says() {
 
 #[test]
 fn foreign_keys_and_address_ranges_count_wherever_they_stand() {
-    let foreign = |n| Row {
+    let foreign = |n| KeyRow {
         foreign: true,
         ..row(n)
     };
-    let bound = |n| Row {
+    let bound = |n| KeyRow {
         deny: vec![Network {
             address: [10, 0, 0, 0].into(),
             prefix_len: 8,
@@ -157,7 +157,7 @@ fn foreign_keys_and_address_ranges_count_wherever_they_stand() {
 
 #[test]
 fn an_overlay_keeps_what_a_keyset_would_drop() {
-    let gone = Row {
+    let gone = KeyRow {
         revoked: true,
         expires: Some(5),
         ..row(1)
@@ -181,21 +181,21 @@ fn the_same_changes_give_the_same_bytes_in_whatever_order() {
 #[test]
 fn a_row_that_speaks_of_what_the_base_lacks_asks_for_a_new_base() {
     let base = Base::of(&build(&content(1, vec![row(1)])).unwrap()).unwrap();
-    let lacks = |row: Row| match build_overlay(&content(2, vec![row]), &base).err() {
+    let lacks = |row: KeyRow| match build_overlay(&content(2, vec![row]), &base).err() {
         Some(BuildError::NeedsBase { key, lacks }) => (key.as_u64(), lacks),
         other => panic!("{other:?}"),
     };
-    let scope = Row {
+    let scope = KeyRow {
         scopes: vec!["read:users".into(), "pay".into()],
         ..row(7)
     };
     assert_eq!(lacks(scope), (7, "scope `pay`".to_owned()));
-    let environment = Row {
+    let environment = KeyRow {
         environment: "stage".parse().unwrap(),
         ..row(8)
     };
     assert_eq!(lacks(environment), (8, "environment `stage`".to_owned()));
-    let plan = Row {
+    let plan = KeyRow {
         plan: Some("tin".into()),
         ..row(9)
     };
@@ -251,7 +251,10 @@ fn neither_kind_passes_for_the_other() {
     stripped.as_object_mut().unwrap().remove("kind");
     assert_eq!(refused(stripped), Some(Refusal::Signature));
     // Signed for what it is not.
-    for (built, kind) in [(&base, Kind::Overlay), (&changes, Kind::Keyset)] {
+    for (built, kind) in [
+        (&base, ArtefactKind::Overlay),
+        (&changes, ArtefactKind::Keyset),
+    ] {
         let swapped = Built {
             kind,
             ..(*built).clone()
@@ -317,7 +320,7 @@ fn an_overlay_cut_at_any_byte_is_refused() {
 #[test]
 fn a_corrupt_page_of_the_overlay_hides_what_the_base_says_and_nothing_else() {
     let base = build(&content(1, (0..600).map(row).collect())).unwrap();
-    let changed = (0..600).step_by(2).map(|n| Row {
+    let changed = (0..600).step_by(2).map(|n| KeyRow {
         revoked: true,
         ..row(n)
     });
@@ -358,7 +361,7 @@ fn ranges_are_read_back_as_they_were_given() {
         address: a.parse().unwrap(),
         prefix_len,
     };
-    let bound = Row {
+    let bound = KeyRow {
         allow: vec![net("2001:db8::", 32), net("10.0.0.0", 8)],
         deny: vec![net("10.1.0.0", 16)],
         ..row(1)

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn bound(n: u64) -> Row {
-    Row {
+fn bound(n: u64) -> KeyRow {
+    KeyRow {
         certificates: vec!["spiffe://example.org/b".into(), "dns:a.example".into()],
         ..row(n)
     }

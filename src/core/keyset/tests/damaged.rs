@@ -58,7 +58,7 @@ fn any_changed_character_of_the_envelope_is_refused_or_corrupts_its_page_alone()
 
 #[test]
 fn a_corrupt_page_refuses_its_own_keys_and_no_others() {
-    let rows: Vec<Row> = (0..1000).map(row).collect();
+    let rows: Vec<KeyRow> = (0..1000).map(row).collect();
     let built = build(&content(rows)).unwrap();
     let manifest: Manifest = serde_json::from_slice(&built.manifest).unwrap();
     let index_at = manifest.shape().directory_size().unwrap();

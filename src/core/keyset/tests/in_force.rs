@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn policed(version: u64, policy: &str, rows: Vec<Row>) -> Arc<Keyset> {
+fn policed(version: u64, policy: &str, rows: Vec<KeyRow>) -> Arc<Keyset> {
     let content = Content {
         version,
         policy: serde_json::from_str(policy).unwrap(),
@@ -98,7 +98,7 @@ fn the_first_end_of_keys_and_policy_counts() {
     }
 }
 
-type Change = fn(&mut Row);
+type Change = fn(&mut KeyRow);
 
 /// What is said of a key by a base whose overlay waits for its own.
 fn seen(here: Change, waiting: Change) -> (bool, bool, Option<u64>, Option<u64>) {
@@ -179,6 +179,6 @@ fn what_a_newer_overlay_takes_away_is_gone_and_what_it_gives_is_not_here_yet() {
     }
 }
 
-fn sealed_keyset(row: Row) -> String {
+fn sealed_keyset(row: KeyRow) -> String {
     sealed(&content(vec![row]))
 }

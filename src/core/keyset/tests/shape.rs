@@ -52,7 +52,10 @@ fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
         ..content(vec![row(1)])
     };
     let overlay = build_overlay(&later, &named).unwrap();
-    for (built, kind, version) in [(&base, Kind::Keyset, 42), (&overlay, Kind::Overlay, 43)] {
+    for (built, kind, version) in [
+        (&base, ArtefactKind::Keyset, 42),
+        (&overlay, ArtefactKind::Overlay, 43),
+    ] {
         let sealed = built.seal(&signing_key("new", 2), 0);
         let mut told = None;
         let artefact = Artefact::load(&mut sealed.as_bytes(), &keys(), |signed| {
@@ -157,8 +160,8 @@ fn every_refusal_and_its_reason_say_something_of_their_own() {
 /// Keys with a profile each, over several pages of the heap.
 #[test]
 fn a_corrupt_page_of_the_heap_refuses_the_keys_whose_rules_it_holds_and_no_others() {
-    let rows: Vec<Row> = (0..400)
-        .map(|n| Row {
+    let rows: Vec<KeyRow> = (0..400)
+        .map(|n| KeyRow {
             client: format!("client-{n:050}"),
             ..row(n)
         })
@@ -200,7 +203,7 @@ fn a_corrupt_page_of_the_heap_refuses_the_keys_whose_rules_it_holds_and_no_other
 /// Behind the last record of the index the heap begins, and that is no record.
 #[test]
 fn what_the_heap_begins_with_is_no_key() {
-    let named = |n: usize| Row {
+    let named = |n: usize| KeyRow {
         client: "c".repeat(n),
         ..row(1)
     };

@@ -31,7 +31,7 @@ impl Charge {
 
 /// The result of several takes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TakeOutcome {
     /// All were taken. `tightest` is the charge with the fewest tokens left.
     Taken {
         /// Position of that charge.

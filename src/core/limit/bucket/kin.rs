@@ -19,7 +19,7 @@
 use core::cell::Cell;
 
 use super::{Alone, Bucket, BucketKey, Buckets, Charge, Contended, Kin, Levels, Refused, Sole};
-use crate::limit::lease::Held;
+use crate::limit::lease::LeasedTokens;
 
 /// The level to take from.
 pub(super) struct Found {
@@ -61,7 +61,7 @@ struct Done {
 fn find(
     levels: &mut Levels,
     (charges, charge): (&[Charge], &Charge),
-    held: Held,
+    held: LeasedTokens,
     done: &Done,
     now: u64,
 ) -> Result<Found, Errand> {
@@ -172,7 +172,7 @@ fn found_again(
     bucket: &Bucket,
     stored: u64,
     back: Option<u64>,
-    held: Held,
+    held: LeasedTokens,
     is_kept: bool,
 ) -> Found {
     match back {

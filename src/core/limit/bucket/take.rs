@@ -14,7 +14,7 @@ use crate::limit::lease::Expired;
 /// All are checked before any is changed. If another worker empties one between the check and the
 /// take, what was taken by then is given back; a request that races with that may be refused one
 /// token early, but is never admitted one too many.
-pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
+pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<TakeOutcome> {
     let leased = buckets.with_leases(|leases| leases.take(charges, now));
     if let Some(outcome) = leased.flatten() {
         return Some(outcome);
@@ -29,7 +29,11 @@ pub fn take_all(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Opt
 
 /// The second half of [`take_all`], for a caller that has called [`look`]. It never takes from
 /// leases: it needs none, and tokens in one would be missing in the bucket.
-pub fn take_looked(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
+pub fn take_looked(
+    buckets: &mut impl Buckets,
+    charges: &[Charge],
+    now: u64,
+) -> Option<TakeOutcome> {
     pay_all(buckets, charges, false, now)
 }
 
@@ -38,7 +42,7 @@ fn pay_all(
     charges: &[Charge],
     may_lease: bool,
     now: u64,
-) -> Option<Outcome> {
+) -> Option<TakeOutcome> {
     let mut tightest: Option<(usize, Taken)> = None;
     let (mut few, mut many) = ([None; MAX_LIMITS + 1], Vec::new());
     let paid: &mut [Option<u64>] = match charges.len() <= few.len() {
@@ -63,8 +67,8 @@ fn pay_all(
                 }
                 continue;
             }
-            Ok(Err(refused)) => Outcome::Refused { by: i, refused },
-            Err(Contended) => Outcome::Contended { by: i },
+            Ok(Err(refused)) => TakeOutcome::Refused { by: i, refused },
+            Err(Contended) => TakeOutcome::Contended { by: i },
         };
         for (charge, stored) in charges.iter().zip(paid) {
             if let Some(stored) = stored {
@@ -73,7 +77,7 @@ fn pay_all(
         }
         return Some(refusal);
     }
-    tightest.map(|(tightest, state)| Outcome::Taken { tightest, state })
+    tightest.map(|(tightest, state)| TakeOutcome::Taken { tightest, state })
 }
 
 /// What a take left behind.
@@ -184,7 +188,7 @@ fn give_back_top(
 
 /// Whether one of the buckets would refuse. Takes nothing, but creates missing buckets, so that
 /// they refill under their own rule from the first request on.
-pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<Outcome> {
+pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<TakeOutcome> {
     let mut worst: Option<(usize, Refused)> = None;
     for (i, charge) in charges.iter().enumerate() {
         let asked = Asked::new(charges, charge, now);
@@ -194,7 +198,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
             (found.keep(levels, charge), look(found.level))
         });
         let Ok(result) = looked else {
-            return Some(Outcome::Contended { by: i });
+            return Some(TakeOutcome::Contended { by: i });
         };
         if let Err(refused) = result
             && worst.is_none_or(|(_, w)| refused.wait > w.wait)
@@ -202,7 +206,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
             worst = Some((i, refused));
         }
     }
-    worst.map(|(by, refused)| Outcome::Refused { by, refused })
+    worst.map(|(by, refused)| TakeOutcome::Refused { by, refused })
 }
 
 /// Gives back unused tokens of leases, where nobody has taken since.

@@ -95,7 +95,7 @@ fn drained(buckets: &mut MemoryBuckets, charge: Charge, now: u64) -> u64 {
     let mut takes = 0..1_000_000;
     let count = takes.position(|_| {
         let outcome = take_all(buckets, &[charge], now);
-        !matches!(outcome, Some(Outcome::Taken { .. }))
+        !matches!(outcome, Some(TakeOutcome::Taken { .. }))
     });
     count.unwrap() as u64
 }
@@ -129,13 +129,13 @@ fn of_several_buckets_that_refuse_the_longest_wait_is_told_and_of_equals_the_fir
         let mut buckets = MemoryBuckets::default();
         assert!(matches!(
             take_all(&mut buckets, &all, SECOND),
-            Some(Outcome::Taken { tightest: 0, .. })
+            Some(TakeOutcome::Taken { tightest: 0, .. })
         ));
         for told in [
             look(&mut buckets, &all, SECOND),
             take_all(&mut buckets, &all, SECOND),
         ] {
-            let Some(Outcome::Refused { by: told, refused }) = told else {
+            let Some(TakeOutcome::Refused { by: told, refused }) = told else {
                 panic!("{told:?}");
             };
             assert_eq!((told, refused.retry_after()), (by, wait));
@@ -191,12 +191,12 @@ fn a_refused_request_takes_from_no_bucket() {
     let narrow = charge(2, bucket(1, 60, 1), 1);
     assert!(matches!(
         take_all(&mut buckets, &[wide, narrow], SECOND),
-        Some(Outcome::Taken { tightest: 1, state }) if state.remaining == 0
+        Some(TakeOutcome::Taken { tightest: 1, state }) if state.remaining == 0
     ));
     let before = buckets.clone().buckets;
     assert!(matches!(
         take_all(&mut buckets, &[wide, narrow], SECOND),
-        Some(Outcome::Refused { by: 1, refused }) if refused.retry_after() == 60
+        Some(TakeOutcome::Refused { by: 1, refused }) if refused.retry_after() == 60
     ));
     assert_eq!(buckets.buckets, before);
 }
@@ -241,9 +241,12 @@ fn a_race_lost_between_look_and_take_gives_back_what_was_taken() {
             lose,
         };
         let outcome = take_all(&mut raced, &[wide, narrow], SECOND);
-        assert_eq!(matches!(outcome, Some(Outcome::Contended { by: 1 })), lose);
         assert_eq!(
-            matches!(outcome, Some(Outcome::Refused { by: 1, .. })),
+            matches!(outcome, Some(TakeOutcome::Contended { by: 1 })),
+            lose
+        );
+        assert_eq!(
+            matches!(outcome, Some(TakeOutcome::Refused { by: 1, .. })),
             !lose
         );
         let full = take_all(
@@ -252,7 +255,7 @@ fn a_race_lost_between_look_and_take_gives_back_what_was_taken() {
             SECOND,
         );
         assert!(
-            matches!(full, Some(Outcome::Taken { .. })),
+            matches!(full, Some(TakeOutcome::Taken { .. })),
             "the wide bucket is full again"
         );
     }
@@ -348,7 +351,7 @@ fn a_refusal_of_a_bucket_that_is_there_writes_nothing() {
     let one = charge(1, bucket(1, 60, 1), 1);
     for is_in in [true, false, false] {
         let outcome = take_all(&mut buckets, &[one], SECOND);
-        assert_eq!(matches!(outcome, Some(Outcome::Taken { .. })), is_in);
+        assert_eq!(matches!(outcome, Some(TakeOutcome::Taken { .. })), is_in);
     }
     assert!(look(&mut buckets, &[one], SECOND).is_some());
     assert_eq!(buckets.1, 1, "the take alone");

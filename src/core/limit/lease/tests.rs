@@ -158,7 +158,7 @@ impl Envoy {
         };
         let outcome = take_all(&mut at_work, &charges, now);
         at_work.verdict?;
-        let is_in = matches!(outcome, Some(Outcome::Taken { .. }));
+        let is_in = matches!(outcome, Some(TakeOutcome::Taken { .. }));
         if is_in {
             self.admitted.note(&charges, policy, now)?;
         }
@@ -217,11 +217,11 @@ proptest! {
             let taken = envoy.take(0, 1, cost, Vec::new())?;
             match exact {
                 // A lease is of whole tokens, and the part of one may lapse.
-                Some(Outcome::Taken { state, .. }) if !taken => {
+                Some(TakeOutcome::Taken { state, .. }) if !taken => {
                     prop_assert_eq!(state.remaining, 0);
                     plain = before;
                 }
-                exact => prop_assert_eq!(taken, matches!(exact, Some(Outcome::Taken { .. }))),
+                exact => prop_assert_eq!(taken, matches!(exact, Some(TakeOutcome::Taken { .. }))),
             }
         }
     }
@@ -256,7 +256,7 @@ fn a_busy_bucket_is_asked_seldom_and_a_small_or_idle_one_always() {
             let now = counted.0.now;
             assert!(matches!(
                 take_all(&mut counted, &charges, now),
-                Some(Outcome::Taken { .. })
+                Some(TakeOutcome::Taken { .. })
             ));
         }
         counted.1
@@ -278,7 +278,7 @@ fn a_take_after_a_look_leases_nothing() {
         let mut counted = Counted(&mut envoy, 0);
         assert_eq!(look(&mut counted, &[charge], now), None);
         let outcome = take_looked(&mut counted, &[charge], now);
-        assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+        assert!(matches!(outcome, Some(TakeOutcome::Taken { .. })));
         assert!(envoy.workers[0].held(&charge, now).is_hot);
         assert_eq!(envoy.workers[0].held[&(charge.key, charge.bucket)].left, 0);
     }

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 
 use kept::Kept;
 
-use super::table::{Fold, Minute, OK, Origin, RowKey, Table, Use, minute};
+use super::table::{Fold, Minute, OK, RowKey, Table, Use, UsedFrom, minute};
 use super::{Batch, MAX_BYTES, MAX_ROWS, Receipt, Refusal};
 use crate::key::KeyId;
 use crate::mix::Map;
@@ -129,7 +129,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Counts a request. `origin` is called at the first request of a key after each tick.
-    pub fn count(&mut self, request: &Use<'_>, origin: impl FnOnce() -> Option<Origin>) {
+    pub fn count(&mut self, request: &Use<'_>, origin: impl FnOnce() -> Option<UsedFrom>) {
         let at = minute(request.wall);
         if self.open.at != at {
             self.turn(at);

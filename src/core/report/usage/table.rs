@@ -22,14 +22,14 @@ pub struct Use<'a> {
 
 /// Where a key was last used from, as far as the policy lets that be kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct UsedFrom {
     /// The address, truncated if the policy says so.
     pub address: Option<IpAddr>,
     /// The user agent.
     pub agent: Option<Box<str>>,
 }
 
-impl Origin {
+impl UsedFrom {
     /// Keeps the printable ASCII of a user agent, at most [`MAX_AGENT`] bytes.
     pub fn agent(text: &[u8]) -> Box<str> {
         let clean = |b: &u8| match b {
@@ -78,7 +78,7 @@ const NO_SLOT: u32 = u32::MAX;
 pub(super) struct Seen {
     pub id: u64,
     pub last: u64,
-    pub origin: Origin,
+    pub origin: UsedFrom,
     looked: u32,
 }
 
@@ -126,7 +126,7 @@ impl Table {
         row: RowKey,
         wall: u64,
         looks: u32,
-        origin: impl FnOnce() -> Option<Origin>,
+        origin: impl FnOnce() -> Option<UsedFrom>,
     ) -> bool {
         let (slot, is_known) = match self.rows.get_mut(&row) {
             Some(count) => {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::policy::RawPolicy;
 use crate::request::credential::{
-    Held, find, presented, strip, strip_hosts, strip_query, strip_smuggled,
+    KeyHeaders, find, presented, strip, strip_hosts, strip_query, strip_smuggled,
 };
 use crate::request::headers::Headers;
 use crate::request::overrides;
@@ -67,7 +67,7 @@ fn of(policy: &Policy, headers: Headers<'_>) -> Glance {
 }
 
 fn look<'a>(policy: &Policy, headers: Headers<'a>) -> (Glance, Option<&'a [u8]>) {
-    let (mut glance, mut held) = (Glance::NOTHING, Held::default());
+    let (mut glance, mut held) = (Glance::NOTHING, KeyHeaders::default());
     for (name, value) in headers.iter() {
         if glance.see(policy, name, value) {
             held.add(name, value);

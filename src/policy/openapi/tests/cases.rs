@@ -42,7 +42,7 @@ fn drafts_do_what_their_documents_say() {
         let text = read_beside(&folder(), name).unwrap();
         let home = folder().join(name).parent().unwrap().to_owned();
         let beside = |file: &str| read_beside(&home, file);
-        let how = How {
+        let how = DraftOptions {
             any_host: false,
             beside: Some(&beside),
         };
@@ -102,7 +102,7 @@ fn references_are_followed_or_refused_and_never_passed_over() {
         "odd.yaml" => Ok("security: 7".to_owned()),
         _ => Err("it is not there".to_owned()),
     };
-    let how = How {
+    let how = DraftOptions {
         any_host: false,
         beside: Some(&beside),
     };
@@ -136,7 +136,7 @@ fn references_are_followed_or_refused_and_never_passed_over() {
             "{reference}: {error}"
         );
     }
-    let alone = draft("d", &document("there.yaml"), How::default())
+    let alone = draft("d", &document("there.yaml"), DraftOptions::default())
         .err()
         .unwrap();
     assert!(

@@ -5,7 +5,7 @@ use super::*;
 /// Hosts and paths that a document with these servers and the one path `/x` is drafted to.
 fn places(servers: &str) -> (Vec<String>, Drafted) {
     let text = format!("openapi: 3.1.0\nservers: {servers}\npaths: {{/x: {{get: {{}}}}}}\n");
-    let drafted = drafted(&text, How::default());
+    let drafted = drafted(&text, DraftOptions::default());
     let raw = keystile_policy_of(&drafted);
     let mut out: Vec<String> = raw
         .routes

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 /// The versions that were published. A number alone proves nothing: on another timeline, for
 /// instance before the store was restored, it stands for other keys.
 #[derive(Default)]
-pub struct Issued {
+pub struct PublishedVersions {
     pub(super) versions: BTreeSet<u64>,
     /// The version that the timeline began with.
     pub(super) began: u64,
 }
 
-impl Issued {
+impl PublishedVersions {
     /// Whether an Envoy with a version in force has what was published under that number. An Envoy
     /// that takes its keyset from a file may have any version of this timeline.
     pub fn holds(&self, version: u64, from_file: bool) -> bool {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::super::artefact::{Artefact, Kind};
+use super::super::artefact::{Artefact, ResourceKind};
 use super::super::denied::denied;
-use super::super::settings::Limits;
-use super::{Fleet, Held, Identity, Node, Refusal, Standing, Subscriber, bounded, slot};
+use super::super::settings::PeerLimits;
+use super::{Acknowledged, Fleet, Identity, Node, Refusal, Standing, Subscriber, bounded, slot};
 
 /// A stream's place in the fleet, given back when it is dropped.
 pub struct Member {
@@ -61,7 +61,7 @@ impl Member {
     pub fn identify(
         &mut self,
         identity: &Identity,
-        limits: &Limits,
+        limits: &PeerLimits,
         now: Moment,
     ) -> Result<watch::Receiver<u64>, Status> {
         let mut inner = self.fleet.inner();
@@ -101,7 +101,7 @@ impl Member {
     }
 
     /// The stream subscribes to a resource; `fresh`: its Envoy says that it has none.
-    pub fn subscribed(&self, kind: Kind, fresh: bool) {
+    pub fn subscribed(&self, kind: ResourceKind, fresh: bool) {
         let is_new = self.with(|node| {
             let is_new = fresh && node.subscribers(kind) == 0 && node.streams.len() == 1;
             if fresh && node.subscribers(kind) == 0 {
@@ -126,10 +126,10 @@ impl Member {
     }
 
     /// The Envoy says that it has this from before.
-    pub fn holds(&self, kind: Kind, version: u64, content: &str) {
+    pub fn holds(&self, kind: ResourceKind, version: u64, content: &str) {
         self.with(|node| {
             let resource = node.resource(kind);
-            resource.acknowledged = Some(Held {
+            resource.acknowledged = Some(Acknowledged {
                 version,
                 content: content.to_owned(),
                 base: None,
@@ -139,7 +139,7 @@ impl Member {
     }
 
     /// The stream no longer subscribes to a resource.
-    pub fn unsubscribed(&self, kind: Kind) {
+    pub fn unsubscribed(&self, kind: ResourceKind) {
         self.with(|node| {
             if let Some(stream) = node.streams.get_mut(&self.stream) {
                 *slot(&mut stream.wants, kind) = false;
@@ -160,7 +160,7 @@ impl Member {
                 overlay_base: has.and_then(|h| h.base.clone()),
                 overlay_sent: overlay.sent.unwrap_or(0),
                 overlay_flying: overlay.flying,
-                subscribed: Kind::ALL.map(|kind| node.subscribers(kind) > 0),
+                subscribed: ResourceKind::ALL.map(|kind| node.subscribers(kind) > 0),
                 repairs: node.repairs,
             }
         })
@@ -194,7 +194,7 @@ impl Member {
     pub fn acknowledged(&self, artefact: &Artefact) {
         self.with(|node| {
             let resource = node.resource(artefact.kind());
-            resource.acknowledged = Some(Held {
+            resource.acknowledged = Some(Acknowledged {
                 version: artefact.version(),
                 content: artefact.content().to_owned(),
                 base: artefact.base().map(ToOwned::to_owned),
@@ -230,7 +230,7 @@ impl Member {
     }
 
     /// The Envoy has not answered a push in time.
-    pub fn lags(&self, kind: Kind) {
+    pub fn lags(&self, kind: ResourceKind) {
         self.with(|node| node.resource(kind).lagging = true);
         self.fleet.changed();
     }

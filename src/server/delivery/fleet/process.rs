@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::report::{Proof, Refused};
+use super::report::{Proof, ReportRefusal};
 use keystile_model::world::Moment;
 use keystile_store::{KnownDoubt, KnownProcess, KnownProcesses};
 
@@ -120,10 +120,10 @@ impl Processes {
     ///
     /// # Errors
     /// If it is older than another one of the same VM, or there are too many.
-    pub fn take(&mut self, proof: &Proof, now: Moment, at: Instant) -> Result<(), Refused> {
+    pub fn take(&mut self, proof: &Proof, now: Moment, at: Instant) -> Result<(), ReportRefusal> {
         if !self.all.contains_key(&proof.process) && self.all.len() >= PROCESSES_MOST {
             self.doubt(at);
-            return Err(Refused::TooMany);
+            return Err(ReportRefusal::TooMany);
         }
         let process = self
             .all
@@ -135,7 +135,7 @@ impl Processes {
             // One process has one clock.
             Some(vm) if proof.process.is_some() || vm.claimed == proof.claimed => {
                 if proof.sent < vm.sent {
-                    return Err(Refused::Older);
+                    return Err(ReportRefusal::Older);
                 }
                 former.clone_from(&vm.former);
             }
@@ -144,7 +144,7 @@ impl Processes {
                 former.push((vm.claimed, vm.sent));
                 if let Some(n) = former.iter().position(|f| f.0 == proof.claimed) {
                     if proof.sent < former.remove(n).1 {
-                        return Err(Refused::Older);
+                        return Err(ReportRefusal::Older);
                     }
                     // A number goes to a new VM when the old one is dead, and never goes back.
                     is_back = true;
@@ -153,7 +153,7 @@ impl Processes {
                     former.remove(0);
                 }
             }
-            None if process.vms.len() >= VMS_MOST => return Err(Refused::TooMany),
+            None if process.vms.len() >= VMS_MOST => return Err(ReportRefusal::TooMany),
             None => {}
         }
         process.expected = proof.vms;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::issued::Issued;
+use super::issued::PublishedVersions;
 use super::process::{Processes, QUIET, Vm};
-use super::report::{Proof, Refused};
-use super::{Fleet, Inner, Kind, Node};
+use super::report::{Proof, ReportRefusal};
+use super::{Fleet, Inner, Node, ResourceKind};
 use keystile_api::fleet::Missing;
 use keystile_model::when;
 use keystile_model::world::Moment;
@@ -33,26 +33,26 @@ impl Fleet {
     /// Takes a report.
     ///
     /// # Errors
-    /// [`Refused`]; nothing of the report counts then.
+    /// [`ReportRefusal`]; nothing of the report counts then.
     pub fn reported(
         &self,
         proof: &Proof,
         now: Moment,
         at: Instant,
         most_nodes: usize,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ReportRefusal> {
         let off = now.seconds().abs_diff(proof.sent);
         if off > CLOCK_MOST {
             let mut inner = self.inner();
             inner.of_processes(&proof.node, |p| p.is_off(proof, off, at));
             drop(inner);
             self.changed();
-            return Err(Refused::Clock(off));
+            return Err(ReportRefusal::Clock(off));
         }
         let mut inner = self.inner();
         // The signature is the Envoy's, which may report before its streams are back.
         if !inner.nodes.contains_key(&proof.node) && !inner.make_room(most_nodes) {
-            return Err(Refused::TooMany);
+            return Err(ReportRefusal::TooMany);
         }
         let node = inner.nodes.entry(proof.node.clone()).or_default();
         if node.streams.is_empty() && node.gone.is_none() {
@@ -66,7 +66,7 @@ impl Fleet {
         }
         drop(inner);
         self.changed();
-        taken.unwrap_or(Err(Refused::TooMany))
+        taken.unwrap_or(Err(ReportRefusal::TooMany))
     }
 
     /// Has the base pushed again to a node if one of its VMs lacks it; gives whether one does.
@@ -167,7 +167,7 @@ fn gone() -> String {
 impl Node {
     /// The version in force in every VM of every process, if they all report one that was
     /// published.
-    pub(super) fn proven(&self, issued: &Issued) -> Option<u64> {
+    pub(super) fn proven(&self, issued: &PublishedVersions) -> Option<u64> {
         let from_file = self.address.is_empty();
         let published = |vm: &Vm| issued.holds(vm.version, from_file);
         let vms = || self.processes.vms().map(|(_, vm)| vm);
@@ -178,7 +178,7 @@ impl Node {
 
     /// Whether there may be processes that have not reported, or cannot be told apart.
     fn is_unclear(&self) -> bool {
-        let peers = Kind::ALL.into_iter().map(|k| self.peers(k)).max();
+        let peers = ResourceKind::ALL.into_iter().map(|k| self.peers(k)).max();
         let peers = peers.unwrap_or(0);
         self.processes.is_doubtful() || peers > 1 && peers > self.processes.named()
     }
@@ -193,7 +193,12 @@ impl Node {
     }
 
     /// Whether a version is in force; if not, why, and whether waiting is pointless.
-    fn stands(&self, version: u64, reports: bool, issued: &Issued) -> Result<(), (String, bool)> {
+    fn stands(
+        &self,
+        version: u64,
+        reports: bool,
+        issued: &PublishedVersions,
+    ) -> Result<(), (String, bool)> {
         if self.proven(issued).is_some_and(|v| v >= version) {
             return Ok(());
         }
@@ -218,7 +223,7 @@ impl Node {
     }
 
     /// Why nothing that is reported under the node id proves anything.
-    fn doubt(&self, version: u64, issued: &Issued) -> Option<String> {
+    fn doubt(&self, version: u64, issued: &PublishedVersions) -> Option<String> {
         if self.processes.is_doubtful() {
             return Some(
                 "several Envoys may report under this node id; if an Envoy was just restarted, wait a minute; if not, give each Envoy an id of its own, then forget this one"

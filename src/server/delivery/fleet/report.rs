@@ -27,7 +27,7 @@ pub struct Proof {
 
 /// Why a report does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum ReportRefusal {
     /// It is not signed with an accepted key, or is not a report.
     Report(String),
     /// It names an impossible node.
@@ -44,7 +44,7 @@ pub enum Refused {
     NotReady,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ReportRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Report(e) => f.write_str(e),

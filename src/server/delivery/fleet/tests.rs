@@ -215,7 +215,7 @@ async fn a_version_of_another_timeline_proves_nothing_and_the_next_one_lies_abov
         let refused = bed
             .delivery
             .reported(&absurd.body, &absurd.kid, &absurd.tag);
-        assert_eq!(refused, Err(Refused::Version(version)));
+        assert_eq!(refused, Err(ReportRefusal::Version(version)));
     }
 }
 
@@ -371,7 +371,7 @@ fn the_number_of_nodes_is_bounded_and_those_that_proved_who_they_are_stay() {
         assert_eq!(taken, Ok(()), "strangers make room");
     }
     let more = fleet.reported(&proof("e10".to_owned()), now, at, 10);
-    assert_eq!(more, Err(Refused::TooMany));
+    assert_eq!(more, Err(ReportRefusal::TooMany));
     assert!(fleet.inner().nodes.keys().all(|id| id.starts_with('e')));
     assert_eq!(fleet.take_unkept().dropped.len(), 7);
 }

@@ -2,9 +2,9 @@
 
 use std::ops::Bound;
 
-use super::issued::Issued;
+use super::issued::PublishedVersions;
 use super::{Fleet, Node, Resource};
-use crate::delivery::artefact::{Kind, Template};
+use crate::delivery::artefact::{ResourceKind, Template};
 use keystile_api::fleet::{NodeView, RefusedView, ResourceView, VmView};
 use keystile_model::room::Room;
 use keystile_model::when;
@@ -44,7 +44,7 @@ impl Fleet {
 }
 
 impl Node {
-    fn view(&self, id: &str, template: &Template, issued: &Issued) -> NodeView {
+    fn view(&self, id: &str, template: &Template, issued: &PublishedVersions) -> NodeView {
         let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
         let state = if self.streams.is_empty() {
             "disconnected"
@@ -63,7 +63,7 @@ impl Node {
             disconnected_since: time(self.gone),
             streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
             in_force: self.proven(issued),
-            resources: Kind::ALL
+            resources: ResourceKind::ALL
                 .into_iter()
                 .zip(&self.resources)
                 .map(|(kind, resource)| resource.view(template.name(kind)))

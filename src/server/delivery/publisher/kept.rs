@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::current::Current;
 use crate::delivery::Delivery;
-use crate::delivery::artefact::{Artefact, Kind, Template};
+use crate::delivery::artefact::{Artefact, ResourceKind, Template};
 use keystile_model::error::Result;
 use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
@@ -94,7 +94,7 @@ fn open(
     let end = bytes.iter().position(|b| *b == b'\n')?;
     let head: Head = serde_json::from_slice(bytes.get(..end)?).ok()?;
     let built = Built {
-        kind: keyset::Kind::Keyset,
+        kind: keyset::ArtefactKind::Keyset,
         manifest: URL_SAFE_NO_PAD.decode(head.manifest).ok()?,
         pages: bytes.get(end + 1..)?.to_vec(),
         keys: keyset.len(),
@@ -106,6 +106,6 @@ fn open(
     } else {
         fresh
     };
-    let artefact = Artefact::new(Kind::Base, built, signers, template, nonce);
+    let artefact = Artefact::new(ResourceKind::Base, built, signers, template, nonce);
     Current::new(artefact).ok()
 }

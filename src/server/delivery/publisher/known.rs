@@ -5,7 +5,7 @@ use keystile_core::report;
 use keystile_registry::node::Nodes;
 use std::time::Duration;
 
-use super::super::fleet::{Proof, Refused};
+use super::super::fleet::{Proof, ReportRefusal};
 use super::super::request::is_node_id;
 
 /// What was last read of the store.
@@ -33,15 +33,15 @@ impl Known {
         body: &[u8],
         kid: &str,
         tag: &str,
-    ) -> std::result::Result<Proof, Refused> {
+    ) -> std::result::Result<Proof, ReportRefusal> {
         let keys = nodes.keys(kid, body, &self.signers);
-        let report =
-            report::open(body, kid, tag, &keys).map_err(|e| Refused::Report(e.to_string()))?;
+        let report = report::open(body, kid, tag, &keys)
+            .map_err(|e| ReportRefusal::Report(e.to_string()))?;
         nodes
             .admit(kid, &report.node)
-            .map_err(|why| Refused::Report(why.to_string()))?;
+            .map_err(|why| ReportRefusal::Report(why.to_string()))?;
         if !is_node_id(&report.node) {
-            return Err(Refused::Node);
+            return Err(ReportRefusal::Node);
         }
         let store = self.store.to_string();
         let state = report.stores.iter().find(|s| s.store == store);

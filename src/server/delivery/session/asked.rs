@@ -4,7 +4,7 @@ use keystile_system as system;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::super::artefact::Kind;
+use super::super::artefact::ResourceKind;
 use super::super::request::{Names, Request};
 use super::{Has, Pause, Session, Slot, part};
 
@@ -76,7 +76,7 @@ impl Session {
     pub(super) fn subscribe(&mut self, request: &Request) -> u32 {
         let mut repeated = 0;
         let template = self.delivery.settings.template.clone();
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             let name = template.name(kind);
             let listed = |list: &[String]| list.iter().any(|n| n == name);
             let (wants, anew) = match &request.names {

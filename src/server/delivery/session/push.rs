@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::super::artefact::{Artefact, Kind, Sealed};
+use super::super::artefact::{Artefact, ResourceKind, Sealed};
 use super::super::denied::denied;
 use super::super::wire::{Dialect, Push};
 use super::{Flying, Session};
@@ -84,21 +84,27 @@ impl Session {
     }
 
     /// The `version_info` of everything that the stream holds once it has this.
-    fn combined(&self, kind: Kind, version_info: &str) -> String {
-        let parts = Kind::ALL.into_iter().zip(&self.slots).filter_map(|(k, s)| {
-            if k == kind {
-                return Some(version_info);
-            }
-            let held = s.as_ref()?.held.as_ref()?;
-            Some(held.version_info.as_str())
-        });
+    fn combined(&self, kind: ResourceKind, version_info: &str) -> String {
+        let parts = ResourceKind::ALL
+            .into_iter()
+            .zip(&self.slots)
+            .filter_map(|(k, s)| {
+                if k == kind {
+                    return Some(version_info);
+                }
+                let held = s.as_ref()?.held.as_ref()?;
+                Some(held.version_info.as_str())
+            });
         parts.collect::<Vec<_>>().join("+")
     }
 
     /// How long a resource is valid for the peer without confirmation. Only the overlay expires,
     /// because its filter decides; the base beside it can stay until the server is back.
-    fn time_to_live(&self, kind: Kind) -> Option<Duration> {
-        self.delivery.settings.ttl.filter(|_| kind == Kind::Overlay)
+    fn time_to_live(&self, kind: ResourceKind) -> Option<Duration> {
+        self.delivery
+            .settings
+            .ttl
+            .filter(|_| kind == ResourceKind::Overlay)
     }
 
     /// Confirms to the peer what it has.
@@ -107,7 +113,7 @@ impl Session {
         if self.out.capacity() <= 2 {
             return;
         }
-        let held = match self.slot(Kind::Overlay) {
+        let held = match self.slot(ResourceKind::Overlay) {
             Some(slot) if slot.flying.is_none() => slot.held.as_ref(),
             _ => None,
         };
@@ -116,7 +122,7 @@ impl Session {
         self.sent += 1;
         self.owed += 1;
         let message = Push {
-            name: self.delivery.settings.template.name(Kind::Overlay),
+            name: self.delivery.settings.template.name(ResourceKind::Overlay),
             version_info: &version_info,
             nonce: &self.sent.to_string(),
             any: None,

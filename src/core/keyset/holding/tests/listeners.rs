@@ -15,7 +15,7 @@ fn realm(version: u64, realm: &str) -> Built {
     build(&of_realm(version, realm)).unwrap()
 }
 
-fn give(h: &mut Holding, id: u32, built: &Built, floor: u64) -> Taken {
+fn give(h: &mut Holding, id: u32, built: &Built, floor: u64) -> Arrival {
     let bytes = built.seal_raw(&key(), 1);
     let keys = SigningKeys::new(vec![key()]);
     let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| h.make_room(signed, floor));
@@ -64,14 +64,14 @@ fn a_keyset_that_is_here_is_no_ones_own_unless_that_is_known() {
     let mut h = Holding::default();
     give(&mut h, 1, &realm(10, "older"), 0);
     give(&mut h, 2, &realm(11, "newest"), 11);
-    assert_eq!(give(&mut h, 3, &realm(10, "older"), 11), Taken::Older(11));
+    assert_eq!(give(&mut h, 3, &realm(10, "older"), 11), Arrival::Older(11));
     assert_eq!(by(&h, 3), Some(("older", true, 11)));
     assert_eq!(by(&h, 1), Some(("older", false, 11)));
     h.end(1);
     let known = realm(10, "older").seal_raw(&key(), 1);
     let keys = SigningKeys::new(vec![key()]);
     let artefact = Artefact::load(&mut &known[..], &keys, |_| {}).ok().unwrap();
-    assert_eq!(h.configure(4, artefact, 11, true), Taken::Older(11));
+    assert_eq!(h.configure(4, artefact, 11, true), Arrival::Older(11));
     assert_eq!(by(&h, 4), Some(("older", false, 11)));
 }
 
@@ -98,7 +98,7 @@ fn a_listener_that_steps_back_opens_nothing_from_then_on_that_the_newest_policy_
 fn an_older_file_opens_nothing_that_the_newest_policy_does_not() {
     let mut h = Holding::default();
     give(&mut h, 2, &realm(11, "newest"), 0);
-    assert_eq!(give(&mut h, 1, &realm(10, "older"), 11), Taken::Older(11));
+    assert_eq!(give(&mut h, 1, &realm(10, "older"), 11), Arrival::Older(11));
     assert_eq!(by(&h, 1), Some(("older", true, 11)));
     h.end(2);
     assert_eq!(by(&h, 1), Some(("older", true, 11)));
@@ -136,10 +136,10 @@ fn base_and_overlay_decide_by_their_own_policy_beside_a_third_listener() {
     assert_eq!(by(&h, 2), Some(("pair", false, 13)));
     assert_eq!(by(&h, 3), Some(("open", false, 13)));
     // Its base's keys made room for the third listener's; its policy is still here.
-    assert_eq!(give(&mut h, 4, &overlay(16), 13), Taken::WithoutBase);
+    assert_eq!(give(&mut h, 4, &overlay(16), 13), Arrival::WithoutBase);
     h.end(2);
     assert_eq!(by(&h, 4), Some(("pair", false, 13)));
-    assert_eq!(give(&mut h, 1, &realm(10, "pair"), 13), Taken::InForce);
+    assert_eq!(give(&mut h, 1, &realm(10, "pair"), 13), Arrival::InForce);
     assert_eq!(by(&h, 4), Some(("pair", false, 16)));
     assert_eq!(by(&h, 3), Some(("open", false, 16)));
 }
@@ -151,7 +151,7 @@ fn an_overlay_whose_base_was_never_here_is_not_decided_about_by_a_stranger() {
     give(&mut h, 2, &realm(11, "open"), 0);
     let over = Base::of(&realm(12, "pair")).unwrap();
     let overlay = build_overlay(&of_realm(13, "pair"), &over).unwrap();
-    assert_eq!(give(&mut h, 3, &overlay, 0), Taken::WithoutBase);
+    assert_eq!(give(&mut h, 3, &overlay, 0), Arrival::WithoutBase);
     assert_eq!(by(&h, 3), None);
     give(&mut h, 4, &realm(12, "pair"), 0);
     assert_eq!(by(&h, 3), Some(("pair", false, 13)));
@@ -167,11 +167,11 @@ fn an_overlay_that_waits_in_the_place_of_an_older_one_opens_no_more_than_that() 
     give(&mut h, 1, &pair, 0);
     give(&mut h, 2, &realm(12, "newest"), 0);
     let older = build_overlay(&of_realm(11, "pair"), &over).unwrap();
-    assert_eq!(give(&mut h, 3, &older, 12), Taken::Older(12));
+    assert_eq!(give(&mut h, 3, &older, 12), Arrival::Older(12));
     assert_eq!(by(&h, 3), Some(("pair", true, 12)));
     let over = Base::of(&realm(13, "other")).unwrap();
     let waits = build_overlay(&of_realm(14, "other"), &over).unwrap();
-    assert_eq!(give(&mut h, 4, &waits, 12), Taken::WithoutBase);
+    assert_eq!(give(&mut h, 4, &waits, 12), Arrival::WithoutBase);
     assert_eq!(by(&h, 4), Some(("pair", true, 12)));
     give(&mut h, 5, &realm(13, "other"), 12);
     assert_eq!(by(&h, 4), Some(("other", false, 14)));

@@ -19,7 +19,7 @@ enum Event {
 /// One event per version after [`FIRST`].
 type History = Vec<(u64, Event)>;
 
-fn rows(history: &History, version: u64) -> Vec<Row> {
+fn rows(history: &History, version: u64) -> Vec<KeyRow> {
     let mut rows: Vec<_> = (0..KEYS).map(row).collect();
     for (key, event) in history.iter().take((version - FIRST) as usize) {
         let row = &mut rows[*key as usize];
@@ -109,7 +109,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// As the filter does it. `None` if the artefact turned out to be damaged.
-fn give(h: &mut Holding, id: u32, built: &Built, floor: u64, room: Room) -> Option<Taken> {
+fn give(h: &mut Holding, id: u32, built: &Built, floor: u64, room: Room) -> Option<Arrival> {
     let bytes = built.seal_raw(&key() as &SigningKey, 1);
     let keys = SigningKeys::new(vec![key()]);
     let artefact = Artefact::load(&mut &bytes[..], &keys, |signed| match room {
@@ -121,7 +121,7 @@ fn give(h: &mut Holding, id: u32, built: &Built, floor: u64, room: Room) -> Opti
 }
 
 /// Whether an entry is at least as closed as a row says.
-fn is_no_wider(entry: &Entry<'_>, row: &Row) -> bool {
+fn is_no_wider(entry: &Entry<'_>, row: &KeyRow) -> bool {
     let ends = row
         .expires
         .is_none_or(|at| entry.expires.is_some_and(|e| e <= at));
@@ -190,7 +190,7 @@ proptest! {
                     let over = over.map(|i| FIRST + i.index((version - FIRST + 1) as usize) as u64);
                     let built = artefact(&history, version, over);
                     let taken = give(&mut h, id, &built, floor, room);
-                    let is_below = over.is_none() && version < floor && taken != Some(Taken::InForce);
+                    let is_below = over.is_none() && version < floor && taken != Some(Arrival::InForce);
                     if taken.is_some() && !is_below {
                         seen.0.push((version, over));
                     }
@@ -230,7 +230,7 @@ fn a_waiting_overlay_that_gives_way_to_one_over_a_later_base_is_heeded_on() {
     };
     let mut h = Holding::default();
     push(&mut h, 10, None);
-    assert_eq!(push(&mut h, 12, Some(11)), Some(Taken::WithoutBase));
+    assert_eq!(push(&mut h, 12, Some(11)), Some(Arrival::WithoutBase));
     assert_eq!(closed(&h), Some(true));
     push(&mut h, 15, Some(14));
     assert_eq!((closed(&h), state(&h)), (Some(true), (10, 10, 15)));
@@ -250,7 +250,7 @@ fn an_overlay_that_says_nothing_new_takes_no_newer_ones_place() {
     let mut h = Holding::default();
     push(&mut h, 11, None);
     push(&mut h, 15, Some(14));
-    assert_eq!(push(&mut h, 11, Some(10)), Some(Taken::InForce));
+    assert_eq!(push(&mut h, 11, Some(10)), Some(Arrival::InForce));
     assert_eq!(state(&h), (11, 11, 15));
     push(&mut h, 14, None);
     assert_eq!(state(&h), (15, 14, 0));
@@ -296,7 +296,7 @@ fn more_overlays_than_can_be_kept_close_until_what_is_as_new_arrives() {
     let last = 12 + MAX_HEEDED as u64;
     push(&mut h, last, Some(last - 1));
     assert_eq!((closed(&h), state(&h)), (None, (0, 0, last)));
-    assert_eq!(push(&mut h, last - 2, None), Some(Taken::Older(last)));
+    assert_eq!(push(&mut h, last - 2, None), Some(Arrival::Older(last)));
     assert_eq!(closed(&h), None);
     push(&mut h, last - 1, None);
     assert_eq!((closed(&h), state(&h)), (Some(true), (last, last - 1, 0)));

@@ -36,7 +36,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         })
 }
 
-fn edited(e: &Edit) -> Row {
+fn edited(e: &Edit) -> KeyRow {
     let nets = |allow: bool| {
         let side = e.nets.iter().filter(|n| n.0 == allow);
         side.map(|&(_, address, prefix_len)| Network {
@@ -45,7 +45,7 @@ fn edited(e: &Edit) -> Row {
         })
         .collect()
     };
-    Row {
+    KeyRow {
         disabled: e.flags[0],
         revoked: e.flags[1],
         publishable: e.flags[2],
@@ -62,7 +62,7 @@ fn edited(e: &Edit) -> Row {
     }
 }
 
-fn applied(rows: &mut Vec<Row>, edits: &[Edit]) {
+fn applied(rows: &mut Vec<KeyRow>, edits: &[Edit]) {
     for e in edits {
         let new = edited(e);
         match rows.iter_mut().find(|r| r.id == new.id) {
@@ -111,7 +111,7 @@ proptest! {
         at: prop::sample::Index, x in 1u8..,
     ) {
         let base = build(&content(1, (0..10).map(row).collect())).unwrap();
-        let changed = (0..5).map(|n| Row { revoked: true, ..row(n) });
+        let changed = (0..5).map(|n| KeyRow { revoked: true, ..row(n) });
         let built = build_overlay(&content(2, changed.collect()), &Base::of(&base).unwrap()).unwrap();
         let mut bytes = built.seal_raw(&key(), 1);
         let i = at.index(bytes.len());

@@ -50,7 +50,7 @@ fn a_limit_that_is_the_keys_then_the_clients_then_the_keys_gives_its_tokens_once
         let mut taken = 0;
         for turn in turns.repeat(5) {
             let outcome = take_all(&mut buckets, &[by(turn, rule)], now);
-            taken += u64::from(matches!(outcome, Some(Outcome::Taken { .. })));
+            taken += u64::from(matches!(outcome, Some(TakeOutcome::Taken { .. })));
         }
         assert_eq!(taken, 10);
     }
@@ -104,7 +104,7 @@ fn a_key_that_leaves_a_plan_of_its_client_drains_it_only_when_it_comes_back() {
         assert!((18..=19).contains(&drained(&mut buckets, elsewhere, now)));
         for _ in 0..3 {
             let outcome = take_all(&mut buckets, &[of(2)], now);
-            assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+            assert!(matches!(outcome, Some(TakeOutcome::Taken { .. })));
         }
         assert_eq!(drained(&mut buckets, of(1), now), 0);
         assert_eq!(drained(&mut buckets, of(2), now), 0);
@@ -173,7 +173,7 @@ fn limits_of_both_subjects_are_remembered_from_their_last_use_together() {
     }
     let admitted = (0..10).filter(|_| {
         let outcome = take_all(&mut buckets, &both, now);
-        matches!(outcome, Some(Outcome::Taken { .. }))
+        matches!(outcome, Some(TakeOutcome::Taken { .. }))
     });
     assert_eq!(admitted.count(), 6);
 }
@@ -204,7 +204,7 @@ fn keys_of_a_client_with_hundreds_of_them_find_what_they_took_on_their_way_back(
     let now = 1_000 * SECOND;
     let taken = |buckets: &mut MemoryBuckets, line, by_client| {
         let outcome = take_all(buckets, &[charge_of(line, by_client, rule)], now);
-        u64::from(matches!(outcome, Some(Outcome::Taken { .. })))
+        u64::from(matches!(outcome, Some(TakeOutcome::Taken { .. })))
     };
     let mut all = 0;
     for by_client in [false, true, false, true] {
@@ -271,7 +271,7 @@ fn what_a_dear_request_costs_counts_under_other_rules_whatever_the_first_limit_h
                         ..by(subject, rule)
                     });
                     let outcome = take_all(&mut buckets, &all, now);
-                    taken += 8 * u64::from(matches!(outcome, Some(Outcome::Taken { .. })));
+                    taken += 8 * u64::from(matches!(outcome, Some(TakeOutcome::Taken { .. })));
                     now += 50 * SECOND;
                 }
                 assert!(taken > 70, "{taken}");
@@ -346,7 +346,7 @@ fn a_key_under_other_rules_takes_from_its_former_ones_what_it_uses_and_no_more()
         for n in 0..46 * 3 {
             let both = [by(during, fast), by(during, daily)];
             let outcome = take_all(&mut buckets, &both[..count], now);
-            assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+            assert!(matches!(outcome, Some(TakeOutcome::Taken { .. })));
             if n % 3 == 2 {
                 now += SECOND / 5;
                 let expired = buckets.1.expire(now);

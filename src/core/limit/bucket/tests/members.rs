@@ -39,7 +39,7 @@ fn a_key_that_its_clients_bucket_has_not_seen_is_served_by_no_lease() {
         take_all(&mut buckets, &[charge_of(1, true, rule)], now);
     }
     let outcome = take_all(&mut buckets, &[charge_of(2, true, rule)], now);
-    assert!(matches!(outcome, Some(Outcome::Refused { .. })));
+    assert!(matches!(outcome, Some(TakeOutcome::Refused { .. })));
 }
 
 #[test]

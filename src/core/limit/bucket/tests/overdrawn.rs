@@ -31,7 +31,7 @@ fn keys_that_have_used_a_bucket_each_find_their_clients_empty_and_wait_for_one_t
         }
         for key in 1..=3 {
             let outcome = take_all(&mut buckets, &[charge_of(key, true, rule)], now);
-            let Some(Outcome::Refused { refused, .. }) = outcome else {
+            let Some(TakeOutcome::Refused { refused, .. }) = outcome else {
                 panic!("{outcome:?}");
             };
             assert_eq!(refused.wait, rule.interval(), "key {key}");

@@ -47,7 +47,7 @@ fn limits_that_apply_together_are_no_predecessors_of_each_other() {
     let mut buckets = MemoryBuckets::default();
     let taken = (0..9).filter(|_| {
         let outcome = take_all(&mut buckets, &all, SECOND);
-        matches!(outcome, Some(Outcome::Taken { .. }))
+        matches!(outcome, Some(TakeOutcome::Taken { .. }))
     });
     assert_eq!(taken.count(), 3);
     assert_eq!(drained(&mut buckets, all[1], SECOND), 2);
@@ -78,7 +78,7 @@ fn with_no_room_for_another_rule_the_one_that_was_longest_out_of_use_gives_way()
     buckets.buckets.insert(rule(0).key, full);
     let refused = take_all(&mut buckets, &[rule(most)], SECOND);
     assert!(
-        matches!(refused, Some(Outcome::Refused { .. })),
+        matches!(refused, Some(TakeOutcome::Refused { .. })),
         "all are empty"
     );
     let levels = &buckets.buckets[&rule(0).key];
@@ -114,7 +114,7 @@ fn a_limit_that_becomes_the_clients_takes_over_what_each_key_has_used() {
     }
     // A fourth key was not used: the old rule held 20 for it.
     let left = |buckets: &mut _, n| match take_all(buckets, &[charge_of(n, true, new)], now) {
-        Some(Outcome::Taken { state, .. }) => Some(state.remaining),
+        Some(TakeOutcome::Taken { state, .. }) => Some(state.remaining),
         _ => None,
     };
     assert_eq!(left(&mut buckets, 1), Some(20 - 12 - 1));
@@ -193,7 +193,7 @@ fn who_goes_to_and_fro_at_every_request_loses_no_part_of_a_token() {
             &[charge(1, rule, 1)],
             100 * SECOND + n * SECOND / 10,
         );
-        admitted += u64::from(matches!(outcome, Some(Outcome::Taken { .. })));
+        admitted += u64::from(matches!(outcome, Some(TakeOutcome::Taken { .. })));
     }
     assert!((109..=110).contains(&admitted), "{admitted} in 99.9 s");
 }

@@ -79,7 +79,7 @@ fn what_is_told_of_a_lease_is_what_the_bucket_would_tell() {
     let (mut leases, charge) = holding(100);
     let charge = Charge { cost: 40, ..charge };
     let now = (1_000_000 + 20) * MS;
-    let Some(Outcome::Taken { tightest, state }) = leases.take(&[charge], now) else {
+    let Some(TakeOutcome::Taken { tightest, state }) = leases.take(&[charge], now) else {
         panic!("refused");
     };
     // Of a hundred, twenty lapsed and forty are taken: forty are left, and seven hundred in the
@@ -121,7 +121,7 @@ fn of_several_leases_the_tightest_is_told_and_of_equals_the_first() {
             };
             leases.renew(charge, taken, 100, Members::default(), now);
         }
-        let Some(Outcome::Taken { tightest: told, .. }) = leases.take(&all, now) else {
+        let Some(TakeOutcome::Taken { tightest: told, .. }) = leases.take(&all, now) else {
             panic!("refused");
         };
         assert_eq!(told, tightest, "{remaining:?}");

@@ -304,7 +304,7 @@ impl World {
             true => look(&mut working, &charges, now)
                 .or_else(|| take_looked(&mut working, &charges, now)),
         };
-        if matches!(outcome, Some(Outcome::Taken { .. })) {
+        if matches!(outcome, Some(TakeOutcome::Taken { .. })) {
             self.oracle.takings.push(Taking {
                 act: self.oracle.acts,
                 at: now.into(),
@@ -380,7 +380,7 @@ fn a_refused_request_leaves_what_its_worker_holds_as_it_is() {
             };
             let now = envoy.now;
             let outcome = take_all(&mut Counted(&mut envoy, 0), &[charge], now);
-            if matches!(outcome, Some(Outcome::Taken { .. })) {
+            if matches!(outcome, Some(TakeOutcome::Taken { .. })) {
                 tokens += cost;
             }
         }

@@ -272,9 +272,9 @@ fn a_full_minute_of_talkative_keys_travels_in_batches_of_bounded_size() {
             wall: T,
         };
         w.ledger.count(&request, || {
-            Some(Origin {
+            Some(UsedFrom {
                 address: Some("2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap()),
-                agent: Some(Origin::agent(agent.as_bytes())),
+                agent: Some(UsedFrom::agent(agent.as_bytes())),
             })
         });
     }
@@ -297,7 +297,7 @@ fn origin_is_asked_once_for_each_key_and_tick_and_the_last_one_is_told() {
         };
         w.ledger.count(&request, || {
             asked.set(asked.get() + 1);
-            Some(Origin {
+            Some(UsedFrom {
                 address: Some([192, 0, 2, asked.get()].into()),
                 agent: None,
             })
@@ -323,9 +323,9 @@ fn origin_is_asked_once_for_each_key_and_tick_and_the_last_one_is_told() {
 
 #[test]
 fn of_a_user_agent_only_printable_ascii_is_kept() {
-    assert_eq!(&*Origin::agent(b"curl/8 \xff\n\"x\""), "curl/8 ??\"x\"");
+    assert_eq!(&*UsedFrom::agent(b"curl/8 \xff\n\"x\""), "curl/8 ??\"x\"");
     assert_eq!(
-        Origin::agent(&[b'a'; 1000]).len(),
+        UsedFrom::agent(&[b'a'; 1000]).len(),
         crate::report::usage::MAX_AGENT
     );
 }

@@ -83,7 +83,7 @@ impl Case {
         self.fleet.bury(EVERY, self.start.1 + self.passed);
     }
 
-    fn try_report(&self, envoy: Envoy, version: u64) -> Result<(), Refused> {
+    fn try_report(&self, envoy: Envoy, version: u64) -> Result<(), ReportRefusal> {
         let (now, at) = self.start;
         let passed = u64::try_from(self.passed.as_millis()).unwrap();
         let now = Moment::from_ms(now.ms() + passed);
@@ -203,7 +203,7 @@ fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
         for _ in 0..10 {
             case.rounds(&[one], 1);
             let refused = case.try_report(two.late(90), OLD);
-            assert_eq!(refused, Err(Refused::Clock(90)));
+            assert_eq!(refused, Err(ReportRefusal::Clock(90)));
             assert!(case.why().contains(words), "{}", case.why());
             assert!(!case.forget(), "it lives");
         }
@@ -214,7 +214,7 @@ fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
     let mut case = Case::new();
     case.rounds(&[Envoy::named(1)], 1);
     let recorded = case.try_report(Envoy::named(1).late(90), OLD);
-    assert_eq!(recorded, Err(Refused::Clock(90)));
+    assert_eq!(recorded, Err(ReportRefusal::Clock(90)));
     assert_eq!(case.why(), "");
 }
 
@@ -227,7 +227,7 @@ fn a_vm_made_anew_in_an_older_filter_is_no_second_envoy() {
         assert_eq!(case.why(), "");
     }
     let replayed = case.try_report(Envoy::nameless(9).late(30), NEW);
-    assert_eq!(replayed, Err(Refused::Older));
+    assert_eq!(replayed, Err(ReportRefusal::Older));
     assert_eq!(case.why(), "");
 }
 
@@ -345,6 +345,6 @@ fn one_that_is_one_too_many_is_not_passed_over() {
     }
     assert_eq!(case.why(), "");
     let more = case.try_report(Envoy::named(most + 1), OLD);
-    assert_eq!(more, Err(Refused::TooMany));
+    assert_eq!(more, Err(ReportRefusal::TooMany));
     assert_ne!(case.why(), "");
 }

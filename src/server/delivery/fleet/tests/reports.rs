@@ -14,11 +14,14 @@ async fn reports_that_are_forged_old_or_from_the_future_do_not_count() {
     let refused = bed
         .delivery
         .reported(&forged.body, &forged.kid, &forged.tag);
-    assert!(matches!(refused, Err(Refused::Report(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ReportRefusal::Report(_))),
+        "{refused:?}"
+    );
     let old = sealed(&bed, "e1", (0, 1), version, version, 90).await;
     let refused = bed.delivery.reported(&old.body, &old.kid, &old.tag);
     assert!(
-        matches!(refused, Err(Refused::Clock(89..=91))),
+        matches!(refused, Err(ReportRefusal::Clock(89..=91))),
         "{refused:?}"
     );
     assert_eq!(bed.node("e1").vms, []);
@@ -29,7 +32,7 @@ async fn reports_that_are_forged_old_or_from_the_future_do_not_count() {
     let refused = bed
         .delivery
         .reported(&replayed.body, &replayed.kid, &replayed.tag);
-    assert_eq!(refused, Err(Refused::Older));
+    assert_eq!(refused, Err(ReportRefusal::Older));
     assert_eq!(bed.node("e1").in_force, Some(version));
     let numbers = bed.delivery.numbers();
     assert_eq!(
@@ -47,7 +50,7 @@ async fn a_report_of_a_node_that_cannot_be_is_not_kept() {
         let refused = bed
             .delivery
             .reported(&sealed.body, &sealed.kid, &sealed.tag);
-        assert_eq!(refused, Err(Refused::Node), "{node:?}");
+        assert_eq!(refused, Err(ReportRefusal::Node), "{node:?}");
     }
     assert_eq!(bed.delivery.fleet(), []);
 }

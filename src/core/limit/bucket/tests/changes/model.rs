@@ -157,7 +157,7 @@ proptest! {
                     let plan = plans[line as usize];
                     oracle.come(line, plan, now.into());
                     let outcome = take_all(&mut buckets, &charges(line, plan, cost), now);
-                    if matches!(outcome, Some(Outcome::Taken { .. })) {
+                    if matches!(outcome, Some(TakeOutcome::Taken { .. })) {
                         let taking = Taking { at: now.into(), line, cost, plan };
                         prop_assert!(oracle.admit(taking), "{line} on plan {plan} at {now}");
                     }
