@@ -28,7 +28,7 @@ mod words;
 pub use decision::Decision;
 pub use denial::{Denial, Unavailable};
 pub use prior::{MARK, NOBODY, Prior};
-pub use rate::{Applied, Origin, QuotaState, Rate};
+pub use rate::{AppliedLimit, LimitOrigin, QuotaState, Rate};
 pub use request::{Clocks, Request};
 pub use trace::{Note, Trace};
 

@@ -38,7 +38,7 @@ pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, KeyRow, build};
 pub use entry::{Entry, Lookup, OwnLimits};
 pub use format::{ArtefactKind, FORMAT, PAGE};
-pub use holding::{Holding, Taken};
+pub use holding::{Arrival, Holding};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce};
 pub use manifest::{Manifest, Signed};

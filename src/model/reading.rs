@@ -222,12 +222,12 @@ impl Given {
     /// What stands here is not what is wanted.
     fn mistaken_for(self, expected: &str) -> Wrong {
         let found = match self.0 {
-            Value::Null => Found::Nothing,
-            Value::Bool(flag) => Found::of(Unexpected::Bool(flag)),
-            Value::Number(number) => Found::Other(format!("the number `{number}`")),
-            Value::String(text) => Found::Text(text),
-            Value::Array(_) => Found::List,
-            Value::Object(_) => Found::Map,
+            Value::Null => ActualType::Nothing,
+            Value::Bool(flag) => ActualType::of(Unexpected::Bool(flag)),
+            Value::Number(number) => ActualType::Other(format!("the number `{number}`")),
+            Value::String(text) => ActualType::Text(text),
+            Value::Array(_) => ActualType::List,
+            Value::Object(_) => ActualType::Map,
         };
         Wrong::Type {
             found,

@@ -118,9 +118,9 @@ pub fn draft(name: &str, text: &str, how: DraftOptions<'_>) -> Result<Drafted> {
 /// What each path requires, by its shape.
 fn shapes(
     document: &Document,
-    all: &[(String, Found)],
+    all: &[(String, LocatedOperation)],
     schemes: &Schemes,
-    (files, how): (&Files<'_>, How<'_>),
+    (files, how): (&Files<'_>, DraftOptions<'_>),
     notes: &mut Notes,
 ) -> BTreeMap<String, Shape> {
     let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();

@@ -14,7 +14,7 @@ use crate::key::{Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
 use crate::policy::{Policy, RawPolicy};
 pub use error::BuildError;
-pub use row::Row;
+pub use row::KeyRow;
 pub(super) use tables::{Lack, Packed, Tables};
 
 /// Expired keys are kept this long, in seconds, so that their holders are told `expired_api_key`

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{Entry, Lookup};
-use super::format::{FORMAT, Kind};
+use super::format::{ArtefactKind, FORMAT};
 use super::id::StoreId;
 use super::refusal::Refusal;
 use super::table::{Shape, Table};

@@ -18,7 +18,7 @@ mod sole;
 mod take;
 
 pub(crate) use charge::is_leasable;
-pub use charge::{Charge, Kin, Outcome};
+pub use charge::{Charge, Kin, TakeOutcome};
 pub use kept::Buckets;
 pub use levels::{Levels, MAX_RULES, Members};
 pub use sole::{Alone, Change, Sole};

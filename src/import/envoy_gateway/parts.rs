@@ -1,5 +1,7 @@
 //! The parts of a SecurityPolicy and of a Secret.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -38,7 +40,7 @@ fn items<'n>(node: &'n Node, field: &str) -> &'n [Node] {
 
 impl<'n> Secret<'n> {
     /// Another state of the same Secret: what is not the same in both is in doubt.
-    pub fn join(&mut self, others: std::collections::BTreeMap<&'n str, (bool, &'n Node)>) {
+    pub fn join(&mut self, others: BTreeMap<&'n str, (bool, &'n Node)>) {
         let key = |(encoded, node): &(bool, &'n Node)| (*encoded, node.text().map(str::to_owned));
         let names: Vec<&'n str> = self.entries.keys().chain(others.keys()).copied().collect();
         for name in names {

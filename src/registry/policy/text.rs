@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use keystile_model::error::{Code, Error, Result, refuse, refuse_all};
+use keystile_model::error::{Code, Error, Fault, Result, refuse, refuse_all};
 use keystile_model::words;
 use keystile_policy::file::PolicyFile;
 

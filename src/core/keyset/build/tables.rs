@@ -9,7 +9,7 @@ use super::super::PAGE;
 use super::super::entry::{RECORD, Record, flag};
 use super::super::network::Network;
 use super::error::BuildError;
-use super::row::Row;
+use super::row::KeyRow;
 use crate::key::{KeyId, Prefix};
 use crate::policy::By;
 

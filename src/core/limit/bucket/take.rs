@@ -1,6 +1,6 @@
 //! Takes from several buckets: from all of them, or from none.
 
-use super::charge::{Charge, Outcome, is_leasable};
+use super::charge::{Charge, TakeOutcome, is_leasable};
 use super::kept::Buckets;
 use super::key::BucketKey;
 use super::kin::Asked;

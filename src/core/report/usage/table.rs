@@ -88,7 +88,7 @@ impl Seen {
         Self {
             id,
             last,
-            origin: Origin::default(),
+            origin: UsedFrom::default(),
             looked: 0,
         }
     }

@@ -29,7 +29,7 @@ impl Fleet {
     pub fn admit(
         self: &Arc<Self>,
         address: Option<SocketAddr>,
-        limits: &Limits,
+        limits: &PeerLimits,
     ) -> Result<Member, Status> {
         let mut inner = self.inner();
         if inner.streams >= limits.streams {
