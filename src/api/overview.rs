@@ -38,9 +38,9 @@ pub struct Overview {
     /// The policy in force.
     pub policy_revision: u64,
     /// The first keys to expire within 30 days, at most ten.
-    pub ending: Vec<KeyView>,
+    pub expiring: Vec<KeyView>,
     /// How many keys expire on each of the next 30 days.
-    pub ends: Vec<DayCount>,
+    pub expiring_by_day: Vec<DayCount>,
     /// How much was done and refused on each of the last 14 days; null for callers that may not
     /// read the audit log.
     pub activity: Option<Vec<DayActivity>>,
@@ -83,9 +83,9 @@ impl Operation for Show {
         store.read(|tx| {
             let numbers = tx.numbers()?;
             let until = today.saturating_add(AHEAD * DAY);
-            let mut ending = Vec::new();
+            let mut expiring = Vec::new();
             for id in tx.next_to_end(now, until, NAMED)? {
-                ending.extend(tx.key(id)?.map(|k| KeyView::of(&k, now)));
+                expiring.extend(tx.key(id)?.map(|k| KeyView::of(&k, now)));
             }
             let ends = tx.ends_by_day(today, AHEAD)?;
             let activity = if reads {
@@ -105,8 +105,8 @@ impl Operation for Show {
                 version: tx.meta().version,
                 changed: Time(tx.meta().issued_at),
                 policy_revision: tx.policy()?.revision,
-                ending,
-                ends: (0..)
+                expiring,
+                expiring_by_day: (0..)
                     .zip(ends)
                     .map(|(n, count): (u64, u64)| DayCount {
                         day: Time(today + n * DAY),

@@ -30,7 +30,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             (used.figures())
             (widgets::figure(&number(seen.clients), "clients", Some("/console/clients")))
             (widgets::figure(&number(seen.keys), "keys not revoked", Some("/console/keys")))
-            (widgets::figure(&number(seen.ends.iter().map(|d| d.count).sum()), "keys expire within 30 days", Some("#ending")))
+            (widgets::figure(&number(seen.expiring_by_day.iter().map(|d| d.count).sum()), "keys expire within 30 days", Some("#ending")))
             (widgets::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
         }
         (used.shown(visit, "/console"))
@@ -49,7 +49,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         }
         section aria-labelledby="ending" {
             h2 #ending { "Keys that expire next" }
-            (key::rows(&seen.ending, visit.now, true, "No key expires within 30 days."))
+            (key::rows(&seen.expiring, visit.now, true, "No key expires within 30 days."))
         }
     };
     Ok(Page::new(Section::Overview, "Overview", body))
@@ -97,7 +97,7 @@ fn ends(seen: &Overview) -> Series<'static> {
         axis: "Day",
         parts: vec!["keys"],
         bars: seen
-            .ends
+            .expiring_by_day
             .iter()
             .map(|d| day(d.day.0, vec![d.count]))
             .collect(),

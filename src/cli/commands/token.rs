@@ -197,7 +197,7 @@ fn table(all: &[TokenView], now: u64) -> String {
             "role",
             "client",
             "status",
-            "ends",
+            "expires",
             "last used",
             "by",
         ],

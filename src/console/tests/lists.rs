@@ -88,8 +88,8 @@ async fn the_overview_counts_what_is_there() {
         .await
         .unwrap();
     assert_eq!((seen.clients, seen.keys), (2, 3));
-    assert_eq!(seen.ending.len(), 2);
-    let ends: Vec<u64> = seen.ends.iter().map(|d| d.count).collect();
+    assert_eq!(seen.expiring.len(), 2);
+    let ends: Vec<u64> = seen.expiring_by_day.iter().map(|d| d.count).collect();
     assert_eq!((ends.len(), ends.iter().sum::<u64>()), (30, 2));
     let today = seen.activity.unwrap().pop().unwrap();
     // The store, its policy and signing key aside: two clients, four keys, one revocation.

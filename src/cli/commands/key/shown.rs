@@ -25,7 +25,7 @@ pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
         ]
     };
     let header = [
-        "id", "status", "env", "type", "plan", "ends", "scopes", "name",
+        "id", "status", "env", "type", "plan", "expires", "scopes", "name",
     ];
     if !with_client {
         return output::table(header, keys.iter().map(row));
