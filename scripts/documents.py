@@ -86,10 +86,12 @@ def bases(server):
     """Host (a regular expression; every one if None) and prefix of each server."""
     url, variables = server.get("url") or "", server.get("variables") or {}
     variables = {k: v for k, v in variables.items() if isinstance(v, dict)}
-    listed = [k for k, v in variables.items() if v.get("enum") and "{%s}" % k in url]
+    # Without a list, a default that is no segment, such as none or `a/b`, is the only value.
+    odd = lambda v: str(v.get("default", "")) == "" or "/" in str(v["default"])
+    listed = [k for k, v in variables.items() if (v.get("enum") or odd(v)) and "{%s}" % k in url]
     def written(name):
-        given, default = variables[name]["enum"], variables[name].get("default")
-        return given + [default] * (default not in (None, "", *given))
+        given, default = variables[name].get("enum") or [], variables[name].get("default", "")
+        return given + [default] * (not given or default not in (None, "", *given))
 
     for values in itertools.product(*[written(k) for k in listed]):
         text = url

@@ -14,7 +14,7 @@ mod parts;
 mod tables;
 
 use merge::{Grants, Merge};
-use parts::{Name, Secret, named, of_entry, of_places, refused, target};
+use parts::{Name, Secret, close, named, of_entry, of_places, refused, target};
 
 /// The file that holds an export.
 pub const WRITTEN: &str = "what `kubectl get securitypolicies,referencegrants,secrets -A -o yaml` writes, with the Secrets of `apiKeyAuth`";
@@ -370,9 +370,14 @@ impl<'n> World<'n> {
                 let of_policy = |p: &&Policy| Some((p.place.clone(), self.shut(p)?));
                 let shut = policies.iter().find_map(of_policy);
                 let of_secret = || Some((place.clone(), secret.shut.clone()?));
-                if let Some((place, problem)) = shut.or_else(of_secret) {
-                    let client = found.client(client);
-                    found.shut(&client, &place, problem);
+                if let Some((at, problem)) = shut.or_else(of_secret) {
+                    found.leave(
+                        &at,
+                        format!("`{}` is left out: {problem}", printable(client, 100)),
+                    );
+                    found.leave(&place, format!("is left out: {problem}"));
+                    close(*encoded, value, &place, found);
+                    continue;
                 }
                 let scopes = policies.iter().filter(|_| several);
                 let scopes: Vec<String> = scopes.map(|p| p.name.clone()).collect();

@@ -13,6 +13,7 @@ mod drafts;
 mod faults;
 mod gateway;
 mod grpc;
+mod hops;
 mod hostile;
 mod hosts;
 mod identity;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keystile_core::key::Digest;
 use zeroize::Zeroizing;
 
 use super::tables;
@@ -142,13 +143,7 @@ pub fn of_entry(
         found.leave(place, "holds no key");
         return;
     };
-    let bytes = Zeroizing::new(match encoded {
-        true => STANDARD
-            .decode(text.split_whitespace().collect::<String>())
-            .unwrap_or_default(),
-        false => text.as_bytes().to_vec(),
-    });
-    let Some(key) = std::str::from_utf8(&bytes).ok().filter(|k| !k.is_empty()) else {
+    let Some(key) = key_of(encoded, text) else {
         found.leave(place, "is no base64 of a text");
         return;
     };
@@ -157,11 +152,32 @@ pub fn of_entry(
         .iter()
         .filter_map(|s| found.scope(s, place))
         .collect();
-    // `kubectl create secret --from-file` keeps the line feed of the file.
-    let key = key.trim_end_matches(['\r', '\n']);
-    if let Some(line) = found.plain_key(place, &client, key, how) {
+    if let Some(line) = found.plain_key(place, &client, &key, how) {
         line.scopes = scopes;
     }
+}
+
+/// An entry that is left out keeps the same key out elsewhere, too.
+pub fn close(encoded: bool, value: &Node, place: &str, found: &mut Found) {
+    let key = value.text().and_then(|text| key_of(encoded, text));
+    if let Some(key) = key {
+        found.dead(place, Digest::of_foreign(key.as_bytes()));
+    }
+}
+
+/// The key of an entry.
+fn key_of(encoded: bool, text: &str) -> Option<Zeroizing<String>> {
+    let bytes = Zeroizing::new(match encoded {
+        true => STANDARD
+            .decode(text.split_whitespace().collect::<String>())
+            .unwrap_or_default(),
+        false => text.as_bytes().to_vec(),
+    });
+    let key = std::str::from_utf8(&bytes).ok().filter(|k| !k.is_empty())?;
+    // `kubectl create secret --from-file` keeps the line feed of the file.
+    Some(Zeroizing::new(
+        key.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
 }
 
 /// A namespace and a name.

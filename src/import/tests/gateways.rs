@@ -216,3 +216,32 @@ fn a_security_policy_that_is_not_in_force_or_not_understood_keeps_its_clients_ou
     );
     assert_eq!(with("hmac: {}"), 1);
 }
+
+#[test]
+fn a_policy_that_closes_leaves_the_clients_keys_of_others_alone() {
+    let policy = |name: &str, more: &str| {
+        format!(
+            "kind: SecurityPolicy
+metadata: {{name: {name}, namespace: prod}}
+spec:
+  targetRefs: [{{kind: HTTPRoute, name: {name}}}]
+  apiKeyAuth: {{credentialRefs: [{{name: {name}}}]}}
+  {more}
+---
+kind: Secret
+metadata: {{name: {name}, namespace: prod}}
+stringData: {{acme: eg-{name}-4c1f0e9d2b7a6358}}
+---
+"
+        )
+    };
+    let text = policy("one", "authorization: {defaultAction: Deny}") + &policy("two", "");
+    let found = found(System::EnvoyGateway, &text, &How::default());
+    assert_eq!(found.keys.len(), 1);
+    assert_eq!(key(&found, "eg-two-4c1f0e9d2b7a6358").scopes, ["prod/two"]);
+    assert!(left(
+        &found,
+        "prod/one",
+        "`acme` is left out: its SecurityPolicy asks"
+    ));
+}

@@ -90,8 +90,29 @@ fn overlap(one: &str, other: &str) -> bool {
             (None, None) => return true,
             (Some(a), b) if takes_more(a) => return b.is_some(),
             (a, Some(b)) if takes_more(b) => return a.is_some(),
-            (Some(a), Some(b)) if a == b || a.contains('{') || b.contains('{') => {}
+            (Some(a), Some(b)) if alike(a, b) => {}
             _ => return false,
+        }
+    }
+}
+
+/// Whether a text may match both of two segments: they begin and end alike.
+fn alike(one: &str, other: &str) -> bool {
+    let ends = |segment: &'_ str| {
+        let before = segment
+            .find('{')
+            .map(|at| segment.split_at(at).0.to_owned());
+        let behind = segment
+            .rfind('}')
+            .map(|at| segment.split_at(at + 1).1.to_owned());
+        before.zip(behind)
+    };
+    match (ends(one), ends(other)) {
+        (None, None) => one == other,
+        (Some((before, behind)), None) => other.starts_with(&before) && other.ends_with(&behind),
+        (None, Some((before, behind))) => one.starts_with(&before) && one.ends_with(&behind),
+        (Some((a, b)), Some((c, d))) => {
+            (a.starts_with(&c) || c.starts_with(&a)) && (b.ends_with(&d) || d.ends_with(&b))
         }
     }
 }
@@ -116,6 +137,11 @@ mod tests {
             ("/a/{p+}", "/a", false),
             ("/a/b", "/{p+}", true),
             ("/c/b", "/a/{p+}", false),
+            ("/{x}.json", "/a.json", true),
+            ("/{x}.json", "/a.csv", false),
+            ("/a{x}", "/{x}b", true),
+            ("/a{x}", "/b{x}", false),
+            ("/v{n}", "/v{n}-x", true),
         ] {
             assert_eq!(overlap(one, other), both, "{one} {other}");
         }
