@@ -268,6 +268,7 @@ pub fn still_good(
     }
 }
 
+#[inline]
 fn in_force<'k>(
     keyset: Result<&'k InForce, Unavailable>,
     clocks: Clocks,

@@ -11,6 +11,7 @@ use crate::key::Name;
 use crate::limit::bucket::Bucket;
 use crate::request::glance::Watched;
 use crate::request::route::Router;
+use crate::sort;
 
 mod check;
 mod raw;
@@ -223,7 +224,7 @@ impl Policy {
                 publishable: {
                     let all = raw.publishable.scopes.iter();
                     let mut numbers: Vec<u16> = all.filter_map(|s| number(&scopes, s)).collect();
-                    numbers.sort_unstable();
+                    sort::many(&mut numbers, |a, b| a < b);
                     numbers
                 },
                 publishable_scopes: raw.publishable.scopes.clone(),

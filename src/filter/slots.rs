@@ -37,6 +37,7 @@ pub fn mine() -> Option<Slot> {
 
 /// Distinguishes this Envoy process from all others: made from the clocks by the VM that needs it
 /// first, and the same for every VM. `None` if the host has no shared data.
+#[inline(never)]
 pub fn process() -> Option<u64> {
     // Read again in case another VM was first.
     for _ in 0..2 {
@@ -79,6 +80,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
 
 /// The highest version of a store that any VM of this process had in force, below which a VM that
 /// is recreated after a crash must not fall.
+#[inline(never)]
 pub fn floor(store: StoreId) -> u64 {
     match host::shared_data(floor_key(store).as_bytes()) {
         Ok(Some((bytes, _))) => number(&bytes).unwrap_or(0),
@@ -86,6 +88,7 @@ pub fn floor(store: StoreId) -> u64 {
     }
 }
 
+#[inline(never)]
 fn raise_floor(store: StoreId, version: u64) {
     let key = floor_key(store);
     for _ in 0..16 {
@@ -105,6 +108,7 @@ fn raise_floor(store: StoreId, version: u64) {
 }
 
 /// Once a second: heartbeat, gauges, and the numbers of dead VMs. Gives the number of live VMs.
+#[inline(never)]
 pub fn tick() -> u32 {
     let now = host::monotonic_ns();
     let mine = MINE
@@ -129,6 +133,7 @@ pub fn tick() -> u32 {
 }
 
 /// Renews the heartbeat of this VM; `false` if it was taken for dead and its number claimed.
+#[inline(never)]
 fn beat(slot: Slot, now: u64) -> bool {
     let key = slot_key(slot.n);
     match host::shared_data(key.as_bytes()) {
@@ -142,6 +147,7 @@ fn beat(slot: Slot, now: u64) -> bool {
 
 /// Something was put in force. In a VM that ticks, this counts for all others at once, because all
 /// of them may be gone before the next tick.
+#[inline(never)]
 pub fn taken() {
     if MINE.get().is_some() {
         raise_floors();
@@ -155,6 +161,7 @@ fn raise_floors() {
 }
 
 /// Shows what this VM has in force, if it has a number.
+#[inline(never)]
 fn publish() {
     let Some(Slot { n, .. }) = MINE.get() else {
         return;
@@ -192,6 +199,7 @@ fn is_dead(value: &[u8], now: u64) -> bool {
     halves(value).is_none_or(|(_, beat)| now.saturating_sub(beat) > DEAD_AFTER_NS)
 }
 
+#[inline(never)]
 fn claim(now: u64) -> Option<Slot> {
     for n in 0..SLOTS {
         let key = slot_key(n);

@@ -165,6 +165,7 @@ fn told(
 
 /// The policy that an outcome is about, and the same outcome by the position of that policy's
 /// limit.
+#[inline]
 fn placed(outcome: Outcome, whose: impl Fn(usize) -> Whose) -> (usize, Outcome) {
     match outcome {
         Outcome::Taken { tightest, state } => {

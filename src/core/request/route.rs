@@ -111,6 +111,7 @@ impl Router {
     ///
     /// # Errors
     /// [`Conflict`] with a route added before.
+    #[inline(never)]
     pub fn insert(
         &mut self,
         route: usize,
@@ -138,6 +139,7 @@ impl Router {
         Ok(())
     }
 
+    #[inline(never)]
     fn tree(&mut self, host: &HostPattern) -> &mut Tree {
         match host {
             HostPattern::Any => &mut self.any,

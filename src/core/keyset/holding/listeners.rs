@@ -65,6 +65,7 @@ impl Listeners {
 
     /// The listener that is replaced by one whose base has not arrived: the one that was last given
     /// an overlay, or any, if there is only one policy.
+    #[inline(never)]
     fn predecessor(&self) -> Option<(Arc<Rules>, bool)> {
         let last = self.0.iter().rev().find(|l| l.overlay);
         if let Some(last) = last {
@@ -83,6 +84,7 @@ impl Holding {
     /// replace a newer one, because nothing has been decided in this process yet, or because a
     /// listener has it. Its mere presence proves nothing: Envoy keeps what it has replaced as long
     /// as streams are open.
+    #[inline(never)]
     pub fn configure(
         &mut self,
         id: u32,
@@ -135,6 +137,7 @@ impl Holding {
 
     /// A listener's keyset was replaced, but requests still reach it: from now on it lets in only
     /// what the newest policy also allows.
+    #[inline(never)]
     pub fn step_back(&mut self, id: u32) {
         if let Some(listener) = self.listeners.0.iter_mut().find(|l| l.id == id) {
             listener.older = true;
@@ -148,6 +151,7 @@ impl Holding {
     }
 
     /// A listener has ended. Gives whether any is left.
+    #[inline(never)]
     pub fn end(&mut self, id: u32) -> bool {
         self.listeners.0.retain(|l| l.id != id);
         !self.listeners.0.is_empty()
@@ -175,6 +179,7 @@ impl Holding {
     }
 
     /// `configured` is the listener that a push has just been for.
+    #[inline(never)]
     fn refresh(&mut self, configured: Option<u32>) {
         let mut all = core::mem::take(&mut self.listeners);
         let here = self.base.as_ref().map(|b| b.rules());
@@ -209,12 +214,14 @@ impl Holding {
     }
 
     /// A view with the keys of another base than the newest.
+    #[inline(never)]
     fn kept(&self, view: &InForce) -> Option<InForce> {
         let newest = self.in_force.as_ref()?;
         let is_other = view.base().name != newest.base().name;
         is_other.then(|| view.clone().before(newest))
     }
 
+    #[inline(never)]
     fn view(&self, listener: &Listener) -> Result<InForce, Unavailable> {
         let newest = self.in_force.as_ref().ok_or(match &self.waiting {
             Some(_) => Unavailable::OverlayWithoutBase,

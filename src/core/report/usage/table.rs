@@ -6,6 +6,7 @@ use core::net::IpAddr;
 use super::{GRAIN, MAX_AGENT};
 use crate::key::KeyId;
 use crate::mix::Map;
+use crate::sort;
 
 /// A decided request.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +171,7 @@ impl Table {
     pub fn drain(&mut self) -> Minute {
         let mut rows: Vec<_> = self.rows.drain().collect();
         // A key's rows side by side, so that they are in one batch.
-        rows.sort_unstable_by_key(|(row, _)| *row);
+        sort::many(&mut rows, |(a, _), (b, _)| a < b);
         self.slots.clear();
         let mut keys = Vec::with_capacity(self.keys.len());
         keys.append(&mut self.keys);
@@ -263,7 +264,7 @@ impl Minute {
 
     /// Makes one row of those that are alike.
     fn add_up(&mut self) {
-        self.rows.sort_unstable_by_key(|(row, _)| *row);
+        sort::many(&mut self.rows, |(a, _), (b, _)| a < b);
         self.rows.dedup_by(|(row, count), (kept, sum)| {
             let is_same = row == kept;
             if is_same {
@@ -288,7 +289,7 @@ impl Minute {
             .filter(|(_, (row, _))| row.takes_room())
             .map(|(i, (_, count))| (self.key(count).map_or(u64::MAX, |k| k.last), i))
             .collect();
-        order.sort_unstable();
+        sort::many(&mut order, |a, b| a < b);
         order.truncate(rows);
         let mut lost: u64 = 0;
         for (_, i) in order {

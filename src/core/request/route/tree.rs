@@ -7,6 +7,7 @@ use super::pattern::Pattern;
 use super::table::Table;
 use super::template::{Segment, Tail};
 use super::{Comparison, Conflict, Template, Wanted, has_capitals, relative};
+use crate::sort;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
@@ -243,7 +244,7 @@ impl Patterns {
                 pattern.fits(segment, as_written) || !exact.iter().any(|e| e.is_alike(pattern))
             });
         }
-        found.sort_by(|(a, _), (b, _)| a.by_specificity(b));
+        sort::few(&mut found, |(a, _), (b, _)| a.by_specificity(b).is_lt());
         found
     }
 }
