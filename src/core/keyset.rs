@@ -143,6 +143,7 @@ impl Keyset {
     ///
     /// # Errors
     /// [`Refusal`] if pages or policy are not what the manifest says.
+    #[inline(never)]
     pub fn new(manifest: Manifest, name: BaseName, pages: Vec<u8>) -> Result<Self, Refusal> {
         let bad = |what: &str| Refusal::Manifest(what.to_owned());
         if manifest.format != FORMAT {

@@ -33,6 +33,12 @@
 //! Beside these are [`report`] and [`report::usage`], which an Envoy sends to the control plane,
 //! and [`report::message`], which signs both, and [`hex`], digits for the whole workspace.
 //!
+//! # Small code
+//!
+//! Envoy compiles all of the filter before its first request, so what runs once for each push is
+//! kept out of its callers (`#[inline(never)]`), `scripts/lib.sh` asks for little inlining, and
+//! what runs for each request is marked `#[inline]`.
+//!
 //! # What never happens
 //!
 //! * The verdict of `on_configure` depends on bytes and environment alone. Whatever may
@@ -51,6 +57,7 @@ pub mod policy;
 pub mod reply;
 pub mod report;
 pub mod request;
+mod sort;
 
 #[cfg(test)]
 mod damage;

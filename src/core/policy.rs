@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::key::Name;
 use crate::request::route::Router;
 use crate::request::watched::Watched;
+use crate::sort;
 
 mod check;
 mod error;
@@ -135,7 +136,7 @@ impl Policy {
                 publishable: {
                     let all = raw.publishable.scopes.iter();
                     let mut numbers: Vec<u16> = all.filter_map(|s| number(&scopes, s)).collect();
-                    numbers.sort_unstable();
+                    sort::many(&mut numbers, |a, b| a < b);
                     numbers
                 },
                 publishable_scopes: raw.publishable.scopes.clone(),

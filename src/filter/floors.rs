@@ -14,6 +14,7 @@ fn floor_key(store: StoreId) -> String {
 
 /// The highest version of a store that any VM of this process had in force, below which a VM that
 /// is recreated after a crash must not fall.
+#[inline(never)]
 pub fn floor(store: StoreId) -> u64 {
     match host::shared_data(floor_key(store).as_bytes()) {
         Ok(Some((bytes, _))) => number(&bytes).unwrap_or(0),
@@ -22,6 +23,7 @@ pub fn floor(store: StoreId) -> u64 {
 }
 
 /// A VM that ticks has this version in force.
+#[inline(never)]
 pub fn raise(store: StoreId, version: u64) {
     let key = floor_key(store);
     for _ in 0..16 {

@@ -81,6 +81,7 @@ impl DerefMut for Given {
 }
 
 impl Drop for Given {
+    #[inline]
     fn drop(&mut self) {
         if let Some(block) = self.block {
             let bytes = core::mem::take(&mut self.bytes);
@@ -92,6 +93,7 @@ impl Drop for Given {
 
 /// Takes what the host wrote, either into memory from our allocator or into the block, if that is
 /// free. `call` gets the locations in which the host returns the address and the length.
+#[inline]
 pub fn returned<E>(
     block: Option<&'static LocalKey<Block>>,
     call: impl FnOnce(*mut *mut u8, *mut usize) -> Result<(), E>,

@@ -103,6 +103,7 @@ impl Source for PluginConfiguration {
 }
 
 /// All request headers, serialised as [`keystile_core::request::headers::Headers`] reads them.
+#[inline]
 pub fn request_headers() -> Result<Given, Status> {
     given::returned(Some(&given::HEADERS), |data, size| {
         // SAFETY: two live locations to write to.
@@ -204,6 +205,7 @@ pub fn set_property(name: &str, value: &[u8]) -> Result<(), Status> {
 /// Declares filter state as a string that lives as long as the downstream request, so that it
 /// survives an internal redirect. If the host does not support that, it lives as long as the filter
 /// chain.
+#[inline(never)]
 pub fn declare_property(name: &str, read_only: bool) {
     // envoy.source.extensions.common.wasm.DeclarePropertyArguments: name = 1,
     // readonly = 2, type = 3 (1: string), span = 5 (1: downstream request).
@@ -278,6 +280,7 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>
     clippy::disallowed_methods,
     reason = "see below: the SDK has to know of the call"
 )]
+#[inline(never)]
 pub fn post(
     target: &ReportTarget,
     path: &str,
@@ -313,6 +316,7 @@ pub struct CallResponse {
 
 /// The answer that is being delivered. `None` if the host does not return it, or if it is longer
 /// than any of ours.
+#[inline(never)]
 pub fn call_response(body_size: usize) -> Option<CallResponse> {
     if body_size > keystile_core::report::usage::MAX_BYTES {
         return None;

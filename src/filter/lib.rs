@@ -139,6 +139,7 @@ impl Drop for Root {
     clippy::disallowed_methods,
     reason = "Envoy hands secrets over by environment alone; they are read once for each push"
 )]
+#[inline(never)]
 fn load(size: usize) -> Result<Artefact, Refusal> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
     let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());

@@ -32,6 +32,7 @@ thread_local! {
 /// Envoy's `PluginConfig`), and each leaves filter state under its name: a guard that asked for the
 /// state that all of them write would be satisfied by the first, even if the second is left out of
 /// a worker.
+#[inline(never)]
 pub fn named(root: u32) {
     let name = host::property("plugin_name").and_then(|name| String::from_utf8(name).ok());
     let name = name.filter(|name| !name.is_empty() && name != USUAL_NAME);
@@ -49,6 +50,7 @@ pub fn end(root: u32) {
 }
 
 /// Called while a root is configured: Envoy asks a stream's root how its state is declared.
+#[inline(never)]
 pub fn declare(store: StoreId) {
     NAMES.with_borrow_mut(|all| {
         if !all.iter().any(|names| names.store == store) {
@@ -123,6 +125,7 @@ pub fn admitted(
 
 /// Sets read-only filter state; `false` says that it is there already, from an earlier pass or
 /// from another filter of ours.
+#[inline]
 fn set(name: &str, value: &[u8]) -> Result<bool, host::Status> {
     match host::set_property(name, value) {
         Ok(()) => Ok(true),

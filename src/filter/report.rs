@@ -53,6 +53,7 @@ thread_local! {
 
 /// Whether a push is to be reported soon: reports are wanted, and this VM, unlike a canary, has a
 /// number to report under.
+#[inline(never)]
 pub fn is_wanted(store: StoreId) -> bool {
     let mut wanted = false;
     vm::each(|s, held| wanted |= s == store && held.report().is_some());
@@ -60,6 +61,7 @@ pub fn is_wanted(store: StoreId) -> bool {
 }
 
 /// Sends what is due. `living` is the number of VMs of this Envoy.
+#[inline(never)]
 pub fn tick(living: u32) {
     let Some(slot) = slots::mine() else {
         return;
@@ -137,6 +139,7 @@ pub fn answered(token: u32, body_size: usize) -> bool {
     })
 }
 
+#[inline(never)]
 fn send(
     slot: Slot,
     living: u32,
@@ -162,6 +165,7 @@ fn send(
 }
 
 /// Envoy's node id, cut to what a report may hold.
+#[inline(never)]
 pub fn node() -> String {
     let id = host::property("xds\0node\0id").unwrap_or_default();
     let mut id = String::from_utf8_lossy(&id).into_owned();

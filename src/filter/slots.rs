@@ -36,6 +36,7 @@ pub fn mine() -> Option<Slot> {
 
 /// Distinguishes this Envoy process from all others: made from the clocks by the VM that needs it
 /// first, and the same for every VM. `None` if the host has no shared data.
+#[inline(never)]
 pub fn process() -> Option<u64> {
     // Read again in case another VM was first.
     for _ in 0..2 {
@@ -69,6 +70,7 @@ fn slot_key(n: u32) -> String {
 }
 
 /// Once a second: heartbeat, gauges, and the numbers of dead VMs. Gives the number of live VMs.
+#[inline(never)]
 pub fn tick() -> u32 {
     let now = host::monotonic_ns();
     let mine = MINE
@@ -93,6 +95,7 @@ pub fn tick() -> u32 {
 }
 
 /// Renews the heartbeat of this VM; `false` if it was taken for dead and its number claimed.
+#[inline(never)]
 fn beat(slot: Slot, now: u64) -> bool {
     let key = slot_key(slot.n);
     match host::shared_data(key.as_bytes()) {
@@ -106,6 +109,7 @@ fn beat(slot: Slot, now: u64) -> bool {
 
 /// Something was put in force. In a VM that ticks, this counts for all others at once, because all
 /// of them may be gone before the next tick.
+#[inline(never)]
 pub fn taken() {
     if MINE.get().is_some() {
         raise_floors();
@@ -119,6 +123,7 @@ fn raise_floors() {
 }
 
 /// Shows what this VM has in force, if it has a number.
+#[inline(never)]
 fn publish() {
     let Some(Slot { n, .. }) = MINE.get() else {
         return;
@@ -156,6 +161,7 @@ fn is_dead(value: &[u8], now: u64) -> bool {
     halves(value).is_none_or(|(_, beat)| now.saturating_sub(beat) > DEAD_AFTER_NS)
 }
 
+#[inline(never)]
 fn claim(now: u64) -> Option<Slot> {
     for n in 0..SLOTS {
         let key = slot_key(n);

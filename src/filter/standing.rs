@@ -25,6 +25,7 @@ const NAME_BYTES: usize = 40;
 /// This VM is not the canary, which gets one configuration to test and ends: it ticks, or decides,
 /// or gets another one. The canary neither records nor forgets anything: a listener may have what
 /// it tests, or may never get it.
+#[inline(never)]
 pub fn stays() {
     if !STAYS.replace(true) {
         for (store, name) in PENDING.take() {
@@ -51,6 +52,7 @@ pub fn decides() {
 
 /// Whether a keyset that arrives now is certainly a listener's own, however old it is. Not if
 /// shared data cannot be read.
+#[inline(never)]
 pub fn is_its_own(store: StoreId, name: &BaseName) -> bool {
     let starts = matches!(host::shared_data(DECIDED), Ok(None));
     starts || is_noted(store, name)
@@ -63,6 +65,7 @@ pub fn is_noted(store: StoreId, name: &BaseName) -> bool {
 
 /// A listener has a keyset of its own. The canary, which never ticks, has none: before the first
 /// tick it accepts any, because it knows of no newer one.
+#[inline(never)]
 pub fn note(store: StoreId, name: &BaseName) {
     match STAYS.get() {
         true => add(store, name),
@@ -71,6 +74,7 @@ pub fn note(store: StoreId, name: &BaseName) {
 }
 
 /// No listener of this VM has it any more: it was replaced.
+#[inline(never)]
 pub fn forget(store: StoreId, name: &BaseName) {
     if !STAYS.get() {
         PENDING.with_borrow_mut(|all| all.retain(|(s, n)| *s != store || n != name));
@@ -83,6 +87,7 @@ pub fn forget(store: StoreId, name: &BaseName) {
     });
 }
 
+#[inline(never)]
 fn add(store: StoreId, name: &BaseName) {
     change(store, |names| {
         if is_listed(names, name) {
@@ -119,6 +124,7 @@ fn key(store: StoreId) -> String {
     format!("keystile/listeners/{store}")
 }
 
+#[inline(never)]
 fn listed(store: StoreId) -> Result<(Vec<Short>, u32), host::Status> {
     let found = host::shared_data(key(store).as_bytes())?;
     Ok(
@@ -129,6 +135,7 @@ fn listed(store: StoreId) -> Result<(Vec<Short>, u32), host::Status> {
 }
 
 /// If it fails, a listener may be treated as stepping back, which is the safe side.
+#[inline(never)]
 fn change(store: StoreId, f: impl Fn(&mut Vec<Short>) -> bool) {
     for _ in 0..16 {
         let Ok((mut names, cas)) = listed(store) else {

@@ -56,6 +56,7 @@ pub fn tick(root: u32) {
     });
 }
 
+#[inline(never)]
 fn check(root: u32, is_due: impl Fn(&Tunnel, u64) -> bool) {
     let ended = OPEN.with_borrow_mut(|open| {
         // Most Envoys have none.
@@ -92,6 +93,7 @@ fn check(root: u32, is_due: impl Fn(&Tunnel, u64) -> bool) {
 
 /// Envoy resets the stream if its answer has begun; otherwise the caller gets the refusal like any
 /// other.
+#[inline(never)]
 fn end(stream: u32, store: StoreId, denial: &Denial) {
     if host::set_effective_context(stream).is_err() {
         return closed(stream);

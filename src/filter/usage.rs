@@ -46,6 +46,7 @@ thread_local! {
 }
 
 /// A root context was configured: reads from what is in force whether and where to report.
+#[inline(never)]
 pub fn configured(store: StoreId) {
     let mut target = None;
     vm::each(|s, held| {
@@ -124,6 +125,7 @@ fn origin(
 }
 
 /// Sends what is due.
+#[inline(never)]
 pub fn tick() {
     let Some(slot) = slots::mine() else {
         return;
@@ -154,6 +156,7 @@ fn with<R>(store: StoreId, f: impl FnOnce(&mut Account) -> R) -> Option<R> {
     ACCOUNTS.with_borrow_mut(|accounts| accounts.iter_mut().find(|a| a.store == store).map(f))
 }
 
+#[inline(never)]
 fn send(store: StoreId, slot: Slot, now: Moment) {
     let Some(epoch) = epoch(now) else {
         return;
@@ -248,6 +251,7 @@ pub fn answered(token: u32, body_size: usize) {
 
 /// Tells the ledger what happened to a batch, and logs changes. Gives whether the batch is
 /// finished.
+#[inline(never)]
 fn settle(store: StoreId, answer: Answer<'_>, why: &str, now: Moment) -> bool {
     let is_good = matches!(answer, Answer::Receipt(_));
     let told = with(store, |account| {
@@ -278,12 +282,14 @@ fn settle(store: StoreId, answer: Answer<'_>, why: &str, now: Moment) -> bool {
 }
 
 /// Records what others have taken of quotas.
+#[inline(never)]
 fn hear(store: StoreId, receipt: &Receipt) {
     for quota in &receipt.quotas {
         SharedTallies.hear(store, quota);
     }
 }
 
+#[inline(never)]
 fn show(store: StoreId, slot: Slot) {
     let figures = with(store, |account| {
         let dropped = account.ledger.dropped();
@@ -298,6 +304,7 @@ fn show(store: StoreId, slot: Slot) {
 }
 
 /// The number of this run of Envoy: the first VM that asks draws it for all.
+#[inline(never)]
 fn epoch(now: Moment) -> Option<u64> {
     const KEY: &[u8] = b"keystile/epoch";
     if let known @ Some(_) = EPOCH.get() {

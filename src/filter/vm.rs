@@ -43,6 +43,7 @@ fn with<R>(store: StoreId, f: impl FnOnce(&mut Holding) -> R) -> Option<R> {
 }
 
 /// A root context is gone; with the last one of a store, everything from that store is dropped.
+#[inline(never)]
 fn leave(root: u32, but: Option<StoreId>) {
     let mut replaced = Vec::new();
     PLACES.with_borrow_mut(|places| {
@@ -68,6 +69,7 @@ pub fn end(root: u32) {
 
 /// Stores what reports are signed with: this Envoy's own secret if it has one, otherwise the
 /// signing keys.
+#[inline(never)]
 pub fn remember_keys(keys: SigningKeys, own: Option<NodeKey>) {
     let keys = own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()]));
     KEYS.with_borrow_mut(|k| *k = Some(keys));
@@ -109,6 +111,7 @@ pub fn in_force(root: u32, store: StoreId) -> Result<Arc<InForce>, Unavailable> 
 /// Releases the base that a verified one is about to replace. Nothing is served meanwhile; if the
 /// pages do not match despite the good signature, Envoy's canary has found that out before any
 /// worker.
+#[inline(never)]
 pub fn make_room(store: StoreId, signed: &Signed) {
     let floor = floors::floor(store);
     let _ = with(store, |held| held.make_room(signed, floor));
@@ -116,6 +119,7 @@ pub fn make_room(store: StoreId, signed: &Signed) {
 
 /// Puts what a root context was given in force, unless something newer is: an older version would
 /// undo a revocation. `loaded_us` is how long loading it blocked this thread.
+#[inline(never)]
 pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
     let store = artefact.store();
     standing::configures();
@@ -185,6 +189,7 @@ impl Pushed {
     }
 
     /// Logs what became of it; `now` is the version of the store that is in force.
+    #[inline(never)]
     fn tell(&self, store: StoreId, taken: Arrival, is_its_own: bool, (now, loaded_us): (u64, u64)) {
         let Self {
             kind,
@@ -225,6 +230,7 @@ impl Pushed {
 }
 
 /// Keeps a line for the log until it is known whether the base that it is about gets its overlay.
+#[inline(never)]
 fn tell_later(store: StoreId, line: &str) -> bool {
     PLACES.with_borrow_mut(|places| {
         let waits = |p: &&mut Place| p.store == store && p.holding.lies_ready();
@@ -237,6 +243,7 @@ fn tell_later(store: StoreId, line: &str) -> bool {
 }
 
 /// Once a second: logs which overlays are waiting for their base.
+#[inline(never)]
 pub fn tick() {
     standing::stays();
     let now = host::monotonic_ns();

@@ -171,6 +171,7 @@ fn told(
 
 /// The policy that an outcome is about, and the same outcome by the position of that policy's
 /// limit.
+#[inline]
 fn placed(outcome: TakeOutcome, whose: impl Fn(usize) -> Whose) -> (usize, TakeOutcome) {
     match outcome {
         TakeOutcome::Taken { tightest, state } => {

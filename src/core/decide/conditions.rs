@@ -138,6 +138,7 @@ pub(super) fn origin(
 
 /// Whether two texts name the same origin, ignoring case and the default port, which browsers leave
 /// out.
+#[inline]
 fn is_same_origin(a: &[u8], b: &[u8]) -> bool {
     fn short(origin: &[u8]) -> &[u8] {
         for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {

@@ -160,6 +160,7 @@ pub(super) fn identify<'k>(
     }
 }
 
+#[inline]
 pub(super) fn known<'k>(
     keyset: &'k InForce,
     prefix: &Prefix,

@@ -53,6 +53,7 @@ pub(super) fn judge<'k>(
     }))
 }
 
+#[inline]
 pub(super) fn in_force<'k>(
     keyset: Result<&'k InForce, Unavailable>,
     clocks: Clocks,

@@ -89,6 +89,7 @@ pub(super) fn find(
     Ok(found)
 }
 
+#[inline]
 fn host<'a>(policy: &Policy, call: &Call<'a>) -> Result<Host<'a>, AmbiguousHost> {
     if call.several_hosts {
         return Err(AmbiguousHost::Several);
@@ -119,6 +120,7 @@ fn methods_agree(policy: &Policy, call: &Call<'_>, found: Option<usize>) -> Resu
 
 /// URL parsers take what follows two leading slashes for a host, and there may be rules for that
 /// host.
+#[inline]
 fn names_no_other_host(policy: &Policy, path: &Readings<'_>) -> Result<(), Ambiguous> {
     let mut all = core::iter::once(path.as_sent()).chain(path.others());
     match policy.router.names_hosts() && all.any(|text| text.starts_with("//")) {
@@ -234,6 +236,7 @@ impl Search<'_> {
     }
 
     /// Readers that ignore case may find another rule, which is harmless unless it requires more.
+    #[inline]
     fn cases_agree(
         &self,
         found: Option<usize>,

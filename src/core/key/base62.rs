@@ -4,6 +4,7 @@
 pub(super) const ALPHABET: &[u8; 62] =
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+#[inline]
 pub(super) fn base62_into(n: u64, out: &mut [u8]) {
     // In halves of 32 bits, which machines without wide multiplication divide quickly.
     const FIVE: u64 = 62u64.pow(5);

@@ -56,6 +56,7 @@ const PIECE: usize = 16_384;
 ///
 /// # Errors
 /// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever.
+#[inline(never)]
 pub fn open(
     source: &mut impl Source,
     keys: &SigningKeys,
@@ -114,6 +115,7 @@ pub fn open(
 }
 
 /// The rest of an envelope whose pages follow raw.
+#[inline(never)]
 fn raw(
     mut scan: Scanner<'_, impl Source>,
     fields: Fields,
@@ -156,6 +158,7 @@ struct Fields {
 }
 
 impl Fields {
+    #[inline(never)]
     fn verified(self, keys: &SigningKeys) -> Result<Signed, Refusal> {
         let missing = Refusal::FieldMissing;
         let format = self.format.ok_or(missing("format"))?;
@@ -234,6 +237,7 @@ impl<S: Source> Scanner<'_, S> {
         }
     }
 
+    #[inline(never)]
     fn expect(&mut self, byte: u8) -> Result<(), Refusal> {
         if self.peek() == Some(byte) {
             self.at += 1;
@@ -249,6 +253,7 @@ impl<S: Source> Scanner<'_, S> {
         }))
     }
 
+    #[inline(never)]
     fn string(&mut self, max: usize) -> Result<String, Refusal> {
         self.expect(b'"')?;
         let mut out = Vec::new();
@@ -275,6 +280,7 @@ impl<S: Source> Scanner<'_, S> {
         String::from_utf8(out).map_err(|_| self.syntax("UTF-8"))
     }
 
+    #[inline(never)]
     fn number(&mut self) -> Result<u64, Refusal> {
         let mut value: Option<u64> = None;
         while let Some(d @ b'0'..=b'9') = self.peek() {
@@ -291,6 +297,7 @@ impl<S: Source> Scanner<'_, S> {
         value.ok_or_else(|| self.syntax("a whole number"))
     }
 
+    #[inline(never)]
     fn pages(&mut self, size: usize) -> Result<Vec<u8>, Refusal> {
         self.expect(b'"')?;
         let mut left = base64::encoded_len(size, false).ok_or(Refusal::Size)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Artefact, BaseName, InForce, Keyset, Overlay, Signed};
 use crate::policy::ReportTarget;
+use crate::sort;
 use listeners::Listeners;
 
 mod deciding;
@@ -104,6 +105,7 @@ impl Holding {
         }
     }
 
+    #[inline(never)]
     fn let_go(&mut self, signed: &Signed, floor: u64) {
         if let Signed::Keyset(manifest, name) = signed
             && self.version_with(name, manifest.version) >= self.newest(floor)
@@ -124,6 +126,7 @@ impl Holding {
         }
     }
 
+    #[inline(never)]
     fn take_base(&mut self, base: Arc<Keyset>, newest: u64) -> Arrival {
         if self.base.as_ref().is_some_and(|b| b.name == base.name) {
             return match self.in_force {
@@ -145,6 +148,7 @@ impl Holding {
         Arrival::Older(newest)
     }
 
+    #[inline(never)]
     fn take_overlay(&mut self, overlay: Arc<Overlay>, newest: u64) -> Arrival {
         if overlay.version < newest {
             // Too old to be put in force, but newer than what is.
@@ -176,6 +180,7 @@ impl Holding {
     }
 
     /// Has an overlay wait for its base, unless a newer one does.
+    #[inline(never)]
     fn wait_with(&mut self, overlay: Arc<Overlay>) {
         let is_older = |w: &Arc<Overlay>| w.version <= overlay.version;
         if self.waiting.as_ref().is_none_or(is_older) {
@@ -183,6 +188,7 @@ impl Holding {
         }
     }
 
+    #[inline(never)]
     fn put(&mut self, base: Arc<Keyset>, overlay: Option<Arc<Overlay>>) {
         self.in_force = match &overlay {
             Some(overlay) => InForce::with(Arc::clone(&base), Arc::clone(overlay)),
@@ -197,13 +203,14 @@ impl Holding {
 
     /// Applies what all newer overlays take away to what is in force. If there are more than can be
     /// kept, nothing is in force until something as new as all of them arrives.
+    #[inline(never)]
     fn heed(&mut self, overlay: Option<Arc<Overlay>>) {
         let version = self.version();
         self.heeded.extend(overlay);
         self.heeded.retain(|o| o.version > version);
         // An overlay names everything that changed since its base. The sort is stable: of equals,
         // the later one is kept.
-        self.heeded.sort_by_key(|o| o.version);
+        sort::few(&mut self.heeded, |a, b| a.version < b.version);
         let mut least = u64::MAX;
         let mut kept = Vec::with_capacity(self.heeded.len());
         while let Some(overlay) = self.heeded.pop() {

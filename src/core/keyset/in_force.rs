@@ -164,6 +164,7 @@ impl InForce {
     }
 
     /// Wall-clock seconds after which it is rejected.
+    #[inline]
     pub fn not_after(&self) -> Option<u64> {
         let keys = self
             .overlay
@@ -211,6 +212,7 @@ impl InForce {
     }
 
     /// Whether a key holds the scope with this number in the policy.
+    #[inline]
     pub fn holds(&self, entry: &Entry<'_>, scope: u16) -> bool {
         match &self.own {
             None => entry.holds(scope),

@@ -112,6 +112,7 @@ impl Overlay {
     ///
     /// # Errors
     /// [`Refusal`] if the pages are not what the manifest says, or it contradicts itself.
+    #[inline(never)]
     pub fn new(manifest: &OverlayManifest, pages: Vec<u8>) -> Result<Self, Refusal> {
         let bad = |what: &str| Refusal::Manifest(what.to_owned());
         if manifest.format != FORMAT {

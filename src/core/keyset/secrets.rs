@@ -15,6 +15,7 @@ impl Secrets {
     ///
     /// # Errors
     /// The variable that is missing or malformed.
+    #[inline(never)]
     pub fn parse(keys: &str, node_key: &str) -> Result<Self, Refusal> {
         let keys = match keys.is_empty() {
             true => Err(SigningKeyError::Empty),

@@ -56,6 +56,7 @@ impl SigningKey {
 
     /// # Errors
     /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the secret is short.
+    #[inline(never)]
     pub fn new(kid: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
         if kid.is_empty()
             || kid.len() > 32
@@ -86,6 +87,7 @@ impl SigningKey {
         ))
     }
 
+    #[inline(never)]
     fn mac(&self, domain: Domain, message: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
         // Neither the domain nor the key's id, which is signed too, can hold a line feed
@@ -138,6 +140,7 @@ impl NodeKey {
     ///
     /// # Errors
     /// [`SigningKeyError`] if there is no node, or the secret is short.
+    #[inline(never)]
     pub fn new(node: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
         if node.is_empty() {
             return Err(SigningKeyError::Shape);
@@ -153,6 +156,7 @@ impl NodeKey {
     ///
     /// # Errors
     /// [`SigningKeyError`].
+    #[inline(never)]
     pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
         let text = text.trim();
         let text = text.strip_prefix("KEYSTILE_NODE_KEY=").unwrap_or(text);
@@ -186,6 +190,7 @@ pub struct SigningKeys(Vec<SigningKey>);
 
 impl SigningKeys {
     /// Keys in memory.
+    #[inline(never)]
     pub fn new(keys: Vec<SigningKey>) -> Self {
         Self(keys)
     }
@@ -195,6 +200,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`SigningKeyError`], for the first entry that does not hold.
+    #[inline(never)]
     pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
         let mut keys: Vec<SigningKey> = Vec::new();
         let text = text.trim();
@@ -224,6 +230,7 @@ impl SigningKeys {
 
     /// Checks the tags of a manifest. Tags of unknown keys are ignored; there must be at least one
     /// of a known key, and all of those must match.
+    #[inline(never)]
     pub(super) fn verify(
         &self,
         kind: ArtefactKind,

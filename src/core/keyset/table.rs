@@ -69,6 +69,7 @@ pub(super) struct Table {
 }
 
 impl Table {
+    #[inline(never)]
     pub fn new(shape: Shape<'_>, pages: Vec<u8>) -> Result<Self, Refusal> {
         let index_at = shape.directory_size().ok_or(Refusal::Size)?;
         let heap_at = shape

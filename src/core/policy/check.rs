@@ -16,6 +16,7 @@ pub(super) use routes::routes;
 pub(super) struct Errors(pub Vec<PolicyError>);
 
 impl Errors {
+    #[inline(never)]
     pub fn push(&mut self, field: impl Into<String>, problem: impl Into<String>) {
         self.0.push(PolicyError {
             field: field.into(),
@@ -24,6 +25,7 @@ impl Errors {
         });
     }
 
+    #[inline(never)]
     pub fn name(&mut self, field: &str, text: &str) -> Option<Name> {
         match text.parse() {
             Ok(name) => Some(name),
@@ -69,6 +71,7 @@ fn is_token(text: &str) -> bool {
         })
 }
 
+#[inline(never)]
 pub(super) fn scope_table<'a>(
     raw: &RawPolicy,
     more: impl IntoIterator<Item = &'a str>,
@@ -105,6 +108,7 @@ pub(super) fn scope_table<'a>(
     out.into_iter().collect()
 }
 
+#[inline(never)]
 pub(super) fn version_and_realm(raw: &RawPolicy, e: &mut Errors) {
     if raw.version != 1 {
         e.push(
@@ -126,6 +130,7 @@ pub(super) fn version_and_realm(raw: &RawPolicy, e: &mut Errors) {
     }
 }
 
+#[inline(never)]
 pub(super) fn environments(raw: &RawPolicy, e: &mut Errors) -> Vec<Name> {
     let environments: Vec<Name> = raw
         .environments
@@ -142,6 +147,7 @@ pub(super) fn environments(raw: &RawPolicy, e: &mut Errors) -> Vec<Name> {
     environments
 }
 
+#[inline(never)]
 pub(super) fn not_after(raw: &RawPolicy, e: &mut Errors) -> Option<u64> {
     raw.not_after
         .as_deref()

@@ -37,6 +37,7 @@ impl ReportTarget {
     ///
     /// # Errors
     /// The first mistake.
+    #[inline(never)]
     pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
         let wrong = |field: &str, problem: String| PolicyError {
             field: format!("report.{field}"),

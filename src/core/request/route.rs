@@ -64,6 +64,7 @@ impl Router {
     ///
     /// # Errors
     /// [`Conflict`] with a route added before.
+    #[inline(never)]
     pub fn insert(
         &mut self,
         route: usize,
@@ -91,6 +92,7 @@ impl Router {
         Ok(())
     }
 
+    #[inline(never)]
     fn tree(&mut self, host: &HostPattern) -> &mut Tree {
         match host {
             HostPattern::Any => &mut self.any,

@@ -137,7 +137,7 @@ impl Report {
     fn markdown(&self) -> String {
         let version = keystile_tests::proxy::version();
         let mut text = format!(
-            "# Keystile beside its peers\n\n{}; Envoy {version}; {} UTC. CPU is that of the threads that serve requests, from /proc; every case answers itself.\n\n",
+            "# Keystile beside its peers\n\n{}; Envoy {version}; {} UTC. CPU is that of the threads that serve requests, from /proc. Where a table says `direct`, every case answers itself.\n\n",
             self.machine,
             jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M"),
         );

@@ -7,13 +7,21 @@ use std::process::{Command, Output};
 /// `keystilectl` with a store of its own, as a person runs it.
 pub struct Companion {
     dir: PathBuf,
+    /// What `scripts/build` made, or an earlier one did.
+    build: PathBuf,
 }
 
 impl Companion {
     /// With a store under this policy, beside Envoy's files.
     pub fn init(dir: &Path, policy: &str) -> Self {
+        Self::init_by(&root().join("target/dist"), dir, policy)
+    }
+
+    /// The same by the build in this folder.
+    pub fn init_by(build: &Path, dir: &Path, policy: &str) -> Self {
         let companion = Self {
             dir: dir.to_owned(),
+            build: build.to_owned(),
         };
         fs::write(dir.join("policy.yaml"), policy).unwrap();
         let policy = dir.join("policy.yaml").display().to_string();
@@ -26,11 +34,13 @@ impl Companion {
         &self.dir
     }
 
+    /// The folder of its build.
+    pub fn build(&self) -> &Path {
+        &self.build
+    }
+
     pub fn command(&self) -> Command {
-        let mut command = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../target/dist/keystilectl"
-        ));
+        let mut command = Command::new(self.build.join("keystilectl"));
         command
             .current_dir(root())
             .env_remove("KEYSTILE_MASTER_KEY")

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 pub struct Server {
     process: Option<Child>,
     dir: PathBuf,
+    program: PathBuf,
     address: String,
     discovery: String,
     token: String,
@@ -38,6 +39,7 @@ impl Server {
         let token = companion.json(&["token", "create", "tests", "--role", "owner"]);
         let mut server = Self {
             process: None,
+            program: companion.build().join("keystilectl"),
             token: token["token"].as_str().unwrap().to_owned(),
             address: "127.0.0.1:0".to_owned(),
             discovery: "127.0.0.1:0".to_owned(),
@@ -126,10 +128,7 @@ impl Server {
     }
 
     fn bare(&self) -> Command {
-        let mut command = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../target/dist/keystilectl"
-        ));
+        let mut command = Command::new(&self.program);
         command
             .current_dir(root())
             .env_remove("KEYSTILE_MASTER_KEY")

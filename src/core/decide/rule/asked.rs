@@ -93,6 +93,7 @@ impl<'a> Asked<'a> {
         asked
     }
 
+    #[inline]
     fn add_method(&mut self, method: Vec<u8>) {
         add(&mut self.methods, method);
     }
@@ -197,6 +198,7 @@ impl<'a> Asked<'a> {
 /// It is unknown what servers make of it.
 struct Doubt;
 
+#[inline]
 fn add<T: PartialEq>(all: &mut Vec<T>, one: T) {
     if !all.contains(&one) {
         all.push(one);

@@ -20,6 +20,7 @@ impl Holding {
     /// replace a newer one, because nothing has been decided in this process yet, or because a
     /// listener has it. Its mere presence proves nothing: Envoy keeps what it has replaced as long
     /// as streams are open.
+    #[inline(never)]
     pub fn configure(
         &mut self,
         id: u32,
@@ -72,6 +73,7 @@ impl Holding {
 
     /// A listener's keyset was replaced, but requests still reach it: from now on it lets in only
     /// what the newest policy also allows.
+    #[inline(never)]
     pub fn step_back(&mut self, id: u32) {
         if let Some(listener) = self.listeners.0.iter_mut().find(|l| l.id == id) {
             listener.older = true;
@@ -85,6 +87,7 @@ impl Holding {
     }
 
     /// A listener has ended. Gives whether any is left.
+    #[inline(never)]
     pub fn end(&mut self, id: u32) -> bool {
         self.listeners.0.retain(|l| l.id != id);
         !self.listeners.0.is_empty()
@@ -112,6 +115,7 @@ impl Holding {
     }
 
     /// `configured` is the listener that a push has just been for.
+    #[inline(never)]
     fn refresh(&mut self, configured: Option<u32>) {
         let mut all = core::mem::take(&mut self.listeners);
         let here = self.base.as_ref().map(|b| b.rules());
@@ -146,12 +150,14 @@ impl Holding {
     }
 
     /// A view with the keys of another base than the newest.
+    #[inline(never)]
     fn kept(&self, view: &InForce) -> Option<InForce> {
         let newest = self.in_force.as_ref()?;
         let is_other = view.base().name != newest.base().name;
         is_other.then(|| view.clone().before(newest))
     }
 
+    #[inline(never)]
     fn view(&self, listener: &Listener) -> Result<InForce, Unavailable> {
         let newest = self.in_force.as_ref().ok_or(match &self.waiting {
             Some(_) => Unavailable::OverlayWithoutBase,

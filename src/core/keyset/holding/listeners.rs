@@ -57,6 +57,7 @@ impl Listeners {
 
     /// The listener that is replaced by one whose base has not arrived: the one that was last given
     /// an overlay, or any, if there is only one policy.
+    #[inline(never)]
     pub(super) fn predecessor(&self) -> Option<(Arc<Rules>, bool)> {
         let last = self.0.iter().rev().find(|l| l.overlay);
         if let Some(last) = last {

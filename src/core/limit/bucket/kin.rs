@@ -143,6 +143,7 @@ fn find(
 ///
 /// # Errors
 /// An [`Errand`] that must be done first.
+#[inline(never)]
 fn renew_link(
     levels: &mut Levels,
     (charges, charge): (&[Charge], &Charge),
@@ -168,6 +169,7 @@ fn renew_link(
 }
 
 /// The level of a bucket that its payer knows; `back` is what it became if the payer was away.
+#[inline(never)]
 fn found_again(
     bucket: &Bucket,
     stored: u64,

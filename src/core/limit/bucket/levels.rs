@@ -74,6 +74,7 @@ impl Levels {
 
     /// Stores a level for the rule, which becomes the most recently used; `false` if there is no
     /// room for another rule.
+    #[inline(never)]
     pub(crate) fn set(&mut self, bucket: &Bucket, arrival: u64) -> bool {
         if let Some(level) = self.0.last_mut().filter(|level| level.bucket == *bucket) {
             level.arrival = arrival;
@@ -133,6 +134,7 @@ impl Levels {
 
     /// What is left under the rules here that were in force until now, but no more than `bucket`
     /// holds. If a payer is named, only the rules from which it has taken count.
+    #[inline(never)]
     pub(crate) fn left(
         &self,
         bucket: &Bucket,
@@ -147,6 +149,7 @@ impl Levels {
     }
 
     /// What to store if a payer comes to this rule from others: no more is left than under those.
+    #[inline(never)]
     pub(crate) fn taken_since(
         &self,
         bucket: &Bucket,
@@ -177,6 +180,7 @@ impl Levels {
     /// that is moved to another plan and back has used these as well, so the rules that may have
     /// been in force before lose them, too, or become empty. The buckets of a client lose them only
     /// for this payer, until it comes back.
+    #[inline(never)]
     pub(crate) fn charge_others(
         &mut self,
         bucket: Option<&Bucket>,
@@ -209,6 +213,7 @@ impl Levels {
     }
 
     /// Forgets levels that have long been full. If nothing is left, what is stored is ignored.
+    #[inline(never)]
     fn forget(&mut self, is_other: &impl Fn(&Level) -> bool, now: u64) {
         let is_gone = |level: &Level| is_other(level) && level.is_stale(now);
         if !self.0.is_empty() && self.0.iter().all(is_gone) {
@@ -224,6 +229,7 @@ impl Levels {
 
     /// A payer that has taken under other rules comes back to this one: its level becomes the level
     /// for all. Gives the level if it changes.
+    #[inline(never)]
     pub(crate) fn come_back(&mut self, bucket: &Bucket, payer: u64, now: u64) -> Option<u64> {
         let level = self.0.iter_mut().find(|level| level.bucket == *bucket)?;
         let view = level.view(payer)?;
@@ -244,6 +250,7 @@ impl Levels {
     /// Lowers all levels except those of rules that apply at the same time. Levels that have long
     /// been full are forgotten first: if lowered, they would look remembered, although what was
     /// taken in the meantime was not counted under them.
+    #[inline(never)]
     pub(crate) fn lower(
         &mut self,
         is_beside: impl Fn(&Bucket) -> bool,
@@ -281,6 +288,7 @@ impl Levels {
     /// `left` is what was left under the other subject's rules.
     ///
     /// If there is no room, the least recently used rule is dropped.
+    #[inline(never)]
     pub(crate) fn begin(
         &mut self,
         bucket: &Bucket,

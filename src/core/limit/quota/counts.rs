@@ -6,6 +6,7 @@
 //! because shared data cannot be deleted.
 
 use super::window::Window;
+use crate::sort;
 
 mod joint;
 
@@ -219,7 +220,8 @@ impl Counts {
     fn make_room(&mut self, rule: u64, window: Window) -> Option<()> {
         let mut windows: Vec<Tally> = self.0.extract_if(.., |t| t.rule == rule).collect();
         let is_past = |t: &Tally| t.window.end <= window.start;
-        windows.sort_unstable_by_key(|t| (t.window.start, t.window.end));
+        let times = |t: &Tally| (t.window.start, t.window.end);
+        sort::few(&mut windows, |a, b| times(a) < times(b));
         while windows.len() > KEPT {
             // Merge neighbours on one side of the present: first those that together last no longer
             // than a month, because a month counts whatever overlaps it; then those with the least

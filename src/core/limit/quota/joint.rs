@@ -3,6 +3,7 @@
 use super::{Draw, Drawing, Drawn, NotDrawn, Tallies, Window};
 use crate::limit::bucket::Contended;
 use crate::limit::quota::counts::Counts;
+use crate::sort;
 
 /// Draws on the tallies of one lineage, taken together in one atomic step.
 #[derive(Clone, Debug)]
@@ -16,10 +17,11 @@ impl Joint {
     /// `None` if there are no draws.
     pub fn new(mut draws: Vec<Draw>) -> Option<Self> {
         let length = |w: Window| w.end.saturating_sub(w.start);
-        draws.sort_by_key(|d| (d.rule, d.window.start, d.requests));
+        let whose = |d: &Draw| (d.rule, d.window.start, d.requests);
+        sort::few(&mut draws, |a, b| whose(a) < whose(b));
         // Rules that differ only in the number share one tally; the smaller number applies.
         draws.dedup_by_key(|d| (d.rule, d.window.start, d.window.end));
-        draws.sort_by_key(|d| core::cmp::Reverse(length(d.window)));
+        sort::few(&mut draws, |a, b| length(a.window) > length(b.window));
         (!draws.is_empty()).then_some(Self { draws })
     }
 

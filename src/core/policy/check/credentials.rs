@@ -6,6 +6,7 @@ use crate::request::name::PROTOCOLS;
 
 const ONE_PLACE: &str = "write exactly one of `header`, `basic`, `query` and `cookie`";
 
+#[inline(never)]
 pub(crate) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     if raw.credentials.is_empty() {
         e.push(
@@ -28,6 +29,7 @@ pub(crate) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     out
 }
 
+#[inline(never)]
 fn place(c: &RawCredential, field: &str, e: &mut Errors) -> Option<Credential> {
     Some(match (&c.header, &c.query, &c.cookie) {
         (None, None, None) if c.basic.is_some() && c.scheme.is_some() => {
@@ -72,6 +74,7 @@ fn place(c: &RawCredential, field: &str, e: &mut Errors) -> Option<Credential> {
     })
 }
 
+#[inline(never)]
 fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Option<Credential> {
     if !is_token(name) {
         e.push(
@@ -95,6 +98,7 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
     })
 }
 
+#[inline(never)]
 pub(crate) fn identity(raw: &RawPolicy, credentials: &[Credential], e: &mut Errors) -> RawIdentity {
     let mut seen: Vec<String> = Vec::new();
     let mut lower = |field: &str, name: &str| {

@@ -4,6 +4,7 @@ use super::super::{Limit, Plan, QuotaPeriod, RawLimit, RawPlan, RawQuota, is_pla
 use super::Errors;
 use crate::limit::bucket::{Bucket, MAX_LIMITS};
 
+#[inline(never)]
 pub(crate) fn checked_plan(name: &str, raw: &RawPlan, e: &mut Errors) -> Plan {
     let field = format!("plans.{name}");
     if !is_plan_name(name) {
@@ -29,6 +30,7 @@ pub(crate) fn checked_plan(name: &str, raw: &RawPlan, e: &mut Errors) -> Plan {
     }
 }
 
+#[inline(never)]
 fn quota(field: &str, raw: &RawQuota, e: &mut Errors) {
     if raw.requests == 0 {
         e.push(
@@ -67,6 +69,7 @@ fn quota(field: &str, raw: &RawQuota, e: &mut Errors) {
 }
 
 /// A duration, or the word for none.
+#[inline(never)]
 fn span(plan: &str, field: &str, raw: Option<&str>, none: &str, e: &mut Errors) -> Option<u64> {
     let raw = raw?;
     if raw == none {
@@ -82,6 +85,7 @@ fn span(plan: &str, field: &str, raw: Option<&str>, none: &str, e: &mut Errors) 
     found
 }
 
+#[inline(never)]
 pub(crate) fn limits(field: &str, raw: &[RawLimit], e: &mut Errors) -> Vec<Limit> {
     if raw.len() > MAX_LIMITS {
         e.push(
@@ -106,6 +110,7 @@ pub(crate) fn limits(field: &str, raw: &[RawLimit], e: &mut Errors) -> Vec<Limit
     out
 }
 
+#[inline(never)]
 pub(super) fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit> {
     let before = e.0.len();
     if raw.requests == 0 {

@@ -7,7 +7,9 @@ use super::super::{Auth, HostPorts, Limit, PolicyError, RawPolicy, RawRoute, Rou
 use super::limits::limit;
 use super::{Errors, is_token};
 use crate::request::route::{HostPattern, Places, Router, Template};
+use crate::sort;
 
+#[inline(never)]
 pub(crate) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec<Route>, Router) {
     let mut out = Vec::new();
     let mut router = Router::default();
@@ -53,6 +55,7 @@ pub(crate) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
 }
 
 /// What is wrong with the methods of a route.
+#[inline(never)]
 fn methods(r: &RawRoute, field: &str, e: &mut Errors) {
     for (j, method) in r.methods.iter().enumerate() {
         if !is_token(method) {
@@ -73,6 +76,7 @@ fn methods(r: &RawRoute, field: &str, e: &mut Errors) {
 }
 
 /// What a route asks for that it cannot keep.
+#[inline(never)]
 fn promises(r: &RawRoute, field: &str, e: &mut Errors) {
     if r.auth != Auth::Required && !(r.scopes.is_empty() && r.any_scope.is_empty()) {
         e.push(format!("{field}.auth"), "lets requests in without a key, so `scopes` would be a false promise; remove one of the two");
@@ -83,6 +87,7 @@ fn promises(r: &RawRoute, field: &str, e: &mut Errors) {
 }
 
 /// What a request costs on a route, and what is wrong with that.
+#[inline(never)]
 fn cost(r: &RawRoute, own_limit: Option<&Limit>, field: &str, e: &mut Errors) -> u64 {
     let cost = r.cost.unwrap_or(1);
     if cost == 0 {
@@ -106,6 +111,7 @@ fn cost(r: &RawRoute, own_limit: Option<&Limit>, field: &str, e: &mut Errors) ->
 }
 
 /// Two routes that no request could tell apart.
+#[inline(never)]
 fn indistinct(raw: &RawPolicy, first_at: usize, field: String) -> PolicyError {
     let first = raw.routes.get(first_at).map_or("", |r| r.path.as_str());
     PolicyError {
@@ -119,6 +125,7 @@ fn indistinct(raw: &RawPolicy, first_at: usize, field: String) -> PolicyError {
 }
 
 /// The hosts of a route, and what is wrong with them.
+#[inline(never)]
 fn hosts(raw: &RawPolicy, route: &RawRoute, field: &str, e: &mut Errors) -> Vec<HostPattern> {
     let mut hosts = Vec::new();
     for (j, text) in route.hosts.iter().enumerate() {
@@ -138,6 +145,7 @@ fn hosts(raw: &RawPolicy, route: &RawRoute, field: &str, e: &mut Errors) -> Vec<
     hosts
 }
 
+#[inline(never)]
 fn virtual_hosts(route: &RawRoute, field: &str, e: &mut Errors) {
     if !route.virtual_hosts.is_empty() && !route.hosts.is_empty() {
         e.push(
@@ -155,6 +163,7 @@ fn virtual_hosts(route: &RawRoute, field: &str, e: &mut Errors) {
     }
 }
 
+#[inline(never)]
 fn route_name(raw: &RawRoute) -> String {
     let hosts = match raw.virtual_hosts.is_empty() {
         true => raw.hosts.join(","),
@@ -166,13 +175,14 @@ fn route_name(raw: &RawRoute) -> String {
     }
 }
 
+#[inline(never)]
 fn stable_id(places: Places<'_>, template: &Template, methods: &[String]) -> u64 {
     let mut hosts: Vec<String> = places.hosts.iter().map(ToString::to_string).collect();
     // Brackets around a name that is not an address: no host looks like that.
     hosts.extend(places.virtual_hosts.iter().map(|name| format!("[{name}]")));
     let mut methods = methods.to_vec();
-    hosts.sort_unstable();
-    methods.sort_unstable();
+    sort::many(&mut hosts, |a, b| a < b);
+    sort::many(&mut methods, |a, b| a < b);
     let text = format!("{}\n{template}\n{}", hosts.join(","), methods.join(","));
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let (head, _) = digest.split_at(8);

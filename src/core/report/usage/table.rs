@@ -6,6 +6,7 @@ use core::net::IpAddr;
 use super::{GRAIN, MAX_AGENT};
 use crate::key::KeyId;
 use crate::mix::Map;
+use crate::sort;
 
 /// A decided request.
 #[derive(Clone, Copy, Debug)]
@@ -186,7 +187,7 @@ impl Table {
     pub fn drain(&mut self) -> Minute {
         let mut rows: Vec<_> = self.rows.drain().collect();
         // A key's rows side by side, so that they are in one batch.
-        rows.sort_unstable_by_key(|(row, _)| *row);
+        sort::many(&mut rows, |(a, _), (b, _)| a < b);
         self.slots.clear();
         let mut keys = Vec::with_capacity(self.keys.len());
         keys.append(&mut self.keys);
@@ -279,7 +280,7 @@ impl Minute {
 
     /// Makes one row of those that are alike.
     fn add_up(&mut self) {
-        self.rows.sort_unstable_by_key(|(row, _)| *row);
+        sort::many(&mut self.rows, |(a, _), (b, _)| a < b);
         self.rows.dedup_by(|(row, count), (kept, sum)| {
             let is_same = row == kept;
             if is_same {
@@ -308,7 +309,7 @@ impl Minute {
             (row.outcome == OK).then_some((given_up, i))
         };
         let mut order: Vec<(GivenUp, usize)> = all.filter_map(of_key).collect();
-        order.sort_unstable_by_key(|(row, i)| (row.last, *i));
+        sort::many(&mut order, |(a, i), (b, j)| (a.last, i) < (b.last, j));
         order.truncate(rows);
         for (_, i) in &order {
             if let Some((_, count)) = self.rows.get_mut(*i) {

@@ -15,6 +15,7 @@ pub(super) type Table<T> = HashMap<String, T, BuildHasherDefault<ByWords>>;
 pub(super) struct ByWords(u64);
 
 impl ByWords {
+    #[inline]
     fn add(&mut self, word: u64) {
         let mixed = self.0.rotate_left(23) ^ word;
         self.0 = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -23,11 +24,13 @@ impl ByWords {
 
 impl Hasher for ByWords {
     /// The table goes by the lowest bits and the highest seven: both depend on all bits then.
+    #[inline]
     fn finish(&self) -> u64 {
         let folded = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         folded ^ (folded >> 29)
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|w| self.add(u64::from_le_bytes(*w)));

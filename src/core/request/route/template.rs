@@ -83,6 +83,7 @@ impl Template {
     ///
     /// # Errors
     /// [`TemplateError`], naming the segment.
+    #[inline(never)]
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let body = text.strip_prefix('/').ok_or(TemplateError::NotAbsolute)?;
         let (body, slash) = match body.strip_suffix('/') {
@@ -146,6 +147,7 @@ impl fmt::Display for Template {
     }
 }
 
+#[inline(never)]
 fn tail(segment: &str) -> Tail {
     let inner = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
     let is_name = |name: Option<&str>| name.is_some_and(is_parameter_name);
@@ -161,6 +163,7 @@ fn is_parameter_name(name: &str) -> bool {
 }
 
 /// A segment that takes no more than one.
+#[inline(never)]
 fn parsed(segment: &str) -> Result<Segment, TemplateError> {
     let not_canonical = || TemplateError::NotCanonical(segment.to_owned());
     let texts = texts(segment)?;
@@ -188,6 +191,7 @@ fn parsed(segment: &str) -> Result<Segment, TemplateError> {
 }
 
 /// What stands before, between and behind the parameters of a segment.
+#[inline(never)]
 fn texts(segment: &str) -> Result<Vec<&str>, TemplateError> {
     let brace = || TemplateError::Brace(segment.to_owned());
     let mut out = Vec::new();

@@ -26,6 +26,7 @@ pub(super) struct Wanted<'a> {
     pub(super) comparison: Comparison,
     pub(super) slashed: &'a BTreeSet<usize>,
 }
+use crate::sort;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
@@ -262,7 +263,7 @@ impl Patterns {
                 pattern.fits(segment, as_written) || !exact.iter().any(|e| e.is_alike(pattern))
             });
         }
-        found.sort_by(|(a, _), (b, _)| a.by_specificity(b));
+        sort::few(&mut found, |(a, _), (b, _)| a.by_specificity(b).is_lt());
         found
     }
 }

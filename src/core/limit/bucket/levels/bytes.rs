@@ -6,6 +6,7 @@ use super::{LEVEL_BYTES, Levels, Link, MAX_MEMBERS, MAX_RULES, Members};
 
 impl Levels {
     /// Reads what [`Levels::to_bytes`] wrote; `None` if the bytes are from elsewhere.
+    #[inline(never)]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
         let (rules, links) = match rest {
@@ -57,6 +58,7 @@ impl Levels {
     }
 
     /// For shared data.
+    #[inline(never)]
     pub fn to_bytes(&self) -> Vec<u8> {
         let numbers = self.0.iter().flat_map(|level| {
             let Bucket { requests, per, .. } = level.bucket;

@@ -12,6 +12,7 @@ impl Levels {
     }
 
     /// Extends that time, if it is later.
+    #[inline(never)]
     pub(crate) fn link(&mut self, lineage: u64, until: u64) {
         let longer = self.linked_until(lineage).unwrap_or(0).max(until);
         self.unlink(lineage);
@@ -30,6 +31,7 @@ impl Levels {
     }
 
     /// The lineage has used the other place once more.
+    #[inline(never)]
     pub(crate) fn link_again(&mut self, bucket: &Bucket, lineage: u64, now: u64) {
         if let Some(1..) = self.linked_until(lineage) {
             let longest = self.0.iter().map(|level| level.bucket.tolerance).max();
@@ -46,6 +48,7 @@ impl Levels {
     /// A lineage that may have been here comes to the other subject's place. What it takes there
     /// counts here from now on, until the returned time, if anything here is still relevant; what
     /// is not must be ignored when it comes back. Also gives whether anything changed.
+    #[inline(never)]
     pub(crate) fn leave(
         &mut self,
         bucket: &Bucket,
@@ -82,6 +85,7 @@ impl Levels {
 
     /// The lineage has been elsewhere for so long that what it took there no longer counts here;
     /// when it comes back, what is left there decides.
+    #[inline(never)]
     pub(crate) fn cut(
         &mut self,
         lineage: u64,
