@@ -1,6 +1,7 @@
 //! Runs the built tests with one mutant after the other.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -87,8 +88,8 @@ impl Suite {
         // save its case, and the next mutant be tried with it.
         let seconds = 5 + (expected * 4.0) as u64;
         let script = format!(
-            "ulimit -t {seconds} -v 8388608 -f 0; exec timeout {} \"$@\"",
-            seconds * 10
+            "ulimit -t {seconds}; ulimit -v 8388608; ulimit -f 0; exec timeout {} \"$@\"",
+            seconds * 20
         );
         let status = self
             .command(&script)
@@ -119,10 +120,10 @@ impl Suite {
 }
 
 fn verdict(status: ExitStatus) -> Verdict {
-    // SIGXCPU is 24, and SIGKILL follows it; 124 is `timeout`'s own.
-    match status.code() {
-        Some(0) => Verdict::Missed,
-        Some(124 | 137 | 152) => Verdict::Timeout,
+    // SIGKILL or SIGXCPU, for its time on the processor; 124 is what `timeout` says.
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Verdict::Missed,
+        (Some(124 | 137 | 152), _) | (_, Some(9 | 24)) => Verdict::Timeout,
         _ => Verdict::Caught,
     }
 }
