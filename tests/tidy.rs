@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod tidy {
+    mod modules;
     mod pages;
     mod refusals;
     mod sizes;

@@ -9,6 +9,7 @@ mod asked;
 mod both;
 mod certificates;
 mod conditions;
+mod empty;
 mod foreign;
 mod limits;
 mod passes;
