@@ -18,9 +18,9 @@ const ROOT: &str = "src/core/lib.rs";
 
 /// A replacement that the compiler refuses for one of these would be refused alone as well: types
 /// that do not fit, names and methods that do not exist, values that are missing.
-const INVALID: [&str; 14] = [
-    "E0004", "E0061", "E0063", "E0107", "E0277", "E0308", "E0369", "E0423", "E0425", "E0432",
-    "E0433", "E0599", "E0600", "E0614",
+const INVALID: [&str; 15] = [
+    "E0004", "E0061", "E0063", "E0107", "E0271", "E0277", "E0308", "E0369", "E0423", "E0425",
+    "E0432", "E0433", "E0599", "E0600", "E0614",
 ];
 
 /// The path of the program. Mutants that are not in it are given a verdict.
@@ -179,15 +179,12 @@ fn refuse(
 
 fn is_invalid<'m>(complaint: &Complaint, mut of: impl Iterator<Item = &'m Mutant>) -> bool {
     let code = complaint.code.as_ref().map_or("", |c| c.code.as_str());
-    INVALID.contains(&code) && of.all(|m| m.genre != Genre::FnValue || !returns_impl(m))
-}
-
-/// Two types that would each do are refused together.
-fn returns_impl(mutant: &Mutant) -> bool {
-    mutant
-        .function
-        .as_ref()
-        .is_some_and(|f| f.return_type.contains("impl "))
+    // Two types that would each do are refused together, unless both are made iterators.
+    let is_unnamed = |m: &Mutant| {
+        let returns = m.function.as_ref().map_or("", |f| f.return_type.as_str());
+        m.genre == Genre::FnValue && returns.contains("impl ") && !m.is_iterator()
+    };
+    INVALID.contains(&code) && !of.any(is_unnamed)
 }
 
 fn within<'r>(

@@ -9,14 +9,16 @@ use std::ops::Range;
 use crate::list::{Genre, Mutant};
 use crate::syntax::{Fixed, Guard, Places};
 
+/// Text of one mutant, or of several.
+type Piece = (Option<usize>, String);
+
 /// Text to be put around a part of the file.
 struct Wrap {
     range: Range<usize>,
     /// Of those around the same part, those with lower ranks are outside.
     rank: usize,
-    /// Each piece belongs to the mutant beside it, or to all.
-    before: Vec<(Option<usize>, String)>,
-    after: String,
+    before: Vec<Piece>,
+    after: Vec<Piece>,
     numbers: Vec<usize>,
 }
 
@@ -37,6 +39,20 @@ pub struct Written {
     pub text: String,
     /// Which part comes from which mutant.
     pub regions: Vec<Region>,
+}
+
+impl Written {
+    fn push(&mut self, pieces: Vec<Piece>) {
+        for (number, piece) in pieces {
+            let start = self.text.len();
+            self.text.push_str(&piece);
+            self.regions.extend(number.map(|number| Region {
+                range: start..self.text.len(),
+                numbers: vec![number],
+                is_own: true,
+            }));
+        }
+    }
 }
 
 /// Writes `mutants` (with their indices in the list) into `source`. Those that cannot be switched
@@ -124,19 +140,17 @@ fn values(body: Range<usize>, mutants: &[(usize, &Mutant)]) -> Vec<Wrap> {
             range: body.clone(),
             rank: 0,
             before: before.collect(),
-            after: String::new(),
+            after: Vec::new(),
             numbers: plain.iter().map(|(n, _)| *n).collect(),
         });
     }
     if !iterators.is_empty() {
         let none: Vec<String> = iterators.iter().map(|(n, _)| on(*n)).collect();
-        let mut after = "})}).into_iter().flatten()".to_owned();
+        let mut after = vec![(None, "})}).into_iter().flatten()".to_owned())];
         for (n, m) in &iterators {
-            after.push_str(&format!(
-                ".chain({}.then(|| {}).into_iter().flatten())",
-                on(*n),
-                m.replacement
-            ));
+            let (on, value) = (on(*n), &m.replacement);
+            let chained = format!(".chain({on}.then(|| {value}).into_iter().flatten())");
+            after.push((Some(*n), chained));
         }
         wraps.push(Wrap {
             range: body,
@@ -170,7 +184,7 @@ fn copy(source: &str, whole: Range<usize>, mutants: &[(usize, &Mutant)]) -> Wrap
         range: whole,
         rank: 5,
         before,
-        after: " })".to_owned(),
+        after: vec![(None, " })".to_owned())],
         numbers: mutants.iter().map(|(n, _)| *n).collect(),
     }
 }
@@ -182,7 +196,7 @@ fn without_arm(number: usize, pattern_end: usize, guard: Option<&Guard>) -> Wrap
             range: pattern_end..pattern_end,
             rank: 0,
             before: vec![(Some(number), format!(" if !{}", on(number)))],
-            after: String::new(),
+            after: Vec::new(),
             numbers: vec![number],
         };
     };
@@ -204,7 +218,7 @@ fn around(number: usize, guard: &Guard, rank: usize, before: String) -> Wrap {
         range: guard.range.clone(),
         rank,
         before: vec![(Some(number), format!("{open}{before}{open}"))],
-        after: format!("{close}{close}"),
+        after: vec![(None, format!("{close}{close}"))],
         numbers: vec![number],
     }
 }
@@ -223,18 +237,7 @@ fn apply(source: &str, mut wraps: Vec<Wrap>) -> Written {
         written.text.push_str(&source[done..wrap.range.start]);
         done = wrap.range.start;
         let start = written.text.len();
-        for (number, piece) in std::mem::take(&mut wrap.before) {
-            let from = written.text.len();
-            written.text.push_str(&piece);
-            if let Some(number) = number {
-                let range = from..written.text.len();
-                written.regions.push(Region {
-                    range,
-                    numbers: vec![number],
-                    is_own: true,
-                });
-            }
-        }
+        written.push(std::mem::take(&mut wrap.before));
         open.push((wrap, start));
     }
     close(source, &mut written, &mut open, &mut done, usize::MAX);
@@ -253,7 +256,7 @@ fn close(
     while let Some((wrap, start)) = open.pop_if(|(w, _)| w.range.end <= until) {
         written.text.push_str(&source[*done..wrap.range.end]);
         *done = wrap.range.end;
-        written.text.push_str(&wrap.after);
+        written.push(wrap.after);
         let range = start..written.text.len();
         written.regions.push(Region {
             range,
