@@ -151,3 +151,37 @@ fn bytes_that_are_not_ours_are_changed_by_nobody() {
     count[39] += 1;
     assert_eq!(changed(&count), None);
 }
+
+/// Neither place remembers the other any more: what is left at the one that was used last counts.
+#[test]
+fn a_key_whose_clients_bucket_was_idle_for_long_finds_what_its_own_one_left() {
+    let rule = bucket(10, 10, 10);
+    for first in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let now = 1_000 * SECOND;
+        take_all(&mut buckets, &[charge_of(1, first, rule)], now);
+        take_all(&mut buckets, &[charge_of(1, !first, rule)], now);
+        let now = now + 25 * SECOND;
+        let left = [!first, first].map(|turn| drained(&mut buckets, charge_of(1, turn, rule), now));
+        assert_eq!(left, [10, 0], "{first}");
+    }
+}
+
+#[test]
+fn limits_of_both_subjects_that_were_idle_for_long_go_on_as_one() {
+    let rule = bucket(10, 10, 10);
+    let both = [charge_of(1, false, rule), charge_of(1, true, rule)];
+    for first in [false, true] {
+        let mut buckets = MemoryBuckets::default();
+        let now = 1_000 * SECOND;
+        for now in [now, now + 25 * SECOND] {
+            for _ in 0..2 {
+                take_all(&mut buckets, &both, now);
+            }
+        }
+        let now = now + 25 * SECOND;
+        let turns = [first, !first, first];
+        let left = turns.map(|turn| drained(&mut buckets, charge_of(1, turn, rule), now));
+        assert_eq!(left, [8, 0, 0], "{first}");
+    }
+}
