@@ -69,7 +69,7 @@ fn write(
         for (number, why) in fixed {
             let verdict = match why {
                 Fixed::LetChain => Verdict::Unviable,
-                Fixed::Constant => Verdict::Alone,
+                Fixed::Constant | Fixed::Binding => Verdict::Alone,
             };
             verdicts.insert(number, verdict);
         }

@@ -55,69 +55,80 @@ impl Written {
     }
 }
 
-/// Writes `mutants` (with their indices in the list) into `source`. Those that cannot be switched
-/// are returned with the reason.
+/// A mutant and its index in the list.
+type Numbered<'m> = (usize, &'m Mutant);
+
+/// How a mutant is written.
+enum Part {
+    /// At the beginning of this function.
+    Body(Range<usize>),
+    /// In a copy of this expression.
+    Copy(Range<usize>),
+    /// By a question of its own.
+    Asks(Wrap),
+    /// Not at all.
+    Fixed(Fixed),
+}
+
+/// Writes `mutants` into `source`. Those that cannot be switched are returned with the reason.
 pub fn rewrite(
     source: &str,
-    mutants: &[(usize, &Mutant)],
+    mutants: &[Numbered<'_>],
 ) -> crate::Result<(Written, Vec<(usize, Fixed)>)> {
     let places = Places::of(source)?;
-    let mut fixed = Vec::new();
-    let mut bodies: BTreeMap<(usize, usize), Vec<(usize, &Mutant)>> = BTreeMap::new();
-    let mut copies: BTreeMap<(usize, usize), Vec<(usize, &Mutant)>> = BTreeMap::new();
-    let mut wraps = Vec::new();
+    let (mut wraps, mut fixed) = (Vec::new(), Vec::new());
+    let mut bodies: BTreeMap<(usize, usize), Vec<Numbered<'_>>> = BTreeMap::new();
+    let mut copies = bodies.clone();
     for (number, mutant) in mutants {
-        let (range, unknown) = (mutant.range(source), || {
-            format!("`{}` is nowhere", mutant.name)
-        });
-        let copied = match mutant.genre {
-            Genre::FnValue => {
-                let body = places.body(&range).ok_or_else(unknown)?;
-                bodies
-                    .entry((body.start, body.end))
-                    .or_default()
-                    .push((*number, mutant));
+        let (map, range) = match part(*number, mutant, &places, source) {
+            None => return Err(format!("`{}` is nowhere", mutant.name).into()),
+            Some(Part::Asks(wrap)) => {
+                wraps.push(wrap);
                 continue;
             }
-            Genre::MatchArm => {
-                let (end, guard) = places.arms.get(&range.start).ok_or_else(unknown)?;
-                wraps.push(without_arm(*number, *end, guard.as_ref()));
+            Some(Part::Fixed(why)) => {
+                fixed.push((*number, why));
                 continue;
             }
-            Genre::MatchArmGuard => {
-                let guard = places.guards.get(&range.start).ok_or_else(unknown)?;
-                match guarded(*number, guard, &mutant.replacement) {
-                    Some(wrap) => wraps.push(wrap),
-                    None => fixed.push((*number, Fixed::LetChain)),
-                }
-                continue;
-            }
-            Genre::BinaryOperator | Genre::UnaryOperator => places
-                .operators
-                .get(&range.start)
-                .ok_or_else(unknown)?
-                .clone(),
-            Genre::StructField => Ok(places.fields.get(&range.start).ok_or_else(unknown)?.clone()),
+            Some(Part::Body(range)) => (&mut bodies, range),
+            Some(Part::Copy(range)) => (&mut copies, range),
         };
-        match copied {
-            Ok(whole) => copies
-                .entry((whole.start, whole.end))
-                .or_default()
-                .push((*number, mutant)),
-            Err(why) => fixed.push((*number, why)),
-        }
+        let same = map.entry((range.start, range.end)).or_default();
+        same.push((*number, mutant));
     }
-    wraps.extend(
-        bodies
-            .into_iter()
-            .flat_map(|((start, end), of)| values(start..end, &of)),
-    );
-    wraps.extend(
-        copies
-            .into_iter()
-            .map(|((start, end), of)| copy(source, start..end, &of)),
-    );
+    for ((start, end), of) in bodies {
+        wraps.extend(values(start..end, &of));
+    }
+    for ((start, end), of) in copies {
+        wraps.push(copy(source, start..end, &of));
+    }
     Ok((apply(source, wraps), fixed))
+}
+
+fn part(number: usize, mutant: &Mutant, places: &Places, source: &str) -> Option<Part> {
+    let range = mutant.range(source);
+    let start = &range.start;
+    Some(match mutant.genre {
+        Genre::FnValue => Part::Body(places.body(&range)?),
+        Genre::StructField => Part::Copy(places.fields.get(start)?.clone()),
+        Genre::BinaryOperator | Genre::UnaryOperator => {
+            match places.operators.get(start)?.clone() {
+                Ok(whole) => Part::Copy(whole),
+                Err(why) => Part::Fixed(why),
+            }
+        }
+        Genre::MatchArm => {
+            let (end, guard) = places.arms.get(start)?;
+            Part::Asks(without_arm(number, *end, guard.as_ref()))
+        }
+        Genre::MatchArmGuard => {
+            let guard = places.guards.get(start)?;
+            match guarded(number, guard, &mutant.replacement) {
+                Some(wrap) => Part::Asks(wrap),
+                None => Part::Fixed(Fixed::Binding),
+            }
+        }
+    })
 }
 
 fn on(number: usize) -> String {
@@ -126,7 +137,7 @@ fn on(number: usize) -> String {
 
 /// Returns at once what the mutants say. A function of some unnamed iterator returns the one or the
 /// other as one type.
-fn values(body: Range<usize>, mutants: &[(usize, &Mutant)]) -> Vec<Wrap> {
+fn values(body: Range<usize>, mutants: &[Numbered<'_>]) -> Vec<Wrap> {
     let (iterators, plain): (Vec<_>, Vec<_>) = mutants.iter().partition(|(_, m)| m.is_iterator());
     let mut wraps = Vec::new();
     if !plain.is_empty() {
@@ -167,7 +178,7 @@ fn values(body: Range<usize>, mutants: &[(usize, &Mutant)]) -> Vec<Wrap> {
 }
 
 /// The expression once for each mutant, and as it is. It ends in one with all other mutants in it.
-fn copy(source: &str, whole: Range<usize>, mutants: &[(usize, &Mutant)]) -> Wrap {
+fn copy(source: &str, whole: Range<usize>, mutants: &[Numbered<'_>]) -> Wrap {
     let mut before = vec![(None, "(".to_owned())];
     for (number, mutant) in mutants {
         let place = mutant.range(source);

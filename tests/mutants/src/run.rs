@@ -19,7 +19,7 @@ const QUICK_SECONDS: f64 = 0.2;
 pub struct Suite {
     program: PathBuf,
     folder: PathBuf,
-    /// Each test, and how long it takes without a mutant.
+    /// Each test, and its seconds on the processor without a mutant.
     pub seconds: BTreeMap<String, f64>,
 }
 
@@ -43,7 +43,7 @@ impl Suite {
             seconds: BTreeMap::new(),
         };
         let output = suite
-            .command("exec \"$@\"")
+            .command("\"$@\"; status=$?; times >&2; exit $status")
             .args(["--report-time", "--format", "json"])
             .output()?;
         if !output.status.success() {
@@ -59,6 +59,13 @@ impl Suite {
             if let ("ok", Some(seconds)) = (event.as_str(), exec_time) {
                 suite.seconds.insert(name, seconds);
             }
+        }
+        // Of these, only a part was spent on the processor, less on a busy machine.
+        let total: f64 = suite.seconds.values().sum();
+        let spent = processor_seconds(&String::from_utf8_lossy(&output.stderr))
+            .ok_or("the shell does not say how long the tests took")?;
+        for seconds in suite.seconds.values_mut() {
+            *seconds *= (spent / total).min(1.0);
         }
         Ok(suite)
     }
@@ -117,6 +124,16 @@ impl Suite {
         }
         Ok(Verdict::Missed)
     }
+}
+
+/// What the children took, in what the shell's `times` prints last: `0m3.210s 0m0.050s`.
+fn processor_seconds(printed: &str) -> Option<f64> {
+    let of_children = printed.lines().last()?.split_whitespace();
+    let seconds = of_children.map(|time| {
+        let (minutes, seconds) = time.strip_suffix('s')?.split_once('m')?;
+        Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
+    });
+    seconds.sum()
 }
 
 fn verdict(status: ExitStatus) -> Verdict {

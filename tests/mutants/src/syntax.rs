@@ -26,6 +26,8 @@ pub enum Fixed {
     Constant,
     /// `&&` beside `let`, where `||` is no Rust.
     LetChain,
+    /// A condition that binds names, which cannot hold without a value for them.
+    Binding,
 }
 
 /// All places of one file; most are found by where they begin.
