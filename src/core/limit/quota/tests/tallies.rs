@@ -237,6 +237,12 @@ fn what_also_counts_in_an_earlier_window_is_not_given_back() {
     assert_eq!(counts.open(DAY_RULE, tomorrow).unwrap().0.used(), 1);
     let both = [(DAY_RULE, tomorrow)];
     assert!(!counts.give_back_together(&both));
+    // What another rule took is not this one's to give back.
+    let mut others = Counts::default();
+    others.open(DAY_RULE, tomorrow).unwrap();
+    others.open(MONTH_RULE, tomorrow).unwrap();
+    others.took(MONTH_RULE, tomorrow);
+    assert!(!others.give_back(DAY_RULE, tomorrow));
     assert_eq!(counts.open(DAY_RULE, tomorrow).unwrap().0.used(), 1);
 }
 
