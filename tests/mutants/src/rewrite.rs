@@ -158,7 +158,11 @@ fn values(body: Range<usize>, mutants: &[Numbered<'_>]) -> Vec<Wrap> {
     if !iterators.is_empty() {
         let none: Vec<String> = iterators.iter().map(|(n, _)| on(*n)).collect();
         let mut after = vec![(None, "})}).into_iter().flatten()".to_owned())];
-        for (n, m) in &iterators {
+        // An empty one needs nothing more.
+        let values = iterators
+            .iter()
+            .filter(|(_, m)| m.replacement != "::std::iter::empty()");
+        for (n, m) in values {
             let (on, value) = (on(*n), &m.replacement);
             let chained = format!(".chain({on}.then(|| {value}).into_iter().flatten())");
             after.push((Some(*n), chained));
