@@ -11,6 +11,7 @@ mod asked;
 mod both;
 mod certificates;
 mod conditions;
+mod empty;
 mod foreign;
 mod limits;
 pub(super) mod lookups;

@@ -249,11 +249,6 @@ impl<'a> Entry<'a> {
         OwnLimits(self.limits)
     }
 
-    /// Whether it has limits of its own.
-    pub fn has_limits(&self) -> bool {
-        !self.limits.is_empty()
-    }
-
     /// Whether it is restricted to some addresses.
     pub fn has_networks(&self) -> bool {
         !self.allow.is_empty() || !self.deny.is_empty()

@@ -168,7 +168,7 @@ fn of_a_row_that_says_nothing_nothing_is_read_back() {
         (plain.expires, plain.not_before, plain.overlap_end),
         (None, 0, None)
     );
-    assert!(!plain.has_limits() && !plain.has_networks() && !plain.has_origins());
+    assert!(plain.own_limits().is_empty() && !plain.has_networks() && !plain.has_origins());
     assert_eq!(plain.lineage, plain.id);
 }
 

@@ -299,6 +299,33 @@ mod tests {
         }
     }
 
+    /// What a quoted host holds belongs to it, also what would end one.
+    #[test]
+    fn the_end_of_a_quoted_host_is_its_quote() {
+        for (value, host) in [
+            (r#"host="a""#, "a"),
+            (r#"host="""#, ""),
+            (r#"host="a,";for=b"#, "a,"),
+            (r#"host="a;", host=b"#, "a;"),
+            ("host=a;for=b", "a"),
+        ] {
+            let bytes = Headers::encode(&[("forwarded", value)]);
+            let first = hosts(Headers::new(&bytes)).next();
+            assert_eq!(first, Some(host.as_bytes()), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_method_parameter_as_some_server_reads_it_and_else_not() {
+        let first = |query: &str| methods_in_query(query.as_bytes()).next();
+        for query in ["_method=PUT", ".method=PUT", "+method=PUT", "%20method=PUT"] {
+            assert_eq!(first(query).as_deref(), Some(&b"PUT"[..]), "{query}");
+        }
+        for query in ["method=PUT", "+methods=PUT", "a_method=PUT", "__method=PUT"] {
+            assert_eq!(first(query), None, "{query}");
+        }
+    }
+
     #[test]
     fn every_name_is_among_those_that_are_looked_for() {
         let all = [&METHOD[..], &TARGET[..], &HOST[..], &PREFIX[..]].concat();

@@ -238,3 +238,29 @@ fn each_path_of_a_list_is_asked_about() {
         assert!(!overridden(list), "{list}");
     }
 }
+
+/// Too many to be checked one by one, so that all of them are taken out.
+#[test]
+fn of_more_queries_than_are_looked_at_nothing_arrives() {
+    let w = routes(r#"[{"path":"/a","auth":"none"},{"path":"/{*rest}"}]"#);
+    for (queries, is_overridden) in [(1, false), (10, false), (14, true)] {
+        let mut c = call("GET", "/a");
+        for n in 0..queries {
+            c = c.with("x-original-url", &format!("/a?{n}"));
+        }
+        let decision = c.decide(&w, &mut MemoryBuckets::default());
+        assert_eq!(decision.overridden, is_overridden, "{queries}");
+    }
+}
+
+/// Whatever the rule asks for, it does not ask for more than itself.
+#[test]
+fn a_method_in_the_query_that_leads_to_the_same_rule_is_no_matter() {
+    let w = world_with(
+        &POLICY.replace("\"realm\"", "\"unmatched\":\"authenticated\",\"realm\""),
+        |_| {},
+    );
+    for path in ["/tight?_method=PUT", "/nowhere?_method=PUT"] {
+        assert_eq!(call("POST", path).keyed(&w).code(&w), "ok", "{path}");
+    }
+}

@@ -5,6 +5,8 @@ use crate::keyset::{Artefact, Holding};
 use crate::limit::bucket::{BucketKey, Buckets, Contended, Levels};
 use crate::limit::quota::{Counts, Tallies, TallyKey};
 
+mod joined;
+
 const SECOND: u64 = 1_000_000_000;
 /// 2001-09-09 is the day of [`NOW`], 01:46:40 its time.
 const DAY: u64 = 86_400;
@@ -34,7 +36,7 @@ fn policy(plan: Plan) -> String {
     )
 }
 
-fn artefact(version: u64, plan: Plan, keys: &[Fresh]) -> Artefact {
+fn artefact(version: u64, policy: &str, keys: &[Fresh]) -> Artefact {
     let rows = keys.iter().map(|key| KeyRow {
         plan: Some("p".into()),
         ..row(key)
@@ -43,7 +45,7 @@ fn artefact(version: u64, plan: Plan, keys: &[Fresh]) -> Artefact {
         store: StoreId([9; 8]),
         version,
         issued_at: NOW,
-        policy: serde_json::from_str(&policy(plan)).unwrap(),
+        policy: serde_json::from_str(policy).unwrap(),
         zones: Default::default(),
         rows: rows.collect(),
     };
@@ -55,6 +57,10 @@ fn artefact(version: u64, plan: Plan, keys: &[Fresh]) -> Artefact {
 
 /// The newest policy is listener 2's, and listener 1 comes later with an older file.
 fn stepped_back(older: Plan, newest: Plan, keys: &[Fresh]) -> Holding {
+    under_both(&policy(older), &policy(newest), keys)
+}
+
+fn under_both(older: &str, newest: &str, keys: &[Fresh]) -> Holding {
     let mut holding = Holding::default();
     holding.configure(2, artefact(11, newest, keys), 0, false);
     holding.configure(1, artefact(10, older, keys), 11, false);
@@ -69,6 +75,15 @@ fn ask(
     seconds: u64,
 ) -> Result<(), Denial> {
     let call = call("GET", "/a").with("x-api-key", key.text.expose_secret());
+    decided(holding, stock, &call, seconds).verdict
+}
+
+fn decided<'h>(
+    holding: &'h Holding,
+    stock: &mut (impl Buckets + Tallies),
+    call: &Call,
+    seconds: u64,
+) -> Decision<'h> {
     let bytes = Headers::encode(&call.pairs);
     let request = Request {
         headers: Headers::new(&bytes),
@@ -79,17 +94,10 @@ fn ask(
     };
     let clocks = Clocks {
         wall: NOW + seconds,
-        monotonic: (1 << 40) + seconds * SECOND,
+        monotonic: seconds.saturating_mul(SECOND).saturating_add(1 << 40),
     };
-    let decided = decide(
-        holding.decides(1).map(|k| &**k),
-        &request,
-        clocks,
-        || None,
-        stock,
-        &mut (),
-    );
-    decided.verdict
+    let keyset = holding.decides(1).map(|k| &**k);
+    decide(keyset, &request, clocks, || call.prior, stock, &mut ())
 }
 
 /// What a key has taken: an instant and its number.

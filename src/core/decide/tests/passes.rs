@@ -49,6 +49,21 @@ fn limits_of_the_key_replace_those_of_its_plan() {
 }
 
 #[test]
+fn a_key_may_have_more_than_its_plan() {
+    let own = serde_json::from_str::<Vec<_>>(r#"[{"requests":5,"per":"1m"}]"#).unwrap();
+    let own = crate::policy::checked_limits("l", &own).unwrap();
+    let w = world(|r| {
+        r.plan = Some("free".into());
+        r.limits = own
+    });
+    let mut b = MemoryBuckets::default();
+    for code in ["ok", "ok", "ok", "ok", "ok", "rate_limited"] {
+        let asked = call("GET", "/users/7").keyed(&w).decide(&w, &mut b);
+        assert_eq!(asked.code(), code);
+    }
+}
+
+#[test]
 fn a_second_pass_is_checked_but_not_charged() {
     let w = world(|r| r.plan = Some("free".into()));
     let mut b = MemoryBuckets::default();

@@ -59,11 +59,14 @@ fn an_overlay_before_its_base_waits_and_nothing_is_in_force() {
 #[test]
 fn a_base_below_the_floor_comes_in_force_with_an_overlay_alone() {
     let mut h = Holding::default();
+    assert!(!h.lies_ready());
     assert_eq!(push(&mut h, &base(10), 12), Arrival::Older(12));
     assert_eq!((state(&h), h.base_version()), ((0, 0, 0), 10));
+    assert!(h.lies_ready());
     assert_eq!(push(&mut h, &overlay(11, 10), 12), Arrival::Older(12));
     assert_eq!(push(&mut h, &overlay(12, 10), 12), Arrival::InForce);
     assert_eq!(state(&h), (12, 10, 0));
+    assert!(!h.lies_ready());
     let mut h = Holding::default();
     assert_eq!(push(&mut h, &overlay(12, 10), 12), Arrival::WithoutBase);
     assert_eq!(push(&mut h, &base(10), 12), Arrival::InForce);

@@ -3,6 +3,7 @@ use members::Leased;
 use proptest::prelude::*;
 
 mod changes;
+mod corners;
 mod members;
 mod overdrawn;
 mod rules;

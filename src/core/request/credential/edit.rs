@@ -76,3 +76,24 @@ impl<'a> Edit<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_edits_are_a_list_like_any_other() {
+        let (mut few, mut many) = (FewEdits::default(), Vec::new());
+        for name in ["a", "b", "a", "c", "c"] {
+            Edit::remove(name.as_bytes(), &mut few);
+            Edit::remove(name.as_bytes(), &mut many);
+            assert!(few.iter().eq(&many));
+        }
+        assert_eq!(many.len(), 3, "each once");
+        let set = Edit::Set("a".into(), b"1"[..].into());
+        assert!(!few.holds(&set));
+        few.add(set.clone());
+        assert!(few.holds(&set));
+        assert_eq!(few.iter().last(), Some(&set));
+    }
+}

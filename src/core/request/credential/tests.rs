@@ -83,6 +83,14 @@ fn a_websocket_has_its_key_among_the_protocols() {
         assert_eq!((found.as_deref(), several), (key, false), "{value}");
         assert_eq!(edits.join(""), left, "{value}");
     }
+    // The word of another header precedes no key here.
+    let two =
+        r#"[{"header":"authorization","scheme":"Bearer"},{"header":"x-key","scheme":"Token"}]"#;
+    let chat = [
+        ("upgrade", "websocket"),
+        ("sec-websocket-protocol", "token, K"),
+    ];
+    assert_eq!(found_and_left(two, &chat), (None, false, Vec::new()));
     let differ = [
         ("upgrade", "websocket"),
         ("sec-websocket-protocol", "bearer, K"),
@@ -322,6 +330,7 @@ fn trailers_bring_no_identity_no_key_and_no_override() {
         ("x-api_key", "K"),
         ("cookie", "k=K"),
         ("x-http-method-override", "DELETE"),
+        ("sec-websocket-protocol", "bearer, K"),
         ("grpc-status", "0"),
         ("checksum", "x"),
     ]);
@@ -334,6 +343,15 @@ fn trailers_bring_no_identity_no_key_and_no_override() {
         "x-api_key",
         "cookie",
         "x-http-method-override",
+        "sec-websocket-protocol",
     ];
     assert_eq!(names, gone);
+    // No place for a key where no scheme says which protocol precedes it.
+    for place in [r#""x-key","scheme":"Token""#, r#""authorization""#] {
+        let policy = policy(&format!(r#"[{{"header":{place}}}]"#));
+        let bytes = Headers::encode(&[("sec-websocket-protocol", "token, K")]);
+        let mut edits = Vec::new();
+        strip_trailers(&policy, Headers::new(&bytes), &mut edits);
+        assert_eq!(edits, [], "{place}");
+    }
 }

@@ -113,10 +113,37 @@ proptest! {
         let many: Vec<_> = (0..66).map(|n| format!(r#"{{"header":"x-{n}"}}"#)).collect();
         let one = ["sec-websocket-protocol", "x-api-key"].map(|name| policy(&format!(r#"{{"header":"{name}"}}"#)));
         let token = policy(r#"{"header":"x-api-key","scheme":"Bearer"}"#);
-        for policy in one.into_iter().chain([token, policy(places), policy(&format!("{},{places}", many.join(",")))]) {
+        let two = policy(r#"{"header":"x-api-key"},{"header":"x-api-key","scheme":"Bearer"}"#);
+        for policy in one.into_iter().chain([token, two, policy(places), policy(&format!("{},{places}", many.join(",")))]) {
             let glance = of(&policy, headers);
             prop_assert_eq!(done(&policy, glance, headers), done(&policy, Glance::default(), headers));
         }
+    }
+}
+
+#[test]
+fn each_sign_of_a_tunnel_is_seen_by_itself() {
+    let policy = policy(r#"{"header":"x-api-key"}"#);
+    let of = |pair| of(&policy, Headers::new(&Headers::encode(&[pair])));
+    assert!(of((":method", "CONNECT")).tunnel && !of((":method", "GET")).tunnel);
+    assert!(of(("upgrade", "websocket")).tunnel && !of(("upgrade", "websocket")).nominates);
+    assert!(of(("connection", "close")).nominates && !of(("connection", "close")).tunnel);
+}
+
+/// Where a header may hold a key with a scheme or without, and beside protocols.
+#[test]
+fn a_key_that_has_two_readings_is_not_alone() {
+    let both = policy(r#"{"header":"x-api-key"},{"header":"x-api-key","scheme":"Bearer"}"#);
+    let bare = policy(r#"{"header":"authorization"}"#);
+    for (policy, name) in [(both, "x-api-key"), (bare, "authorization")] {
+        let bytes = Headers::encode(&[(name, "Bearer K")]);
+        let headers = Headers::new(&bytes);
+        let (glance, alone) = look(&policy, headers);
+        assert!(alone.is_none() && !glance.alone, "{name}");
+        assert_eq!(
+            done(&policy, glance, headers),
+            done(&policy, Glance::default(), headers)
+        );
     }
 }
 

@@ -47,6 +47,7 @@ fn what_is_no_host_is_refused() {
         "www.example.com www.example.com",
         "www..example.com",
         ".example.com",
+        ".com",
         ".",
         "..",
         ":80",

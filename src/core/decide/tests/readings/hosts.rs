@@ -85,6 +85,17 @@ fn a_rule_may_name_a_port() {
     assert_eq!(code(&w, "h:82", "GET", "/"), "ambiguous_host");
 }
 
+/// A reader that minds the slash may be one that minds the port as well.
+#[test]
+fn an_open_path_is_open_with_its_slash_at_every_reading_of_the_host() {
+    let w = routes(
+        r#"[{"path":"/a","hosts":["h"],"auth":"none"},{"path":"/a/","hosts":["h:81"],"auth":"none"},
+            {"path":"/{id}","hosts":["h:81"]}]"#,
+    );
+    assert_eq!(code(&w, "h", "GET", "/a"), "ok");
+    assert_eq!(code(&w, "h:81", "GET", "/a"), "ambiguous_path");
+}
+
 #[test]
 fn two_hosts_in_one_request_are_refused() {
     let w = routes(WWW);

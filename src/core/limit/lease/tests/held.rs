@@ -196,3 +196,29 @@ fn so_many_buckets_are_held_and_a_known_one_is_renewed_all_the_same() {
     );
     assert_eq!(leases.held.len(), MAX_HELD);
 }
+
+#[test]
+fn of_several_leases_all_serve_or_none_is_used() {
+    let (mut leases, charge) = holding(3);
+    let other = charges(1, 1, 1)[0];
+    assert!(charge.key != other.key || charge.bucket != other.bucket);
+    let now = 1_000_000 * MS;
+    assert_eq!(leases.take(&[charge, other], now), None, "no lease of it");
+    assert_eq!(
+        leases.held(&charge, now).unused.map(|(_, left)| left),
+        Some(3)
+    );
+    let taken = Taken {
+        stored: now + 2 * MS,
+        remaining: 700,
+        full_in: 0,
+    };
+    leases.renew(&other, taken, 2, Members::default(), now);
+    let both = [charge, other];
+    let served = (0..5).filter(|_| leases.take(&both, now).is_some());
+    assert_eq!(served.count(), 2);
+    assert_eq!(
+        leases.held(&charge, now).unused.map(|(_, left)| left),
+        Some(1)
+    );
+}

@@ -202,3 +202,92 @@ fn a_rule_is_period_time_zone_and_roll_over_but_not_the_number() {
         .iter()
         .for_each(|change| assert_ne!(rule(*change), same));
 }
+
+#[test]
+fn what_is_taken_counts_beside_in_every_window_that_shares_a_moment() {
+    let day = window(100, 200);
+    let mut counts = Counts::default();
+    // Another rule with the same window, another window of the same rule, and neither.
+    let others = [
+        (MONTH_RULE, day),
+        (DAY_RULE, window(150, 250)),
+        (9, window(0, 150)),
+    ];
+    let apart = (MONTH_RULE, window(200, 300));
+    for (rule, window) in others.into_iter().chain([apart, (DAY_RULE, day)]) {
+        counts.open(rule, window).unwrap();
+    }
+    counts.took(DAY_RULE, day);
+    for (rule, window) in others {
+        assert_eq!(counts.open(rule, window).unwrap().0.used(), 1, "{rule}");
+    }
+    assert_eq!(counts.open(apart.0, apart.1).unwrap().0.used(), 0);
+}
+
+#[test]
+fn what_also_counts_in_an_earlier_window_is_not_given_back() {
+    let [today, tomorrow] = [window(100, 200), window(200, 300)];
+    let mut counts = Counts::default();
+    counts.open(DAY_RULE, tomorrow).unwrap();
+    counts.took(DAY_RULE, tomorrow);
+    assert!(counts.clone().give_back(DAY_RULE, tomorrow));
+    // The clock is set back.
+    assert_eq!(counts.open(DAY_RULE, today).unwrap().0.used(), 1);
+    assert!(!counts.give_back(DAY_RULE, tomorrow));
+    assert_eq!(counts.open(DAY_RULE, tomorrow).unwrap().0.used(), 1);
+    let both = [(DAY_RULE, tomorrow)];
+    assert!(!counts.give_back_together(&both));
+    // What another rule took is not this one's to give back.
+    let mut others = Counts::default();
+    others.open(DAY_RULE, tomorrow).unwrap();
+    others.open(MONTH_RULE, tomorrow).unwrap();
+    others.took(MONTH_RULE, tomorrow);
+    assert!(!others.give_back(DAY_RULE, tomorrow));
+    assert_eq!(counts.open(DAY_RULE, tomorrow).unwrap().0.used(), 1);
+}
+
+#[test]
+fn of_windows_together_each_is_given_back_and_no_other() {
+    let both = [(MONTH_RULE, window(0, 1000)), (DAY_RULE, window(100, 200))];
+    let mut counts = Counts::default();
+    for (rule, window) in both {
+        counts.open(rule, window).unwrap();
+    }
+    assert!(!counts.give_back_together(&both), "nothing was taken");
+    counts.took_together(&both);
+    let other = [(9, window(0, 1000))];
+    assert!(!counts.give_back_together(&other));
+    let used = |counts: &mut Counts| both.map(|(rule, w)| counts.open(rule, w).unwrap().0.used());
+    assert_eq!(used(&mut counts), [1, 1]);
+    assert!(counts.give_back_together(&both));
+    assert_eq!(used(&mut counts), [0, 0]);
+    assert!(!counts.give_back_together(&both));
+}
+
+#[test]
+fn draws_together_look_take_and_give_back_as_one() {
+    let key = TallyKey::new([7; 8], 1);
+    let draw = |rule, window, requests| Draw {
+        key,
+        rule,
+        window,
+        requests,
+    };
+    let draws = vec![
+        draw(MONTH_RULE, window(0, 1000), 5),
+        draw(DAY_RULE, window(100, 200), 2),
+    ];
+    let joint = Joint::new(draws).unwrap();
+    let mut tallies = MemoryBuckets::default();
+    for left in [1, 0] {
+        assert_eq!(joint.look(&mut tallies), Ok(()));
+        let drawn = joint.take(&mut tallies).unwrap();
+        assert_eq!(drawn[1].1.remaining, left);
+    }
+    let used_up = NotDrawn::UsedUp(200);
+    assert_eq!(joint.look(&mut tallies), Err(used_up));
+    assert_eq!(joint.take(&mut tallies), Err(used_up));
+    joint.give_back(&mut tallies, &Vec::new());
+    assert_eq!(joint.look(&mut tallies), Ok(()));
+    assert_eq!(joint.take(&mut tallies).unwrap()[1].1.remaining, 0);
+}

@@ -47,6 +47,11 @@ fn http_basic_that_only_lenient_readers_read_hides_no_key() {
         let both = [("authorization", value.as_str()), ("x-api-key", "K")];
         assert!(found_and_left(places, &both).1, "two keys: {value}");
     }
+    for text in ["YT4+Pj8/Pzo=", "YT4-Pj8_Pzo="] {
+        let value = format!("Basic {text}");
+        let (found, ..) = found_and_left(places, &[("authorization", &value)]);
+        assert_eq!(found.as_deref(), Some("a>>>???"), "either alphabet");
+    }
     // On open routes, by what could be a key of ours: in the other half, without a colon, under a
     // word that is no scheme, and among protocols.
     let policy = policy(places);

@@ -180,3 +180,50 @@ fn a_reader_that_takes_nothing_for_a_parameter_finds_the_pattern_around_it() {
     // A whole segment is never nothing.
     assert_eq!(find(&["/a{x}/{id}"], TakesNothing, "/ab/"), None);
 }
+
+fn shape(text: &str) -> Pattern {
+    Pattern::of_shape(text).unwrap()
+}
+
+#[test]
+fn a_pattern_is_read_from_its_shape_and_fits_what_it_is_filled_with() {
+    assert_eq!(Pattern::of_shape("plain"), None);
+    for (text, filled) in [
+        ("{}.json", "x.json"),
+        ("{}...{}", "x...x"),
+        ("a{}-{}b", "ax-xb"),
+        ("{}", "x"),
+    ] {
+        let pattern = shape(text);
+        assert_eq!(pattern.to_string(), text);
+        assert_eq!(pattern.filled("x"), filled);
+        assert!(pattern.fits(filled, Comparison::Usual));
+    }
+}
+
+#[test]
+fn of_two_patterns_a_third_fits_both_or_there_is_none() {
+    for (a, b, both) in [
+        ("{}.json", "v{}", Some("v{}.json")),
+        ("a{}", "ab{}", Some("ab{}")),
+        ("{}.gz", "{}.tar.gz", Some("{}.tar.gz")),
+        ("{}-{}", "a{}z", Some("a{}-{}z")),
+        ("a{}", "b{}", None),
+        ("{}a", "{}b", None),
+        ("a{}x", "a{}y", None),
+        ("a{}x", "b{}x", None),
+    ] {
+        for (one, other) in [(a, b), (b, a)] {
+            let found = shape(one).and(&shape(other));
+            assert_eq!(found.as_ref().map(ToString::to_string).as_deref(), both);
+            if let Some(found) = found {
+                let text = found.filled("x");
+                assert!(shape(one).fits(&text, Comparison::Usual), "{one} {text}");
+                assert!(
+                    shape(other).fits(&text, Comparison::Usual),
+                    "{other} {text}"
+                );
+            }
+        }
+    }
+}
