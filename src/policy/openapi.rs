@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::file as policy_file;
 use keystile_model::error::{Code, Result, refuse};
 
+mod beside;
 mod credentials;
 mod document;
 mod extensible;
@@ -126,16 +127,26 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
             .find(|s| !s.is_empty())
             .map_or(&[][..], Vec::as_slice);
         let many = document.multi_segment(found, &files);
-        for Base { host, prefix } in bases(servers, &place, &mut notes) {
+        for Base {
+            host,
+            prefix,
+            is_inexact,
+        } in bases(servers, &place, &mut notes)
+        {
             let whole = format!("{prefix}{path}");
             let Some(named) = template(&whole, &many, &place, &mut notes) else {
                 continue;
             };
             let mut demand = demand.clone();
-            if named.widened && !matches!(demand, Demand::Key { .. }) {
+            let widened = match (named.widened, is_inexact && !how.any_host) {
+                (true, _) => Some("paths"),
+                (_, true) => Some("hosts"),
+                _ => None,
+            };
+            if let Some(what) = widened.filter(|_| !demand.needs_key()) {
                 notes.add(
                     &place,
-                    "would open more paths than the document names; a key is required",
+                    format!("would open more {what} than the document names; a key is required"),
                 );
                 demand = Demand::key();
             }
@@ -147,6 +158,7 @@ pub fn draft(name: &str, text: &str, how: How<'_>) -> Result<Drafted> {
             shape.ask(host, method, demand, &place, &mut notes);
         }
     }
+    beside::settle(&mut shapes, &mut notes);
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(

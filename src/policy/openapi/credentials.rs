@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Notes;
-use super::document::{Document, Found, Requirement, Scheme};
+use super::document::{Document, Found, Scheme};
+use super::extensible::Requirement;
 use super::reference::Files;
 use keystile_model::error::Result;
 
@@ -35,7 +36,7 @@ impl Schemes {
             .iter()
             .filter_map(|(_, f)| f.operation.security.as_ref());
         let all: Vec<&Requirement> = lists.chain(&document.security).flatten().collect();
-        let names: BTreeSet<&String> = all.iter().flat_map(|r| r.keys()).collect();
+        let names: BTreeSet<&String> = all.iter().flat_map(|r| r.schemes.keys()).collect();
         let mut schemes = BTreeMap::new();
         for name in names {
             let scheme = document.scheme(name, files)?;
@@ -49,7 +50,10 @@ impl Schemes {
         }
         Ok(Self {
             all: schemes,
-            requirements: all.iter().map(|r| r.keys().cloned().collect()).collect(),
+            requirements: all
+                .iter()
+                .map(|r| r.schemes.keys().cloned().collect())
+                .collect(),
         })
     }
 

@@ -6,12 +6,9 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::extensible::{self, Extensible};
+use super::extensible::{self, Named, Requirement};
 use super::reference::Files;
 use keystile_model::error::Result;
-
-/// What an operation requires: all of these schemes, each with scopes.
-pub type Requirement = Extensible<Option<Vec<String>>>;
 
 /// The document.
 #[derive(Deserialize)]
@@ -45,11 +42,11 @@ struct Info {
 #[serde(rename_all = "camelCase")]
 struct Components {
     #[serde(default)]
-    security_schemes: Extensible<Scheme>,
-    #[serde(default, deserialize_with = "extensible::shared")]
+    security_schemes: Named<Scheme>,
+    #[serde(default, deserialize_with = "extensible::named_and_shared")]
     path_items: BTreeMap<String, Rc<PathItem>>,
     #[serde(default)]
-    parameters: Extensible<Parameter>,
+    parameters: Named<Parameter>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +54,7 @@ pub struct Server {
     #[serde(default)]
     pub url: String,
     #[serde(default)]
-    pub variables: Extensible<Variable>,
+    pub variables: Named<Variable>,
 }
 
 #[derive(Default, Deserialize)]

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::Notes;
 use super::credentials::Schemes;
-use super::document::{Document, Operation, Requirement};
+use super::document::{Document, Operation};
+use super::extensible::Requirement;
 
 /// What a route requires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,11 @@ impl Demand {
             scopes: BTreeSet::new(),
             any: BTreeSet::new(),
         }
+    }
+
+    /// Whether a request needs a key.
+    pub fn needs_key(&self) -> bool {
+        matches!(self, Self::Key { .. })
     }
 
     /// What satisfies both.
@@ -81,7 +87,7 @@ pub fn demand(
     let mut dropped = false;
     let mut alternatives: Vec<BTreeSet<String>> = Vec::new();
     for requirement in list {
-        if requirement.is_empty() {
+        if requirement.allows_anyone() {
             optional = true;
             continue;
         }
@@ -117,7 +123,7 @@ fn alternative(
     let mut scopes = BTreeSet::new();
     let mut keys = 0;
     let mut others = Vec::new();
-    for (name, asked) in requirement.iter() {
+    for (name, asked) in &requirement.schemes {
         if schemes.stands_for_key(name) {
             keys += 1;
             let asked = asked.iter().flatten();
@@ -125,6 +131,13 @@ fn alternative(
         } else {
             others.push(format!("`{name}`"));
         }
+    }
+    if requirement.schemes.is_empty() {
+        notes.add(
+            place,
+            "names no security scheme in a requirement, but other fields; a key is required",
+        );
+        return None;
     }
     let others = others.join(", ");
     if keys == 0 {
@@ -147,12 +160,27 @@ fn alternative(
 fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -> Demand {
     // A key that holds more than another alternative requires satisfies that one.
     let mut least: Vec<BTreeSet<String>> = Vec::new();
+    let mut left: BTreeSet<String> = BTreeSet::new();
     for a in alternatives {
         if least.iter().any(|l| l.is_subset(&a)) {
+            left.extend(a);
             continue;
         }
-        least.retain(|l| !a.is_subset(l));
+        for more in least.extract_if(.., |l| a.is_subset(l)) {
+            left.extend(more);
+        }
         least.push(a);
+    }
+    left.retain(|scope| !least.iter().any(|l| l.contains(scope)));
+    if !left.is_empty() {
+        let words: Vec<String> = left.into_iter().collect();
+        notes.add(
+            place,
+            format!(
+                "requires `{}` in one alternative and less in another; a key does not need the former",
+                words.join(" ")
+            ),
+        );
     }
     let common: BTreeSet<String> = match least.split_first() {
         None => return Demand::key(),

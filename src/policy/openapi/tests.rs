@@ -4,6 +4,7 @@ use proptest::prelude::*;
 const ORDERS: &str = include_str!("../../../tests/vectors/imports/openapi.yaml");
 const GITHUB: &str = include_str!("../../../tests/vectors/imports/github-excerpt.json");
 
+mod beside;
 mod cases;
 mod servers;
 
