@@ -18,32 +18,52 @@ use super::{Notes, Shape};
 pub fn settle(shapes: &mut BTreeMap<String, Shape>, notes: &mut Notes) {
     // What is added can itself take requests of a third path.
     loop {
-        let all: Vec<(Vec<&str>, &str, &Shape)> = shapes
+        let all: Vec<(Vec<&str>, &Shape)> = shapes
             .iter()
-            .map(|(shape, s)| (segments(shape), shape.as_str(), s))
+            .map(|(shape, s)| (segments(shape), s))
             .collect();
-        let mut missing: Vec<(String, Missing)> = Vec::new();
-        for (general, _, loose) in all.iter().filter(|(.., s)| s.may_open_too_much()) {
-            for (specific, shape, strict) in &all {
-                if meet(general, specific) && comes_first(specific, general) {
-                    let found = strict.missing_beside(loose).into_iter();
-                    missing.extend(found.map(|m| ((*shape).to_owned(), m)));
+        let mut missing: Vec<Missing> = Vec::new();
+        for (general, loose) in all.iter().filter(|(_, s)| s.may_open_too_much()) {
+            for (specific, strict) in &all {
+                if !comes_first(specific, general) {
+                    continue;
                 }
+                let Some(both) = both(specific, general) else {
+                    continue;
+                };
+                let pair = Pair {
+                    loose,
+                    strict,
+                    own: joined(specific),
+                    both: joined(&both),
+                };
+                missing.extend(pair.missing());
             }
         }
+        missing.retain(|m| m.is_new(shapes));
         if missing.is_empty() {
             return;
         }
-        for (shape, found) in missing {
-            if let Some(strict) = shapes.get_mut(&shape) {
-                strict.add(found, notes);
-            }
+        for found in missing {
+            found.add(shapes, notes);
         }
     }
 }
 
-/// What a path has to require on a host, because of another path.
+/// Two paths that match some of the same requests.
+struct Pair<'s> {
+    /// The less specific one.
+    loose: &'s Shape,
+    strict: &'s Shape,
+    /// The shape of the latter.
+    own: String,
+    /// The shape of what both match.
+    both: String,
+}
+
+/// What has to be required, because of another path.
 struct Missing {
+    shape: String,
     host: String,
     method: String,
     demand: Demand,
@@ -53,79 +73,116 @@ struct Missing {
     is_undocumented: bool,
 }
 
-impl Shape {
-    /// Whether it could take requests of a path that requires more: those for all hosts come last.
-    fn may_open_too_much(&self) -> bool {
-        self.asks
-            .iter()
-            .any(|((host, _), demand)| !host.is_empty() || !demand.needs_key())
-    }
-
-    fn missing_beside(&self, loose: &Self) -> Vec<Missing> {
+impl Pair<'_> {
+    fn missing(&self) -> Vec<Missing> {
         let mut out = Vec::new();
-        for ((host, method), asked) in &loose.asks {
+        for ((host, method), asked) in &self.loose.asks {
             let mut methods: BTreeSet<&String> = BTreeSet::from([method]);
             if method.is_empty() {
-                methods.extend(self.asks.keys().map(|(_, method)| method));
+                methods.extend(self.strict.asks.keys().map(|(_, method)| method));
             }
-            let mut add = |host: &str, method: &str, demand, is_undocumented| {
-                out.push(Missing {
-                    host: host.to_owned(),
-                    method: method.to_owned(),
-                    demand,
-                    other: loose.path.clone(),
-                    is_undocumented,
-                });
-            };
             for method in methods {
-                if self.asked_at(host, method).is_some() {
+                if self.strict.asked_at(host, method).is_some() {
                     continue;
                 }
-                if let Some(own) = self.asked_beyond(host, method) {
-                    let both = asked.and(own);
-                    if both != *asked {
-                        add(host, method, both, false);
-                    }
-                    continue;
-                }
-                if asked.needs_key() {
-                    continue;
-                }
-                let keyed = self.asks.iter().filter(|(_, demand)| demand.needs_key());
-                for ((own, _), _) in keyed {
-                    let narrower = match (includes(own, host), includes(host, own)) {
-                        (true, _) => host,
-                        (_, true) => own,
-                        _ => continue,
-                    };
-                    if self.asked_at(narrower, method).is_none() {
-                        add(narrower, method, Demand::key(), true);
-                    }
+                match self.strict.asked_beyond(host, method) {
+                    Some(own) => out.extend(self.on_host(host, method, asked, own)),
+                    None if asked.needs_key() => {}
+                    None => self.undocumented(host, method, &mut out),
                 }
             }
         }
         out
     }
 
-    fn add(&mut self, found: Missing, notes: &mut Notes) {
-        let Missing { host, other, .. } = found;
-        let place = match found.method.as_str() {
-            "" => format!("every method of {}", self.path),
-            method => format!("{method} {}", self.path),
+    /// The more specific path has the host as well, but the other one names it.
+    fn on_host(&self, host: &str, method: &str, asked: &Demand, own: &Demand) -> Option<Missing> {
+        let both = asked.and(own);
+        (both != *asked).then(|| self.one(&self.own, host, method, both, false))
+    }
+
+    /// The more specific path requires a key, and does not have the method.
+    fn undocumented(&self, host: &str, method: &str, out: &mut Vec<Missing>) {
+        let strict = self.strict;
+        let keyed = strict.asks.iter().filter(|(_, demand)| demand.needs_key());
+        for ((own, _), _) in keyed {
+            let narrower = match (includes(own, host), includes(host, own)) {
+                (true, _) => host,
+                (_, true) => own,
+                _ => continue,
+            };
+            if strict.asked_at(narrower, method).is_some() {
+                continue;
+            }
+            out.push(self.one(&self.both, narrower, method, Demand::key(), true));
+            if method.is_empty() && self.both != self.own {
+                let own = strict.asks.iter();
+                out.extend(
+                    own.filter(|((own, _), _)| includes(own, narrower))
+                        .map(|((_, m), d)| self.one(&self.both, narrower, m, d.clone(), false)),
+                );
+            }
+        }
+    }
+
+    fn one(
+        &self,
+        shape: &str,
+        host: &str,
+        method: &str,
+        demand: Demand,
+        is_undocumented: bool,
+    ) -> Missing {
+        Missing {
+            shape: shape.to_owned(),
+            host: host.to_owned(),
+            method: method.to_owned(),
+            demand,
+            other: self.loose.path.clone(),
+            is_undocumented,
+        }
+    }
+}
+
+impl Missing {
+    /// A shape that the document has, or that was added, is compared with the other by itself.
+    fn is_new(&self, shapes: &BTreeMap<String, Shape>) -> bool {
+        let known = shapes.get(&self.shape);
+        known.is_none_or(|shape| shape.asked_at(&self.host, &self.method).is_none())
+    }
+
+    fn add(self, shapes: &mut BTreeMap<String, Shape>, notes: &mut Notes) {
+        let shape = shapes.entry(self.shape).or_insert_with_key(|shape| Shape {
+            path: named(shape),
+            asks: BTreeMap::new(),
+        });
+        let place = match self.method.as_str() {
+            "" => format!("every method of {}", shape.path),
+            method => format!("{method} {}", shape.path),
         };
+        let other = self.other;
         notes.add(
             &place,
-            match found.is_undocumented {
+            match self.is_undocumented {
                 true => format!("is not in the document, but `{other}` would open it; a key is required"),
                 false => format!(
-                    "is taken by `{other}` on host `{host}`, which requires something else; both are required there"
+                    "belongs to `{other}` as well, which requires something else; both are required on its hosts"
                 ),
             },
         );
-        let entry = self.asks.entry((host, found.method));
+        let entry = shape.asks.entry((self.host, self.method));
         entry
-            .and_modify(|demand| *demand = demand.and(&found.demand))
-            .or_insert(found.demand);
+            .and_modify(|demand| *demand = demand.and(&self.demand))
+            .or_insert(self.demand);
+    }
+}
+
+impl Shape {
+    /// Whether it could take requests of a path that requires more: those for all hosts come last.
+    fn may_open_too_much(&self) -> bool {
+        self.asks
+            .iter()
+            .any(|((host, _), demand)| !host.is_empty() || !demand.needs_key())
     }
 
     /// What requests with a method need on exactly these hosts.
@@ -164,24 +221,56 @@ fn segments(shape: &str) -> Vec<&str> {
     shape.split('/').filter(|s| !s.is_empty()).collect()
 }
 
-/// Whether some path fits both.
-fn meet(a: &[&str], b: &[&str]) -> bool {
-    match (a.split_first(), b.split_first()) {
-        (Some((&"{*}", _)), _) | (_, Some((&"{*}", _))) | (None, None) => true,
-        (None, _) | (_, None) => false,
-        (Some((&"{+}", _)), _) | (_, Some((&"{+}", _))) => true,
-        (Some((x, a)), Some((y, b))) => fit(x, y) && meet(a, b),
+fn joined<S: AsRef<str>>(segments: &[S]) -> String {
+    match segments {
+        [] => "/".to_owned(),
+        all => all
+            .iter()
+            .fold(String::new(), |path, s| path + "/" + s.as_ref()),
     }
 }
 
-fn fit(x: &str, y: &str) -> bool {
-    match (Pattern::of_shape(x), Pattern::of_shape(y)) {
-        _ if x == "{}" || y == "{}" => true,
-        (None, None) => x == y,
-        (Some(pattern), None) => pattern.fits(y, Comparison::Usual),
-        (None, Some(pattern)) => pattern.fits(x, Comparison::Usual),
-        (Some(x), Some(y)) => x.and(&y).is_some(),
+/// A shape with names for its parameters.
+fn named(shape: &str) -> String {
+    let mut out = String::new();
+    for (n, text) in shape.split("{}").enumerate() {
+        if n > 0 {
+            out += &format!("{{p{n}}}");
+        }
+        out += text;
     }
+    out.replace("{+}", "{rest+}").replace("{*}", "{*rest}")
+}
+
+/// The shape of the paths that fit two shapes.
+fn both(a: &[&str], b: &[&str]) -> Option<Vec<String>> {
+    let owned = |rest: &[&str]| rest.iter().map(|s| (*s).to_owned()).collect();
+    Some(match (a.split_first(), b.split_first()) {
+        (None, None) => Vec::new(),
+        (Some((&"{*}", _)), _) => owned(b),
+        (_, Some((&"{*}", _))) => owned(a),
+        (None, _) | (_, None) => return None,
+        (Some((&"{+}", _)), _) => owned(b),
+        (_, Some((&"{+}", _))) => owned(a),
+        (Some((x, a)), Some((y, b))) => {
+            let mut out = vec![fit(x, y)?];
+            out.extend(both(a, b)?);
+            out
+        }
+    })
+}
+
+/// The same of two segments.
+fn fit(x: &str, y: &str) -> Option<String> {
+    let either = match (Pattern::of_shape(x), Pattern::of_shape(y)) {
+        _ if x == "{}" => y.to_owned(),
+        _ if y == "{}" => x.to_owned(),
+        (None, None) => return (x == y).then(|| x.to_owned()),
+        (Some(pattern), None) => return pattern.fits(y, Comparison::Usual).then(|| y.to_owned()),
+        (None, Some(pattern)) => return pattern.fits(x, Comparison::Usual).then(|| x.to_owned()),
+        (Some(x), Some(y)) => x.and(&y)?.to_string(),
+    };
+    Some(either)
 }
 
 /// Whether one of two paths that meet is chosen for what fits both.

@@ -118,7 +118,7 @@ fn silence_about_security_asks_for_a_key() {
 
 #[test]
 fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
-    for path in ["/f?x=1", "/f#x", "/{a}{b}"] {
+    for path in ["/f?x=1", "/{a}{b}"] {
         let text = format!("openapi: 3.1.0\npaths: {{'{path}': {{get: {{security: []}}}}}}\n");
         let drafted = drafted(&text, How::default());
         assert!(!drafted.policy.contains("auth:"), "{}", drafted.policy);
@@ -128,6 +128,17 @@ fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
             "{said:?}"
         );
     }
+    // No client sends what follows `#`: it only tells two operations of one path apart.
+    let text =
+        "openapi: 3.1.0\npaths: {'/f#x': {get: {security: []}}, '/f': {get: {security: []}}}\n";
+    let drafted = drafted(text, How::default());
+    assert!(
+        drafted
+            .policy
+            .contains("path: \"/f\", methods: [GET, HEAD], auth: none"),
+        "{}",
+        drafted.policy
+    );
 }
 
 #[test]

@@ -142,7 +142,7 @@ paths:
         let got = got.replace("\"deep\"]", "\"deep\", \"j\"]");
         assert_eq!(got, want, "{request}\n{}", drafted.policy);
     }
-    assert!(said(&drafted, "GET /a/b")[0].contains("both are required there"));
+    assert!(said(&drafted, "GET /a/b")[0].contains("both are required on its hosts"));
 }
 
 #[test]
@@ -159,6 +159,8 @@ paths:
   /v1/admin: {get: {security: [{k: []}]}}
   '/v1/admin/{proxy+}': {get: {security: [{k: []}]}}
   /v1/free: {get: {security: []}}
+  '/i/{x}/log': {get: {security: []}, x-yc-apigateway-any-method: {security: []}}
+  '/i/all/{y}': {put: {security: [{k: [all]}]}}
 ";
     let drafted = drafted(text, How::default());
     for (request, want) in [
@@ -174,6 +176,12 @@ paths:
         ("PUT /v1/admin/x", "key"),
         ("PUT /v1/free", "open"),
         ("PUT /v1/other", "open"),
+        ("GET /i/7/log", "open"),
+        ("GET /i/all/log", "key"),
+        ("POST /i/all/log", "key"),
+        ("PUT /i/all/log", "[\"all\"]"),
+        ("PUT /i/all/x", "[\"all\"]"),
+        ("GET /i/all/x", "denied"),
     ] {
         let (method, path) = request.split_once(' ').unwrap();
         assert_eq!(
