@@ -95,6 +95,11 @@ def bases(server):
         text = url
         for name, value in zip(listed, values):
             text = text.replace("{%s}" % name, str(value))
+        # A value that is no single segment, or part of one, stands for what it says.
+        for name, variable in variables.items():
+            given = str(variable.get("default", ""))
+            if not given or "/" in given:
+                text = text.replace("{%s}" % name, given)
         match = re.match(r"(?:[^/]*:)?//([^/]*)(.*)$", text)
         authority, path = match.groups() if match else ("", text)
         host = re.sub(r":[^:\]]*$", "", authority.split("@")[-1])
