@@ -12,10 +12,10 @@ use serde::Serialize;
 use crate::file as policy_file;
 use keystile_model::error::{Code, Result, refuse};
 
+mod beside;
 mod credentials;
 mod document;
 mod extensible;
-mod hosts;
 mod notes;
 mod path_item;
 mod place;
@@ -76,7 +76,7 @@ pub fn draft(name: &str, text: &str, how: DraftOptions<'_>) -> Result<Drafted> {
     let all = operations(&document, &files, &mut notes)?;
     let schemes = Schemes::new(&document, &all, &files, &mut notes)?;
     let mut shapes = shapes(&document, &all, &schemes, (&files, how), &mut notes);
-    hosts::spread(&mut shapes);
+    beside::settle(&mut shapes, &mut notes);
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(
@@ -135,16 +135,26 @@ fn shapes(
             .find(|s| !s.is_empty())
             .map_or(&[][..], Vec::as_slice);
         let many = document.multi_segment(found, files);
-        for Base { host, prefix } in bases(servers, &place, notes) {
+        for base in bases(servers, &place, notes) {
+            let Base {
+                host,
+                prefix,
+                is_inexact,
+            } = base;
             let whole = format!("{prefix}{path}");
             let Some(named) = template(&whole, &many, &place, notes) else {
                 continue;
             };
             let mut demand = demand.clone();
-            if named.widened && !matches!(demand, Demand::Key { .. }) {
+            let widened = match (named.widened, is_inexact && !how.any_host) {
+                (true, _) => Some("paths"),
+                (_, true) => Some("hosts"),
+                _ => None,
+            };
+            if let Some(what) = widened.filter(|_| !demand.needs_key()) {
                 notes.add(
                     &place,
-                    "would open more paths than the document names; a key is required",
+                    format!("would open more {what} than the document names; a key is required"),
                 );
                 demand = Demand::key();
             }

@@ -170,6 +170,14 @@ fn each_mistake_is_refused_with_its_field() {
             "credentials[0].header",
         ),
         (
+            r#""credentials":[{"header":"Host"}]"#.into(),
+            "credentials[0].header",
+        ),
+        (
+            r#""credentials":[{"header":"connection","scheme":"Bearer"}]"#.into(),
+            "credentials[0].header",
+        ),
+        (
             r#""credentials":[{"header":"a","scheme":"x y"}]"#.into(),
             "credentials[0].scheme",
         ),

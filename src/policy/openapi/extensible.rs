@@ -86,6 +86,11 @@ pub struct Requirement {
 }
 
 impl Requirement {
+    /// Whether it is `{}`: the security is optional (OpenAPI 3.1, section 4.8.30).
+    pub fn allows_anyone(&self) -> bool {
+        self.schemes.is_empty() && self.odd.is_empty()
+    }
+
     /// The names of schemes, and the scopes asked of each. An extension is none, unless there is a
     /// scheme of its name.
     pub fn schemes(&self, is_scheme: impl Fn(&str) -> bool) -> BTreeMap<&String, &[String]> {

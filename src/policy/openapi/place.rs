@@ -17,6 +17,8 @@ pub struct Base {
     pub host: String,
     /// Without a slash at the end.
     pub prefix: String,
+    /// The hosts are more than the document names.
+    pub is_inexact: bool,
 }
 
 /// Where the paths begin; at least one place.
@@ -31,6 +33,7 @@ pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Bas
         out.insert(Base {
             host: String::new(),
             prefix: String::new(),
+            is_inexact: false,
         });
     }
     // All hosts include the named ones.
@@ -95,9 +98,11 @@ fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
         None => ("", url),
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
     };
+    let (host, is_inexact) = host(authority, server, &at, notes);
     Base {
-        host: host(authority, server, &at, notes),
+        host,
         prefix: prefix(path, server, &at, notes),
+        is_inexact,
     }
 }
 
@@ -148,7 +153,8 @@ fn without_scheme(url: &str) -> Option<&str> {
     is_scheme.then_some(rest)
 }
 
-fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
+/// The host as a policy writes it, and whether it takes more than the document names.
+fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> (String, bool) {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
         // The port does not count; brackets hold an IPv6 address.
@@ -163,9 +169,10 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
         }
         _ => host,
     };
+    let host = host.strip_suffix('.').unwrap_or(host);
     // No host, or a variable for any host.
     if host.is_empty() || variable(host).is_some() {
-        return String::new();
+        return (String::new(), false);
     }
     let pattern = match host.split_once('.') {
         Some((label, rest)) if variable(label).is_some() => {
@@ -173,14 +180,30 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> String
         }
         _ => filled(host, server, at, notes),
     };
-    match HostPattern::parse(&pattern) {
-        Some(_) => pattern.to_ascii_lowercase(),
+    let is_host = |pattern: &String| HostPattern::parse(pattern).is_some();
+    if is_host(&pattern) {
+        return (pattern.to_ascii_lowercase(), false);
+    }
+    let beside = pattern
+        .split_once('.')
+        .filter(|(_, rest)| rest.contains('.'));
+    let beside = beside.map(|(_, rest)| format!("*.{rest}")).filter(is_host);
+    match beside {
+        Some(pattern) => {
+            notes.add(
+                at,
+                format!(
+                    "names a host that a policy cannot express; its routes apply to `{pattern}`"
+                ),
+            );
+            (pattern.to_ascii_lowercase(), true)
+        }
         None => {
             notes.add(
                 at,
                 "names a host that a policy cannot express; its routes apply to every host",
             );
-            String::new()
+            (String::new(), true)
         }
     }
 }
@@ -225,13 +248,12 @@ pub fn template(
     notes: &mut Notes,
 ) -> Option<Named> {
     let path = without_query(path);
-    let cut = path.split(['?', '#']).next().unwrap_or_default();
+    // What follows `#` only tells operations with one path apart: no client sends it.
+    let path = path.split('#').next().unwrap_or_default();
+    let cut = path.split('?').next().unwrap_or_default();
     let mut widened = cut.len() < path.len();
     if widened {
-        notes.add(
-            place,
-            "contains `?` or `#`; only the path before it is used",
-        );
+        notes.add(place, "contains `?`; only the path before it is used");
     }
     let segments: Vec<&str> = cut.split('/').skip(1).collect();
     let last = segments.len().saturating_sub(1);

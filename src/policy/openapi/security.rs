@@ -35,6 +35,11 @@ impl Demand {
         }
     }
 
+    /// Whether a request needs a key.
+    pub fn needs_key(&self) -> bool {
+        matches!(self, Self::Key { .. })
+    }
+
     /// What satisfies both.
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
@@ -81,8 +86,9 @@ pub fn demand(
     let mut dropped = false;
     let mut alternatives: Vec<BTreeSet<String>> = Vec::new();
     for requirement in list {
+        let allows_anyone = requirement.allows_anyone();
         let requirement = requirement.schemes(|name| document.has_scheme(name));
-        if requirement.is_empty() {
+        if allows_anyone {
             optional = true;
             continue;
         }
@@ -118,13 +124,20 @@ fn alternative(
     let mut scopes = BTreeSet::new();
     let mut keys = 0;
     let mut others = Vec::new();
-    for (name, asked) in requirement.iter() {
+    for (name, asked) in requirement {
         if schemes.stands_for_key(name) {
             keys += 1;
             scopes.extend(asked.iter().map(|s| scope(s, place, notes)));
         } else {
             others.push(format!("`{name}`"));
         }
+    }
+    if requirement.is_empty() {
+        notes.add(
+            place,
+            "names no security scheme in a requirement, but other fields; a key is required",
+        );
+        return None;
     }
     let others = others.join(", ");
     if keys == 0 {
@@ -147,12 +160,27 @@ fn alternative(
 fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -> Demand {
     // A key that holds more than another alternative requires satisfies that one.
     let mut least: Vec<BTreeSet<String>> = Vec::new();
+    let mut left: BTreeSet<String> = BTreeSet::new();
     for a in alternatives {
         if least.iter().any(|l| l.is_subset(&a)) {
+            left.extend(a);
             continue;
         }
-        least.retain(|l| !a.is_subset(l));
+        for more in least.extract_if(.., |l| a.is_subset(l)) {
+            left.extend(more);
+        }
         least.push(a);
+    }
+    left.retain(|scope| !least.iter().any(|l| l.contains(scope)));
+    if !left.is_empty() {
+        let words: Vec<String> = left.into_iter().collect();
+        notes.add(
+            place,
+            format!(
+                "requires `{}` in one alternative and less in another; a key does not need the former",
+                words.join(" ")
+            ),
+        );
     }
     let common: BTreeSet<String> = match least.split_first() {
         None => return Demand::key(),

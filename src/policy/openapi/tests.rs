@@ -4,6 +4,7 @@ use proptest::prelude::*;
 const ORDERS: &str = include_str!("../../../tests/vectors/imports/openapi.yaml");
 const GITHUB: &str = include_str!("../../../tests/vectors/imports/github-excerpt.json");
 
+mod beside;
 mod cases;
 mod servers;
 
@@ -117,7 +118,7 @@ fn silence_about_security_asks_for_a_key() {
 
 #[test]
 fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
-    for path in ["/f?x=1", "/f#x", "/{a}{b}"] {
+    for path in ["/f?x=1", "/{a}{b}"] {
         let text = format!("openapi: 3.1.0\npaths: {{'{path}': {{get: {{security: []}}}}}}\n");
         let drafted = drafted(&text, DraftOptions::default());
         assert!(!drafted.policy.contains("auth:"), "{}", drafted.policy);
@@ -127,6 +128,17 @@ fn a_path_that_takes_more_than_the_document_names_is_not_opened() {
             "{said:?}"
         );
     }
+    // No client sends what follows `#`: it only tells two operations of one path apart.
+    let text =
+        "openapi: 3.1.0\npaths: {'/f#x': {get: {security: []}}, '/f': {get: {security: []}}}\n";
+    let drafted = drafted(text, DraftOptions::default());
+    assert!(
+        drafted
+            .policy
+            .contains("path: \"/f\", methods: [GET, HEAD], auth: none"),
+        "{}",
+        drafted.policy
+    );
 }
 
 #[test]
@@ -250,7 +262,7 @@ fn what_a_policy_opens_beside_a_key_or_does_not_look_at_is_said() {
         let text = format!(
             "openapi: 3.1.0\nservers: [{servers}]\ncomponents: {{securitySchemes: {{k: {{type: apiKey, in: header, name: x-k}}}}}}\npaths:\n{paths}"
         );
-        let drafted = draft("d", &text, How::default()).unwrap();
+        let drafted = draft("d", &text, DraftOptions::default()).unwrap();
         drafted
             .unsaid
             .into_iter()
@@ -277,7 +289,7 @@ fn a_path_or_a_scheme_that_stands_twice_is_refused() {
         r#"{"openapi": "3.1.0", "paths": {"/a": {"get": {}}, "/a": {"post": {}}}}"#,
         r#"{"openapi": "3.1.0", "paths": {"/a": {"get": {}}}, "components": {"securitySchemes": {"k": {}, "k": {}}}}"#,
     ] {
-        let error = draft("d", text, How::default()).err().unwrap();
+        let error = draft("d", text, DraftOptions::default()).err().unwrap();
         assert!(error.to_string().contains("stands here twice"), "{error}");
     }
 }

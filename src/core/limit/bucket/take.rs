@@ -171,7 +171,7 @@ fn undo(buckets: &mut impl Buckets, charge: &Charge, stored: u64) {
 
 /// Gives `tokens` back to a bucket that still stores `top`, which means that nobody has taken
 /// since.
-fn give_back_top(
+pub(super) fn give_back_top(
     buckets: &mut impl Buckets,
     key: &BucketKey,
     bucket: &Bucket,

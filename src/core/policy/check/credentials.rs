@@ -6,6 +6,21 @@ use crate::request::name::PROTOCOLS;
 
 const ONE_PLACE: &str = "write exactly one of `header`, `basic`, `query` and `cookie`";
 
+/// Headers that HTTP itself needs: taking a key out of one of them would break the request.
+const ELSEWHERE: [&str; 11] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-extensions",
+];
+
 #[inline(never)]
 pub(crate) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     if raw.credentials.is_empty() {
@@ -83,6 +98,14 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
         );
         return None;
     }
+    let lower = name.to_ascii_lowercase();
+    if ELSEWHERE.contains(&lower.as_str()) {
+        e.push(
+            format!("{field}.header"),
+            format!("`{lower}` carries something else in every request; choose a header of your own, such as `x-api-key`"),
+        );
+        return None;
+    }
     if let Some(scheme) = scheme
         && !is_token(scheme)
     {
@@ -93,7 +116,7 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
         return None;
     }
     Some(Credential::Header {
-        name: name.to_ascii_lowercase(),
+        name: lower,
         scheme: scheme.map(str::to_owned),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limit::bucket::levels::MAX_MEMBERS;
-use crate::limit::bucket::take::{give_back_top, is_leasable};
+use crate::limit::bucket::take::give_back_top;
 
 /// A key that was elsewhere for a while has used that much, however much the client's other keys
 /// took here in the meantime.
@@ -15,7 +15,7 @@ fn what_others_take_meanwhile_counts_beside_what_a_key_took_elsewhere() {
     let mut takes = |charge: Charge, count: usize| {
         for _ in 0..count {
             let outcome = take_all(&mut buckets, &[charge], now);
-            assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+            assert!(matches!(outcome, Some(TakeOutcome::Taken { .. })));
         }
     };
     takes(of(1), 1);
@@ -68,7 +68,7 @@ fn all_of_many_limits_are_charged() {
     let mut buckets = MemoryBuckets::default();
     let now = 1_000 * SECOND;
     let outcome = take_all(&mut buckets, &all, now);
-    assert!(matches!(outcome, Some(Outcome::Taken { .. })));
+    assert!(matches!(outcome, Some(TakeOutcome::Taken { .. })));
     for charge in all {
         assert_eq!(drained(&mut buckets, charge, now), 4);
     }
@@ -92,7 +92,7 @@ fn a_refusal_leaves_the_bucket_without_the_tokens_of_a_lease() {
     let mut admitted = 0;
     let mut take = |charge: Charge| {
         let outcome = take_all(&mut buckets, &[charge], now);
-        let is_in = matches!(outcome, Some(Outcome::Taken { .. }));
+        let is_in = matches!(outcome, Some(TakeOutcome::Taken { .. }));
         admitted += if is_in { charge.cost } else { 0 };
         is_in
     };
