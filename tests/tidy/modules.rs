@@ -54,7 +54,9 @@ fn by_path(owner: &str, text: &str) -> Vec<String> {
         folders.pop();
         for part in path.split('/') {
             match part {
-                ".." => drop(folders.pop()),
+                ".." => {
+                    folders.pop();
+                }
                 part => folders.push(part),
             }
         }
