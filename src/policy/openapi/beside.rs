@@ -17,6 +17,9 @@ use super::shape::Shape;
 /// Adds what paths require on the hosts and for the methods of others that would take their
 /// requests and require less.
 pub fn settle(shapes: &mut BTreeMap<String, Shape>, notes: &mut Notes) {
+    for shape in shapes.values_mut() {
+        shape.join_hosts(notes);
+    }
     // What is added can itself take requests of a third path.
     loop {
         let all: Vec<(Vec<&str>, &Shape)> = shapes
@@ -157,10 +160,7 @@ impl Missing {
             path: named(shape),
             asks: BTreeMap::new(),
         });
-        let place = match self.method.as_str() {
-            "" => format!("every method of {}", shape.path),
-            method => format!("{method} {}", shape.path),
-        };
+        let place = place_of(&self.method, &shape.path);
         let other = self.other;
         notes.add(
             &place,
@@ -179,6 +179,25 @@ impl Missing {
 }
 
 impl Shape {
+    /// Two paths may differ in the names of their parameters alone, and in their hosts.
+    fn join_hosts(&mut self, notes: &mut Notes) {
+        let both: Vec<_> = self
+            .asks
+            .iter()
+            .filter_map(|((host, method), asked)| {
+                let both = asked.and(self.asked_beyond(host, method)?);
+                (both != *asked).then(|| ((host.clone(), method.clone()), both))
+            })
+            .collect();
+        for ((host, method), demand) in both {
+            notes.add(
+                &place_of(&method, &self.path),
+                format!("is also there for more hosts than `{host}`, and requires something else; both are required there"),
+            );
+            self.asks.insert((host, method), demand);
+        }
+    }
+
     /// Whether it could take requests of a path that requires more: those for all hosts come last.
     fn may_open_too_much(&self) -> bool {
         self.asks
@@ -206,6 +225,14 @@ impl Shape {
         wider
             .into_iter()
             .find_map(|host| self.asked_at(host, method))
+    }
+}
+
+/// How messages call an operation.
+fn place_of(method: &str, path: &str) -> String {
+    match method {
+        "" => format!("every method of {path}"),
+        method => format!("{method} {path}"),
     }
 }
 

@@ -275,7 +275,7 @@ fn what_a_policy_opens_beside_a_key_or_does_not_look_at_is_said() {
     assert!(said(&format!("{me}{keyed}"), "").is_empty());
     let found = said(&format!("{me}{open}"), "");
     assert!(
-        found[0].contains("`POST /a/me` passes without a key"),
+        found[0].contains("`/a/{x}` would open it; a key is required"),
         "{found:?}"
     );
     let port = said(me, "{url: 'https://h.example.com:9443'}");
