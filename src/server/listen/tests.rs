@@ -30,7 +30,7 @@ impl Listening {
             ..Bounds::of_requests()
         };
         let terms = Terms {
-            room: Room::new(8, 8),
+            room: Seats::new(8, 8),
             budget: Budget::new(Most::default()),
             service: Service {
                 router: Router::new().route("/", post(async |body: String| body)),
