@@ -188,24 +188,14 @@ fn host(authority: &str, server: &Server, at: &str, notes: &mut Notes) -> (Strin
         .split_once('.')
         .filter(|(_, rest)| rest.contains('.'));
     let beside = beside.map(|(_, rest)| format!("*.{rest}")).filter(is_host);
-    match beside {
-        Some(pattern) => {
-            notes.add(
-                at,
-                format!(
-                    "names a host that a policy cannot express; its routes apply to `{pattern}`"
-                ),
-            );
-            (pattern.to_ascii_lowercase(), true)
-        }
-        None => {
-            notes.add(
-                at,
-                "names a host that a policy cannot express; its routes apply to every host",
-            );
-            (String::new(), true)
-        }
-    }
+    let shown = beside
+        .as_ref()
+        .map_or("every host".to_owned(), |p| format!("`{p}`"));
+    notes.add(
+        at,
+        format!("names a host that a policy cannot express; its routes apply to {shown}"),
+    );
+    (beside.unwrap_or_default().to_ascii_lowercase(), true)
 }
 
 /// The name of a variable that takes the whole text.
