@@ -304,4 +304,26 @@ mod tests {
         assert!(!counts.is_past(200 + 32 * 86_400 - 1));
         assert!(counts.is_past(200 + 32 * 86_400));
     }
+
+    #[test]
+    fn of_days_that_came_in_any_order_only_neighbours_are_counted_together() {
+        let day = |n: u64| Window {
+            start: n * 86_400,
+            end: (n + 1) * 86_400,
+        };
+        for days in [[10, 0, 5, 11, 12], [11, 10, 5, 0, 12], [5, 11, 0, 10, 12]] {
+            let mut counts = Counts::default();
+            for n in days {
+                counts.open(1, day(n)).unwrap();
+                counts.took(1, day(n));
+            }
+            let held = counts
+                .0
+                .iter()
+                .map(|t| (t.window.start / 86_400, t.window.end / 86_400));
+            let mut held: Vec<(u64, u64)> = held.collect();
+            held.sort_unstable();
+            assert_eq!(held, [(0, 1), (5, 6), (10, 12), (12, 13)], "{days:?}");
+        }
+    }
 }
