@@ -224,6 +224,7 @@ fn wanted(expected: &str) -> &str {
         "a boolean" => "true or false",
         "a sequence" => "a list, such as [a, b]",
         "a map" => "a mapping of names",
+        "an object" => "a mapping of fields",
         other => match other.split_once(' ') {
             Some(("struct", _)) => "a mapping of fields",
             Some(("enum", _)) => "one of its words",

@@ -1,10 +1,10 @@
 //! Envoy in the same process, as far as the module sees it: what tests call us with.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entries::{self, CONTINUE};
 use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Map};
@@ -14,7 +14,12 @@ mod functions;
 thread_local! {
     static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };
     static FREED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// Kept until the thread of a test ends.
+    static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
 }
+
+/// One test at a time: what the module has in a process, all configurations share.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// A filter of this thread is freed, perhaps while somebody has its state.
 pub fn freed(in_use: bool) {
@@ -55,7 +60,7 @@ pub type Called = (String, Vec<(String, String)>, Vec<u8>);
 #[derive(Default)]
 struct Side {
     metrics: Mutex<Vec<(String, u64)>>,
-    wakes: AtomicUsize,
+    wakes: Arc<AtomicUsize>,
     calls: Mutex<Vec<Called>>,
 }
 
@@ -92,7 +97,7 @@ struct Stream {
     /// A reply calls back, and destroys the filter, before it returns.
     calls_back: *const c_void,
     is_destroyed: bool,
-    wakes: AtomicUsize,
+    wakes: Arc<AtomicUsize>,
 }
 
 impl Stream {
@@ -119,8 +124,12 @@ fn text(buffer: Buffer) -> String {
     String::from_utf8(unsafe { buffer.bytes() }.to_vec()).unwrap()
 }
 
-/// Puts this in the place of Envoy, and its environment in place: once for all tests.
+/// Puts this in the place of Envoy, and its environment in place: once for all tests. Waits until no
+/// other test is at work.
 pub fn install(signing_keys: &str) {
+    TURN.with_borrow_mut(|turn| {
+        turn.get_or_insert_with(|| ONE.lock().unwrap_or_else(PoisonError::into_inner));
+    });
     FUNCTIONS.get_or_init(|| {
         // SAFETY: before any test has started a thread that could read it.
         unsafe { std::env::set_var("KEYSTILE_SIGNING_KEYS", signing_keys) };
@@ -227,7 +236,7 @@ impl Made {
             changes_fail: false,
             calls_back: core::ptr::null(),
             is_destroyed: false,
-            wakes: AtomicUsize::new(0),
+            wakes: Arc::default(),
         });
         let at = (&raw mut *stream).cast();
         // SAFETY: the configuration lives.

@@ -1,6 +1,7 @@
 //! What Envoy offers, for a configuration and a request of a test.
 
 use core::ffi::c_void;
+use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -152,19 +153,27 @@ extern "C" fn attribute_bool(at: Envoys, id: u32, to: *mut bool) -> bool {
 }
 
 extern "C" fn scheduler_new(at: Envoys) -> *mut c_void {
-    (&raw const Stream::of(at).wakes).cast_mut().cast()
+    scheduler(&Stream::of(at).wakes)
 }
 
 extern "C" fn config_scheduler_new(at: Envoys) -> *mut c_void {
-    (&raw const Side::of(at).wakes).cast_mut().cast()
+    scheduler(&Side::of(at).wakes)
+}
+
+/// As Envoy's, it may outlive the stream or the configuration that it is for.
+fn scheduler(wakes: &Arc<AtomicUsize>) -> *mut c_void {
+    Arc::into_raw(Arc::clone(wakes)).cast_mut().cast()
 }
 
 extern "C" fn scheduler_commit(at: *mut c_void, _: u64) {
-    // SAFETY: it is a counter of a stream or a configuration that lives.
+    // SAFETY: `scheduler` has made it, and it has not been deleted.
     unsafe { &*at.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);
 }
 
-extern "C" fn scheduler_delete(_: *mut c_void) {}
+extern "C" fn scheduler_delete(at: *mut c_void) {
+    // SAFETY: likewise; nobody uses it any more.
+    drop(unsafe { Arc::from_raw(at.cast::<AtomicUsize>().cast_const()) });
+}
 
 extern "C" fn no() -> bool {
     false
