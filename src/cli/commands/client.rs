@@ -142,21 +142,20 @@ impl Create {
 
 impl List {
     fn run(self, cx: &Context) -> Result<()> {
-        let mut page = client::List {
+        let page = client::List {
             plan: self.plan,
             label: words(&self.label),
             limit: Some(PAGE),
             ..client::List::default()
         };
-        let mut pages = Pages::new(cx.out);
-        loop {
-            let found = cx.perform(page.clone())?;
-            pages.add(found.clients)?;
-            if found.next.is_none() {
-                return pages.end(|all| table(&all));
-            }
-            page.cursor = found.next;
-        }
+        let pages = Pages::all(cx.out, |cursor| {
+            let found = cx.perform(client::List {
+                cursor,
+                ..page.clone()
+            })?;
+            Ok((found.clients, found.next))
+        })?;
+        pages.end(|all| table(&all))
     }
 }
 

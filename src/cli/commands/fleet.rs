@@ -67,19 +67,14 @@ impl Fleet {
         if let Some(patience) = self.wait {
             wait(cx, patience)?;
         }
-        let mut page = fleet::List {
-            limit: Some(PAGE),
-            cursor: None,
-        };
-        let mut pages = Pages::new(cx.out);
-        loop {
-            let found = cx.perform(page.clone())?;
-            pages.add(found.nodes)?;
-            if found.next.is_none() {
-                return pages.end(|all| known(&all, found.version, cx.now()));
-            }
-            page.cursor = found.next;
-        }
+        let limit = Some(PAGE);
+        let mut version = 0;
+        let pages = Pages::all(cx.out, |cursor| {
+            let found = cx.perform(fleet::List { limit, cursor })?;
+            version = found.version;
+            Ok((found.nodes, found.next))
+        })?;
+        pages.end(|all| known(&all, version, cx.now()))
     }
 }
 

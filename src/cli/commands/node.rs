@@ -60,19 +60,12 @@ impl Node {
         match self {
             Self::Enroll(c) => enroll(cx, c.node),
             Self::List(_) => {
-                let mut page = node::List {
-                    limit: Some(PAGE),
-                    cursor: None,
-                };
-                let mut pages = Pages::new(cx.out);
-                loop {
-                    let found = cx.perform(page.clone())?;
-                    pages.add(found.nodes)?;
-                    if found.next.is_none() {
-                        return pages.end(|all| table(&all));
-                    }
-                    page.cursor = found.next;
-                }
+                let limit = Some(PAGE);
+                let pages = Pages::all(cx.out, |cursor| {
+                    let found = cx.perform(node::List { limit, cursor })?;
+                    Ok((found.nodes, found.next))
+                })?;
+                pages.end(|all| table(&all))
             }
             Self::Revoke(c) => {
                 let done = cx.perform(node::Revoke { node: c.node })?;

@@ -13,16 +13,31 @@ pub struct Pages<T> {
 }
 
 impl<T: Serialize> Pages<T> {
-    /// None yet.
-    pub fn new(out: Output) -> Self {
-        Self {
+    /// All pages of a list. `ask` gets the page at a cursor, at first at none, and where the next one
+    /// is.
+    ///
+    /// # Errors
+    /// Those of `ask`, or if the output cannot be written.
+    pub fn all<C>(
+        out: Output,
+        mut ask: impl FnMut(Option<C>) -> Result<(Vec<T>, Option<C>)>,
+    ) -> Result<Self> {
+        let mut pages = Self {
             json: out.is_json().then(Output::list),
             all: Vec::new(),
+        };
+        let mut cursor = None;
+        loop {
+            let (page, next) = ask(cursor)?;
+            pages.add(page)?;
+            if next.is_none() {
+                return Ok(pages);
+            }
+            cursor = next;
         }
     }
 
-    /// One more.
-    pub fn add(&mut self, page: Vec<T>) -> Result<()> {
+    fn add(&mut self, page: Vec<T>) -> Result<()> {
         match &mut self.json {
             Some(list) => list.add(&page),
             None => {
@@ -32,7 +47,7 @@ impl<T: Serialize> Pages<T> {
         }
     }
 
-    /// That was the last one; `table` shows all of them to people.
+    /// Ends the list; `table` shows all of them to people.
     pub fn end(self, table: impl FnOnce(Vec<T>) -> String) -> Result<()> {
         match self.json {
             Some(list) => list.end(),

@@ -90,16 +90,10 @@ fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<Pages<OfKey>>
 where
     O: Operation<Output = OfKeys>,
 {
-    let mut pages = Pages::new(cx.out);
-    let mut cursor = None;
-    loop {
+    Pages::all(cx.out, |cursor| {
         let page = cx.perform(ask(cursor))?;
-        pages.add(page.quotas)?;
-        if page.next.is_none() {
-            return Ok(pages);
-        }
-        cursor = page.next;
-    }
+        Ok((page.quotas, page.next))
+    })
 }
 
 fn table(all: &[OfKey], now: u64) -> String {

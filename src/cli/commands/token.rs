@@ -95,19 +95,15 @@ impl Token {
         match self {
             Self::Create(c) => c.run(cx),
             Self::List(_) => {
-                let mut page = token::List {
-                    limit: Some(PAGE),
-                    ..token::List::default()
-                };
-                let mut pages = Pages::new(cx.out);
-                loop {
-                    let found = cx.perform(page.clone())?;
-                    pages.add(found.tokens)?;
-                    if found.next.is_none() {
-                        return pages.end(|all| table(&all, cx.now()));
-                    }
-                    page.cursor = found.next;
-                }
+                let pages = Pages::all(cx.out, |cursor| {
+                    let found = cx.perform(token::List {
+                        cursor,
+                        limit: Some(PAGE),
+                        ..token::List::default()
+                    })?;
+                    Ok((found.tokens, found.next))
+                })?;
+                pages.end(|all| table(&all, cx.now()))
             }
             Self::Revoke(c) => {
                 let token = cx.perform(token::Revoke { id: Id(c.token) })?;

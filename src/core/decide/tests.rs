@@ -207,6 +207,17 @@ impl Call {
     }
 }
 
+/// A request of which nothing but its headers is known.
+fn plain(headers: &[u8]) -> Request<'_> {
+    Request {
+        headers: Headers::new(headers),
+        address: None,
+        peer: Peer::default(),
+        tls: false,
+        virtual_host: None,
+    }
+}
+
 #[test]
 fn a_key_opens_what_its_scopes_say() {
     let w = world(|_| {});
@@ -307,13 +318,7 @@ fn without_a_keyset_or_past_its_time_nothing_is_decided() {
         assert_eq!(c.code(&w), code);
     }
     let bytes = Headers::encode(&call("GET", "/healthz").pairs);
-    let request = Request {
-        headers: Headers::new(&bytes),
-        address: None,
-        peer: Peer::default(),
-        tls: false,
-        virtual_host: None,
-    };
+    let request = plain(&bytes);
     for why in [Unavailable::None, Unavailable::OverlayWithoutBase] {
         let d = decide(
             Err(why),

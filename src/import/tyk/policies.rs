@@ -71,7 +71,7 @@ impl<'n> World<'n> {
         } else if !policies.is_empty() && grant.out.is_none() {
             found.note(
                 &session.place,
-                "no policy of it gives rights, so its own count; most versions of Tyk refuse such a key",
+                "none of its policies gives rights, so its own count; most versions of Tyk refuse such a key",
             );
         }
         Ok(())

@@ -14,7 +14,7 @@ const OTHERS: Field = becomes(
         "certificate",
         "mtls_static_certificate_bindings",
     ],
-    "a session that has any of these is left out: it is none of an API key alone",
+    "a session that has any of these is left out: an API key alone does not authenticate it",
 );
 
 pub const ITEM: Kind = Kind {

@@ -264,7 +264,7 @@ codes! {
     BodyTooLarge "body_too_large" Kind::TooLarge, "The body is too large";
     MediaTypeUnsupported "media_type_unsupported" Kind::MediaType, "The body is not said to be JSON";
     MethodNotAllowed "method_not_allowed" Kind::Method, "The path does not take this method";
-    TooManyStreams "too_many_streams" Kind::TooMany, "More streams of discovery, or more nodes, than may be";
+    TooManyStreams "too_many_streams" Kind::TooMany, "More discovery streams, or more nodes, than are allowed";
     StreamSilent "stream_silent" Kind::Slow, "An Envoy does not read or answer what it is sent";
     TooManyRequests "too_many_requests" Kind::TooMany, "Asked for too often";
 

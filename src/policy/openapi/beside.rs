@@ -99,10 +99,14 @@ impl Pair<'_> {
         out
     }
 
-    /// The more specific path has the host as well, but the other one names it.
+    /// The more specific path has the host as well, but the other one names it. What is more specific
+    /// counts, but opens nothing here that would have been closed.
     fn on_host(&self, host: &str, method: &str, asked: &Demand, own: &Demand) -> Option<Missing> {
-        let both = asked.and(own);
-        (both != *asked).then(|| self.one(&self.own, host, method, both, false))
+        let demand = match own.needs_key() {
+            true => own.clone(),
+            false => asked.and(own),
+        };
+        (demand != *asked).then(|| self.one(&self.own, host, method, demand, false))
     }
 
     /// The more specific path requires a key, and does not have the method.
@@ -167,7 +171,7 @@ impl Missing {
             match self.is_undocumented {
                 true => format!("is not in the document, but `{other}` would open it; a key is required"),
                 false => format!(
-                    "belongs to `{other}` as well, which requires something else; both are required on its hosts"
+                    "also matches `{other}`, whose hosts come first, but is more specific; its own requirement is written for them as well"
                 ),
             },
         );
@@ -192,7 +196,7 @@ impl Shape {
         for ((host, method), demand) in both {
             notes.add(
                 &place_of(&method, &self.path),
-                format!("is also there for more hosts than `{host}`, and requires something else; both are required there"),
+                format!("is in the document for more hosts than `{host}` as well, with another requirement; both are required on `{host}`"),
             );
             self.asks.insert((host, method), demand);
         }
@@ -303,12 +307,13 @@ fn fit(x: &str, y: &str) -> Option<String> {
 
 /// Whether one of two paths that meet is chosen for what fits both.
 fn comes_first(one: &[&str], other: &[&str]) -> bool {
+    // A path that ends comes before one that goes on.
     let length = one.len().max(other.len());
-    let at = |path: &[&str], i: usize| path.get(i).copied().unwrap_or_default().to_owned();
-    (0..length)
-        .map(|i| by_specificity(&at(one, i), &at(other, i)))
-        .find(|order| order.is_ne())
-        == Some(Ordering::Less)
+    let segment = |i: usize| {
+        let [x, y] = [one, other].map(|path| path.get(i).copied().unwrap_or_default());
+        by_specificity(x, y)
+    };
+    (0..length).map(segment).find(|order| order.is_ne()) == Some(Ordering::Less)
 }
 
 fn by_specificity(x: &str, y: &str) -> Ordering {

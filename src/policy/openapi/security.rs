@@ -177,7 +177,7 @@ fn any_of(alternatives: Vec<BTreeSet<String>>, place: &str, notes: &mut Notes) -
         notes.add(
             place,
             format!(
-                "requires `{}` in one alternative and less in another; a key does not need the former",
+                "one alternative requires `{}`, another does not; a key does not need it",
                 words.join(" ")
             ),
         );

@@ -85,13 +85,7 @@ fn decided<'h>(
     seconds: u64,
 ) -> Decision<'h> {
     let bytes = Headers::encode(&call.pairs);
-    let request = Request {
-        headers: Headers::new(&bytes),
-        address: None,
-        peer: Peer::default(),
-        tls: false,
-        virtual_host: None,
-    };
+    let request = plain(&bytes);
     let clocks = Clocks {
         wall: NOW + seconds,
         monotonic: seconds.saturating_mul(SECOND).saturating_add(1 << 40),

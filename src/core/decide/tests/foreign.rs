@@ -58,13 +58,7 @@ fn notes_never_hold_the_key() {
             .with("authorization", &format!("Bearer {text}"))
             .pairs,
     );
-    let request = Request {
-        headers: Headers::new(&bytes),
-        address: None,
-        peer: Peer::default(),
-        tls: false,
-        virtual_host: None,
-    };
+    let request = plain(&bytes);
     let mut notes = Vec::new();
     decide(
         Ok(&w.keyset),

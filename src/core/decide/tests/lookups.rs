@@ -27,13 +27,7 @@ fn lookups(w: &World, host: &str, path: &str) -> (u32, &'static str) {
     let mut call = call("GET", path);
     call.pairs[2].1 = host.as_bytes().to_vec();
     let bytes = Headers::encode(&call.keyed(w).pairs);
-    let request = Request {
-        headers: Headers::new(&bytes),
-        address: None,
-        peer: Peer::default(),
-        tls: false,
-        virtual_host: None,
-    };
+    let request = plain(&bytes);
     let clocks = Clocks {
         wall: NOW,
         monotonic: 1 << 40,

@@ -108,13 +108,7 @@ fn an_earlier_pass_is_asked_about_only_without_a_key() {
     ] {
         asked.set(0);
         let bytes = Headers::encode(&c.pairs);
-        let request = Request {
-            headers: Headers::new(&bytes),
-            address: None,
-            peer: Peer::default(),
-            tls: false,
-            virtual_host: None,
-        };
+        let request = plain(&bytes);
         let prior = || {
             asked.set(asked.get() + 1);
             None

@@ -49,13 +49,7 @@ fn explain_says_whose_quota_a_request_counts_for() {
             // So that the limit is full again each time.
             monotonic: (1 << 40) + notes.len() as u64 * 1_000_000_000,
         };
-        let request = Request {
-            headers: Headers::new(&bytes),
-            address: None,
-            peer: Peer::default(),
-            tls: false,
-            virtual_host: None,
-        };
+        let request = plain(&bytes);
         let _ = decide(Ok(&w.keyset), &request, clocks, || None, &mut b, &mut notes);
         let last = notes.last().unwrap();
         assert_eq!(

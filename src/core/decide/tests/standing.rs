@@ -195,13 +195,7 @@ fn what_the_newest_policy_refuses_no_older_one_lets_in() {
     let mut buckets = MemoryBuckets::default();
     let mut decided = |id, call: Call| {
         let bytes = Headers::encode(&call.pairs);
-        let request = Request {
-            headers: Headers::new(&bytes),
-            address: None,
-            peer: Peer::default(),
-            tls: false,
-            virtual_host: None,
-        };
+        let request = plain(&bytes);
         let mut notes = Vec::new();
         let at = Clocks {
             wall: NOW,

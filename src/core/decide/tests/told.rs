@@ -117,13 +117,7 @@ fn a_request_that_loses_the_bucket_after_the_quota_was_drawn_is_refused_and_draw
     let bytes = Headers::encode(&call("GET", "/users/1").keyed(&w).pairs);
     let mut attempt = |is_raced| {
         (b.is_raced, b.has_drawn) = (is_raced, false);
-        let request = Request {
-            headers: Headers::new(&bytes),
-            address: None,
-            peer: Peer::default(),
-            tls: false,
-            virtual_host: None,
-        };
+        let request = plain(&bytes);
         let clocks = Clocks {
             wall: NOW,
             monotonic: 1 << 40,
@@ -236,13 +230,7 @@ fn a_text_that_is_too_long_for_a_key_is_not_even_looked_up() {
 /// The note about one question.
 fn note(w: &World, call: &Call, rule: &str) -> String {
     let bytes = Headers::encode(&call.pairs);
-    let request = Request {
-        headers: Headers::new(&bytes),
-        address: None,
-        peer: Peer::default(),
-        tls: false,
-        virtual_host: None,
-    };
+    let request = plain(&bytes);
     let clocks = Clocks {
         wall: NOW,
         monotonic: 1,

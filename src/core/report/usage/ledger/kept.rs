@@ -4,6 +4,7 @@
 //! no more of them than keys that keysets have named since the last receipt.
 
 use super::super::table::{Count, GivenUp, Minute, OK, RowKey, Seen};
+use crate::sort;
 
 /// Sums by key.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ impl Kept {
     pub fn add(&mut self, at: u64, rows: impl IntoIterator<Item = GivenUp>) {
         self.at = self.at.max(at);
         self.sums.extend(rows);
-        self.sums.sort_unstable_by_key(|row| row.key);
+        sort::many(&mut self.sums, |a, b| a.key < b.key);
         self.sums.dedup_by(|row, kept| {
             let is_same = row.key == kept.key;
             if is_same {
