@@ -5,17 +5,11 @@ use std::str::FromStr;
 
 use keystile_core::key::KeyId;
 use keystile_core::policy::{Limit, checked_limits};
-use rusqlite::types::Type;
-use rusqlite::{Error, Row};
-
+use keystile_model::error::Result;
 use keystile_model::record::{self, Labels};
 
-type Result<T> = rusqlite::Result<T>;
-
-/// A column that does not hold what it should.
-pub fn odd(column: usize, kind: Type, what: impl Display) -> Error {
-    Error::FromSqlConversionFailure(column, kind, what.to_string().into())
-}
+use crate::sql::Row;
+pub use crate::sql::odd;
 
 /// A number as SQLite keeps it. Nothing of ours reaches 2^63.
 pub fn signed(n: u64) -> i64 {
@@ -25,24 +19,24 @@ pub fn signed(n: u64) -> i64 {
 /// A number that is not negative.
 pub fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     let n: i64 = row.get(column)?;
-    u64::try_from(n).map_err(|e| odd(column, Type::Integer, e))
+    u64::try_from(n).map_err(|e| odd(column, e))
 }
 
 /// The same, or nothing.
 pub fn optional(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
     let n: Option<i64> = row.get(column)?;
-    n.map(|n| u64::try_from(n).map_err(|e| odd(column, Type::Integer, e)))
+    n.map(|n| u64::try_from(n).map_err(|e| odd(column, e)))
         .transpose()
 }
 
 /// A client's number.
 pub fn number(row: &Row<'_>, column: usize) -> Result<u32> {
-    u32::try_from(unsigned(row, column)?).map_err(|e| odd(column, Type::Integer, e))
+    u32::try_from(unsigned(row, column)?).map_err(|e| odd(column, e))
 }
 
 /// A key's id.
 pub fn id(row: &Row<'_>, column: usize) -> Result<KeyId> {
-    KeyId::from_u64(unsigned(row, column)?).ok_or_else(|| odd(column, Type::Integer, "a key id"))
+    KeyId::from_u64(unsigned(row, column)?).ok_or_else(|| odd(column, "a key id"))
 }
 
 /// A key's id, or nothing.
@@ -53,24 +47,15 @@ pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
     }
 }
 
-/// A text of any length. What does not fit into a row's own page is read from others, and a page
-/// that is damaged there reads as zeros, without an error of SQLCipher's. No text of ours holds any.
+/// A text.
 pub fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
-    let text = row.get_ref(column)?.as_str();
-    let text = text.map_err(|e| odd(column, Type::Text, e))?;
-    match text.contains('\0') {
-        true => Err(Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-            None,
-        )),
-        false => Ok(text),
-    }
+    row.text(column)?.ok_or_else(|| odd(column, "nothing"))
 }
 
 /// One thing that text spells.
 pub fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T> {
     let text = text(row, column)?;
-    text.parse().map_err(|e| odd(column, Type::Text, e))
+    text.parse().map_err(|e| odd(column, e))
 }
 
 /// Things separated by spaces.
@@ -80,7 +65,7 @@ pub fn list<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<Ve
         return Ok(Vec::new());
     }
     text.split(' ')
-        .map(|word| word.parse().map_err(|e| odd(column, Type::Text, e)))
+        .map(|word| word.parse().map_err(|e| odd(column, e)))
         .collect()
 }
 
@@ -95,8 +80,8 @@ pub fn limits(row: &Row<'_>, column: usize) -> Result<Vec<Limit>> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let raw: Vec<_> = serde_json::from_str(text).map_err(|e| odd(column, Type::Text, e))?;
-    checked_limits("limits", &raw).map_err(|_| odd(column, Type::Text, "limits"))
+    let raw: Vec<_> = serde_json::from_str(text).map_err(|e| odd(column, e))?;
+    checked_limits("limits", &raw).map_err(|_| odd(column, "limits"))
 }
 
 /// Limits as [`limits`] reads them.
@@ -114,7 +99,7 @@ pub fn labels(row: &Row<'_>, column: usize) -> Result<Labels> {
     if text.is_empty() {
         return Ok(Labels::new());
     }
-    serde_json::from_str(text).map_err(|e| odd(column, Type::Text, e))
+    serde_json::from_str(text).map_err(|e| odd(column, e))
 }
 
 /// Labels as [`labels`] reads them.

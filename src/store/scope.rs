@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 
-use rusqlite::{Connection, Result, TransactionBehavior};
+use keystile_model::error::Result;
+
+use crate::sql::{Access, Connection};
 
 /// A transaction of the database, or a nested part of one. Rolled back unless committed.
 pub struct Scope<'s> {
@@ -13,12 +15,11 @@ pub struct Scope<'s> {
 
 impl<'s> Scope<'s> {
     /// Begins one; nested in the running one if `inner`.
-    pub fn begin(db: &'s Connection, behavior: TransactionBehavior, inner: bool) -> Result<Self> {
-        db.execute_batch(match (inner, behavior) {
-            (true, _) => "SAVEPOINT part",
-            (false, TransactionBehavior::Immediate) => "BEGIN IMMEDIATE",
-            (false, _) => "BEGIN",
-        })?;
+    pub fn begin(db: &'s Connection, access: Access, inner: bool) -> Result<Self> {
+        match inner {
+            true => db.begin_part()?,
+            false => db.begin(access)?,
+        }
         Ok(Self {
             db,
             inner,
@@ -28,8 +29,10 @@ impl<'s> Scope<'s> {
 
     /// Commits it; if nested, together with the outer one.
     pub fn commit(mut self) -> Result<()> {
-        self.db
-            .execute_batch(if self.inner { "RELEASE part" } else { "COMMIT" })?;
+        match self.inner {
+            true => self.db.commit_part()?,
+            false => self.db.commit()?,
+        }
         self.open = false;
         Ok(())
     }
@@ -45,13 +48,10 @@ impl Deref for Scope<'_> {
 
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
-        if self.open && !self.db.is_autocommit() {
-            // What cannot be rolled back now is rolled back when the connection closes.
-            let _ = self.db.execute_batch(if self.inner {
-                "ROLLBACK TO part; RELEASE part"
-            } else {
-                "ROLLBACK"
-            });
+        match (self.open, self.inner) {
+            (false, _) => {}
+            (true, true) => self.db.roll_back_part(),
+            (true, false) => self.db.roll_back(),
         }
     }
 }
