@@ -188,11 +188,24 @@ impl Bench {
 }
 
 /// A home with a store of this policy, a signing key and clients of these names, in a folder
-/// that is removed with it.
+/// that is removed with it; the store is in a database beside `scripts/postgres`.
 pub fn home(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Home) {
+    home_on(fresh_address(), policy, clients)
+}
+
+/// The same, with the store in the folder in any case.
+pub fn home_in_folder(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Home) {
+    home_on(None, policy, clients)
+}
+
+fn home_on(
+    database: Option<Arc<Address>>,
+    policy: &str,
+    clients: &[&str],
+) -> (tempfile::TempDir, Home) {
     let folder = tempfile::tempdir().unwrap();
     let mut home = Home::new(folder.path().to_owned(), None);
-    if let Some(address) = fresh_address() {
+    if let Some(address) = database {
         home = home.in_database(address);
     }
     let world = system::local();

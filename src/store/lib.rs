@@ -33,6 +33,7 @@ mod beside;
 pub mod checkpoint;
 mod client;
 mod column;
+mod copy;
 mod database;
 mod envoy;
 mod key;

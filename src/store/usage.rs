@@ -53,7 +53,7 @@ pub struct UsageStore {
 
 /// A transaction of it: a consistent view for reading, all or nothing for writing.
 pub struct UsageTx<'s> {
-    tx: Scope<'s>,
+    pub(super) tx: Scope<'s>,
 }
 
 impl UsageKey {
