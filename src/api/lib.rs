@@ -19,7 +19,6 @@ use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_store::Store;
 
-mod ahead;
 pub mod audit;
 pub mod backup;
 pub mod client;
@@ -35,6 +34,7 @@ mod operations;
 pub mod overview;
 mod pace;
 pub mod policy;
+mod prefetch;
 pub mod quota;
 pub mod remote;
 mod request;
@@ -47,8 +47,8 @@ pub mod usage;
 pub mod version;
 pub mod webhook;
 
-pub use ahead::Ahead;
 pub use pace::{Begun, Pace};
+pub use prefetch::Ahead;
 pub use request::{
     Parts, encoded, from_words, put_together, read_again, take_apart, words, written,
 };

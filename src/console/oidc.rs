@@ -18,10 +18,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::context::{RequestSource, seconds};
 use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
-use super::visit::{RequestSource, seconds};
 use super::{Console, sign_in};
 use keystile_model::caller::Grant;
 use keystile_model::error::{Code, Error, Kind, Result, refuse};
@@ -142,8 +142,8 @@ async fn come_back(
     );
     let after = json!({ "role": person.grant.role, "issuer": oidc.settings().issuer });
     let subject = person.name.clone();
-    let desk = console.app().desk();
-    desk.write(move |store| {
+    let pool = console.app().pool();
+    pool.write(move |store| {
         store.write(&world, |tx| {
             tx.audit(&world, ACTION, &subject, None, Some(&after))
         })

@@ -17,10 +17,10 @@ use keystile_policy::file as policy_file;
 use keystile_registry::audit;
 use keystile_registry::key;
 use keystile_registry::token;
-use keystile_server::desk::{self, Desk};
 use keystile_server::http::{self, App};
 use keystile_server::limits::RateLimits;
 use keystile_server::listen::Peer;
+use keystile_server::pool::{self, StorePool};
 use keystile_store::Query;
 use keystile_system as system;
 
@@ -34,7 +34,7 @@ const HOST: &str = "keystile.example.com";
 
 struct Site {
     router: Router,
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     folder: tempfile::TempDir,
 }
 
@@ -96,8 +96,8 @@ impl Site {
     }
 
     fn with_envoys(nodes: Vec<NodeView>) -> Self {
-        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
-        let app = App::new(Arc::clone(&desk), RateLimits::new(100_000), Vec::new());
+        let (folder, pool) = pool::bench::pool(policy_file::DEFAULT, &["acme", "other"]);
+        let app = App::new(Arc::clone(&pool), RateLimits::new(100_000), Vec::new());
         let envoys = Envoys {
             list: Arc::new(move || Fleet {
                 version: 0,
@@ -110,7 +110,7 @@ impl Site {
         let live = console.live();
         Self {
             router: http::router(app, router(console).merge(live)),
-            desk,
+            pool,
             folder,
         }
     }
@@ -121,7 +121,7 @@ impl Site {
             ..token::Draft::plain(format!("{role}-{invitation}"), role)
         };
         let (text, record) = self
-            .desk
+            .pool
             .write(move |store| token::create(store, &system::local(), draft))
             .await
             .unwrap();
@@ -130,7 +130,7 @@ impl Site {
 
     async fn key(&self, client: &'static str) -> String {
         let (issued, _) = self
-            .desk
+            .pool
             .write(move |store| {
                 key::issue(
                     store,
@@ -182,7 +182,7 @@ impl Site {
 
     /// Actions and outcomes of the log, the latest first.
     async fn log(&self) -> Vec<String> {
-        self.desk
+        self.pool
             .read(|tx| audit::page(tx, &system::local().caller, Query::default(), true, 50))
             .await
             .unwrap()

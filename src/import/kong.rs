@@ -12,12 +12,12 @@ use super::{How, printable};
 use keystile_model::error::Result;
 
 mod apart;
+mod duplicates;
 mod person;
 mod plugins;
 mod reference;
+mod repeated_key;
 mod tables;
-mod together;
-mod twice;
 
 use person::{Person, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared, services};
@@ -365,7 +365,7 @@ impl<'n> World<'n> {
                 plans.insert(name, found.plan(name, plan, &place));
             }
         }
-        let every = twice::keys(&self.people, found)?;
+        let every = duplicates::keys(&self.people, found)?;
         for person in &self.people {
             person.settle(&self.gates, &plans, &shut, (&every, how), found)?;
             if let Some(closed) = &self.closed {

@@ -12,24 +12,24 @@ use zeroize::Zeroizing;
 mod apisix;
 mod closing;
 mod documentation;
+mod duplicates;
 mod envoy_gateway;
 mod fields;
 mod found;
 mod higress;
-mod how;
 mod kong;
 mod limits;
 mod moment;
 mod node;
+mod options;
 mod sendable;
 mod table;
-mod twice;
 mod tyk;
 mod unkey;
 
 pub use found::{Found, Left};
-pub use how::How;
 use node::printable;
+pub use options::How;
 
 /// Where an export comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

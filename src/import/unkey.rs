@@ -14,7 +14,7 @@ use super::fields::{Kind, Object};
 use super::found::Found;
 use super::limits::Read;
 use super::node::{Data, Document, Node};
-use super::{How, moment, printable, twice};
+use super::{How, duplicates, moment, printable};
 use keystile_model::error::Result;
 use keystile_model::rules;
 
@@ -270,7 +270,7 @@ fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Foun
             // The earliest of several spellings counts.
             Some(at) => {
                 let at = moment::line(at);
-                expires = twice::stricter(&expires, &at, true).unwrap_or(at);
+                expires = duplicates::stricter(&expires, &at, true).unwrap_or(at);
             }
             None => {
                 found.leave(place, "`expires` is no time; issue a new key");

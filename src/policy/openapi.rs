@@ -12,30 +12,30 @@ use serde::Serialize;
 use crate::file as policy_file;
 use keystile_model::error::{Code, Result, refuse};
 
-mod beside;
 mod credentials;
 mod document;
 mod extensible;
 mod notes;
+mod overlap;
 mod path_item;
-mod place;
 mod read;
 mod reference;
 mod security;
 mod shape;
 mod syntax;
 mod text;
+mod urls;
 
 use credentials::Schemes;
 use document::{Document, LocatedOperation};
 use notes::Notes;
 pub use notes::Unsaid;
-use place::{Base, bases, template};
 pub use reference::Beside;
 use reference::Files;
 use security::Demand;
 use shape::Shape;
 use text::Line;
+use urls::{ServerBase, bases, template};
 
 /// How to draft.
 #[derive(Clone, Copy, Default)]
@@ -76,7 +76,7 @@ pub fn draft(name: &str, text: &str, how: DraftOptions<'_>) -> Result<Drafted> {
     let all = operations(&document, &files, &mut notes)?;
     let schemes = Schemes::new(&document, &all, &files, &mut notes)?;
     let mut shapes = shapes(&document, &all, &schemes, (&files, how), &mut notes);
-    beside::settle(&mut shapes, &mut notes);
+    overlap::settle(&mut shapes, &mut notes);
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(
@@ -136,7 +136,7 @@ fn shapes(
             .map_or(&[][..], Vec::as_slice);
         let many = document.multi_segment(found, files);
         for base in bases(servers, &place, notes) {
-            let Base {
+            let ServerBase {
                 host,
                 prefix,
                 is_inexact,

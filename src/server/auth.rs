@@ -141,7 +141,7 @@ async fn looked_up(
     };
     let asked = presented.clone();
     let found = app
-        .desk()
+        .pool()
         .read(move |tx| {
             let now = system::now().seconds();
             Ok(token::authenticate(tx, &asked, address, now))
@@ -201,7 +201,7 @@ pub async fn resume(
     request: &str,
 ) -> Result<Asker, Problem> {
     let found = app
-        .desk()
+        .pool()
         .read(move |tx| {
             Ok(token::still_good(
                 tx,
@@ -275,9 +275,9 @@ async fn note_use(app: &App, world: World, id: KeyId) {
     let Some(noting) = app.limits().noting.begin(id.as_u64()) else {
         return;
     };
-    let desk = Arc::clone(app.desk());
+    let pool = Arc::clone(app.pool());
     let noted = tokio::spawn(async move {
-        let used = desk
+        let used = pool
             .write(move |store| token::used(store, &world, id))
             .await;
         // A use that is not recorded costs a line in a table, but no request.

@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The routes.
 pub fn routes(app: &App) -> Router {
     let backups = Arc::new(Backups {
-        home: app.desk().home().clone(),
+        home: app.pool().home().clone(),
         kept: Mutex::default(),
     });
     let [make, read, end] = [(); 3].map(|()| Arc::clone(&backups));

@@ -12,7 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::budget::Charge;
-use super::flight::InFlight;
+use super::in_progress::InFlight;
 use http_body_util::LengthLimitError;
 
 use super::problem::Problem;

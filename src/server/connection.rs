@@ -20,8 +20,8 @@ use tower::ServiceExt as _;
 use super::body::{BodyPace, Incoming, Outgoing};
 use super::limits::subscriber;
 use super::peer::Peer;
-use super::presence::Connection;
 use super::proxy::Proxies;
+use super::request_connection::Connection;
 use keystile_system as system;
 
 /// How often a silent HTTP/2 connection is pinged, and how long the answer may take.

@@ -4,7 +4,7 @@
 //! * [`publisher`] follows the store and keeps base and overlay;
 //! * [`artefact`] signs them, once for all streams;
 //! * [`discovery`] answers Envoys, with one `session` per stream, through `request` and `wire`, as
-//!   nodes that their certificates name ([`papers`]);
+//!   nodes that their certificates name ([`node_identity`]);
 //! * `nodes` knows which Envoys were enrolled and revoked;
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_api::fleet::{Missing, NodeView};
 use keystile_model::error::Result;
 use keystile_model::room::Room;
@@ -30,9 +30,9 @@ mod denied;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
+pub mod node_identity;
 mod nodes;
 mod numbers;
-pub mod papers;
 mod published;
 pub mod publisher;
 mod request;
@@ -58,7 +58,7 @@ const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// The delivery of keysets to Envoys.
 pub struct Delivery {
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     settings: DeliverySettings,
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
@@ -83,9 +83,9 @@ struct Above {
 
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
-    pub fn new(desk: Arc<Desk>, settings: DeliverySettings) -> Arc<Self> {
+    pub fn new(pool: Arc<StorePool>, settings: DeliverySettings) -> Arc<Self> {
         Arc::new(Self {
-            desk,
+            pool,
             settings,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
@@ -110,8 +110,8 @@ impl Delivery {
     }
 
     /// The store.
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub fn pool(&self) -> &Arc<StorePool> {
+        &self.pool
     }
 
     /// Every Envoy known, by its node id.
@@ -166,7 +166,7 @@ impl Delivery {
     pub async fn forget(&self, world: World, nodes: Vec<String>) -> Result<()> {
         let fleet = Arc::clone(&self.fleet);
         // All inside the transaction, so that none is stored again meanwhile.
-        self.desk
+        self.pool
             .write(move |store| {
                 fleet.check_gone(&nodes)?;
                 registry::envoy::forget(store, &world, &nodes)?;
@@ -294,7 +294,7 @@ impl Delivery {
     /// # Errors
     /// Those of the store.
     pub async fn store_version(&self) -> Result<u64> {
-        self.desk.read(|tx| Ok(tx.meta().version)).await
+        self.pool.read(|tx| Ok(tx.meta().version)).await
     }
 
     /// The version that every Envoy should have; `None` if there is none yet.

@@ -15,13 +15,13 @@ use super::fleet::FleetCollector;
 use super::http::App;
 use super::limits::RateLimits;
 use super::listen::Peer;
-use super::{Parts, Settings, auth, edge, envoys, serve, signals};
+use super::{Parts, Settings, auth, envoys, serve, signals, signed};
 use crate::delivery::Delivery;
-use crate::delivery::papers::Papers;
-use crate::desk::Desk;
+use crate::delivery::node_identity::Papers;
 use crate::exporter::Exporter;
 use crate::intake::Intake;
 use crate::outbox;
+use crate::pool::StorePool;
 use crate::scanner::Scanner;
 use crate::usage_numbers::UsageCollector;
 use keystile_model::error::Result;
@@ -51,7 +51,7 @@ pub struct Duties {
 /// If an address is unavailable or a certificate is invalid. Nothing that happens later is an
 /// error.
 pub async fn run(
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     settings: Settings,
     limits: RateLimits,
     duties: Duties,
@@ -59,7 +59,7 @@ pub async fn run(
     let stopped = signals()?;
     let delivery = duties.delivery;
     let numbers = FleetCollector(Arc::clone(&delivery));
-    let intake = Intake::new(Arc::clone(&desk), delivery.enrolled_only());
+    let intake = Intake::new(Arc::clone(&pool), delivery.enrolled_only());
     let usage = UsageCollector(Arc::clone(&intake));
     let backlog = Backlog {
         delivery: Arc::clone(&delivery),
@@ -68,9 +68,9 @@ pub async fn run(
     };
     let counted: Vec<Box<dyn Collector>> =
         vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
-    let app = App::new(Arc::clone(&desk), limits, counted).reaching(duties.sender.reach());
-    let routes = edge::router(
-        Arc::clone(&desk),
+    let app = App::new(Arc::clone(&pool), limits, counted).reaching(duties.sender.reach());
+    let routes = signed::router(
+        Arc::clone(&pool),
         Arc::clone(&delivery),
         Arc::clone(&intake),
         duties.scanner,
@@ -85,9 +85,9 @@ pub async fn run(
     let mut duty = JoinSet::new();
     duty.spawn(delivery.run(said(stopped.clone())));
     duty.spawn(intake.run());
-    duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
-    duty.spawn(duties.exporter.run(Arc::clone(&desk)));
-    duty.spawn(outbox::rotate(desk, duties.rotation));
+    duty.spawn(outbox::run(Arc::clone(&pool), duties.sender));
+    duty.spawn(duties.exporter.run(Arc::clone(&pool)));
+    duty.spawn(outbox::rotate(pool, duties.rotation));
     let served = serve(app.clone(), settings, parts, stopped).await;
     auth::tell_refused(&app).await;
     duty.shutdown().await;

@@ -63,18 +63,18 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
 /// Builds the keyset with a reader, because that takes longer the more keys there are; only
 /// reissuing it first is a change.
 async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configuration> {
-    let desk = delivery.desk();
+    let pool = delivery.pool();
     let asking = world.clone();
-    if desk.read(move |tx| publish::is_due(tx, &asking)).await? {
+    if pool.read(move |tx| publish::is_due(tx, &asking)).await? {
         let renewing = world.clone();
-        desk.write(move |store| signing::renew(store, &renewing))
+        pool.write(move |store| signing::renew(store, &renewing))
             .await?;
     }
     let build = |store: &mut Store| {
         let ready = store.read(publish::unrenewed)?;
         Ok(keyset::Configuration::of(&ready))
     };
-    desk.ask(&world, build).await
+    pool.ask(&world, build).await
 }
 
 /// All that a server knows.
@@ -161,7 +161,7 @@ async fn versions(delivery: Arc<Delivery>, world: World) -> Result<version::Vers
     let all = delivery.history().all();
     let views = move |tx: &Tx<'_>| all.iter().map(|v| view(tx, v)).collect();
     let ask = move |store: &mut Store| store.read(views);
-    let versions = delivery.desk().ask(&world, ask).await?;
+    let versions = delivery.pool().ask(&world, ask).await?;
     Ok(version::Versions { versions })
 }
 
@@ -185,7 +185,7 @@ async fn inspect(
         })
     };
     let ask = move |store: &mut Store| store.read(inspected);
-    delivery.desk().ask(&world, ask).await
+    delivery.pool().ask(&world, ask).await
 }
 
 /// Asks a server.
@@ -203,7 +203,7 @@ async fn diff(
         let differs = a.open()?.difference(&b.open()?);
         Ok(difference([a.version(), b.version()], differs))
     };
-    delivery.desk().ask(&world, differ).await
+    delivery.pool().ask(&world, differ).await
 }
 
 fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {

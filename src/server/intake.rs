@@ -14,7 +14,7 @@ use keystile_core::report::usage::{self, Batch, Receipt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::usage_counted::Count;
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_model::error::{Error, Result};
 use keystile_registry as registry;
 use keystile_registry::node::Nodes;
@@ -37,7 +37,7 @@ const PRUNE: Duration = Duration::from_secs(600);
 
 /// Accepts batches.
 pub struct Intake {
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     queue: mpsc::Sender<Waiting>,
     line: Mutex<Option<mpsc::Receiver<Waiting>>>,
     believed: Mutex<Option<Believed>>,
@@ -85,10 +85,10 @@ struct Bench {
 
 impl Intake {
     /// Accepts nothing before [`Intake::run`].
-    pub fn new(desk: Arc<Desk>, enrolled_only: bool) -> Arc<Self> {
+    pub fn new(pool: Arc<StorePool>, enrolled_only: bool) -> Arc<Self> {
         let (queue, line) = mpsc::channel(WAITING);
         Arc::new(Self {
-            desk,
+            pool,
             queue,
             line: Mutex::new(Some(line)),
             believed: Mutex::new(None),
@@ -153,7 +153,7 @@ impl Intake {
     /// that messages signed with other keys cost no reads.
     async fn believed(&self) -> Result<Believed> {
         let known = locked(&self.believed).clone();
-        let record = *self.desk.records().borrow();
+        let record = *self.pool.records().borrow();
         if let Some(known) = known
             && known.record >= record
         {
@@ -161,7 +161,7 @@ impl Intake {
         }
         let enrolled_only = self.enrolled_only;
         let fresh = self
-            .desk
+            .pool
             .read(move |tx| {
                 Ok(Believed {
                     keys: Arc::new(signing::accepted(tx)?),
@@ -266,7 +266,7 @@ impl Intake {
             return Ok(());
         }
         let told = self
-            .desk
+            .pool
             .write(|store| anomaly::tell(store, &system::of_server()))
             .await?;
         self.at(bench, move |b| {
@@ -308,7 +308,7 @@ impl Intake {
         bench: &Arc<Mutex<Option<Bench>>>,
         f: impl FnOnce(&mut Bench) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (bench, home) = (Arc::clone(bench), self.desk.home().clone());
+        let (bench, home) = (Arc::clone(bench), self.pool.home().clone());
         let done = tokio::task::spawn_blocking(move || {
             let mut bench = locked(&bench);
             // Another process may have given the store another master key.
@@ -328,7 +328,7 @@ impl Intake {
             out
         });
         let done = done.await.unwrap_or_else(|_| Err(busy()));
-        done.inspect_err(|e| self.desk.health().heed(e))
+        done.inspect_err(|e| self.pool.health().heed(e))
     }
 }
 

@@ -6,14 +6,14 @@
 //!
 //! # Map
 //!
-//! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: how many may be
+//! * [`listen`] and [`tls`]: connections; they serve any router. [`seats`]: how many may be
 //!   connected at once; [`connection`]: for how long; [`body`] and [`budget`]: how much they may
 //!   send and be answered; [`proxy`]: which proxies may speak for others;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what their token allows;
 //!   [`limits`]: how often; [`problem`]: what is told when something is not done;
-//!   [`desk`]: the one writer of the store, and its readers;
+//!   [`pool`]: the one writer of the store, and its readers;
 //! * [`delivery`]: keysets on their way to Envoys, and the proof of what is in force; [`envoys`] and
-//!   [`fleet`]: what is known of each; [`edge`] and [`intake`]: reports and usage that they send;
+//!   [`fleet`]: what is known of each; [`signed`] and [`intake`]: reports and usage that they send;
 //! * [`duties`]: all of it put together, and what is done without being asked; [`outbox`]: webhooks; [`exporter`]: the
 //!   audit log sent elsewhere; [`scanner`]: reports of leaked keys; [`backups`]: the store as a whole;
 //! * [`openapi`] and [`docs`]: the table of operations, for programs and for people;
@@ -39,15 +39,13 @@ pub mod body;
 pub mod budget;
 pub mod connection;
 pub mod delivery;
-pub mod desk;
 pub mod docs;
 pub mod duties;
-pub mod edge;
 pub mod envoys;
 pub mod exporter;
 pub mod fleet;
-pub mod flight;
 pub mod http;
+pub mod in_progress;
 pub mod intake;
 pub mod limits;
 pub mod listen;
@@ -56,12 +54,14 @@ pub mod metrics;
 pub mod openapi;
 pub mod outbox;
 pub mod peer;
-pub mod presence;
+pub mod pool;
 pub mod problem;
 pub mod proxy;
 mod remembered;
-pub mod room;
+pub mod request_connection;
 pub mod scanner;
+pub mod seats;
+pub mod signed;
 pub mod tls;
 pub mod usage_counted;
 pub mod usage_numbers;
@@ -71,7 +71,7 @@ use connection::{Bounds, Service};
 use http::App;
 use listen::{Listener, Terms};
 use proxy::Proxies;
-use room::Seats;
+use seats::Seats;
 use tls::{Certificates, Files};
 
 /// The API's and that of discovery.
@@ -117,7 +117,7 @@ pub async fn serve(
     parts: Parts,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    let desk = Arc::clone(app.desk());
+    let pool = Arc::clone(app.pool());
     let api = bind(settings.listen, settings.tls, settings.allow_plaintext).await?;
     let api_address = api.address();
     let mut addresses = format!("api {api_address}\n");
@@ -166,7 +166,7 @@ pub async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let looking = tokio::spawn(desk.watch_others());
+    let looking = tokio::spawn(pool.watch_others());
     let mut serving = tokio::task::JoinSet::new();
     for (listener, terms) in listeners {
         serving.spawn(listener.serve(terms, stopped.clone()));

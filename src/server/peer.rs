@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::presence::Presence;
+use super::request_connection::Presence;
 use keystile_core::hex;
 
 /// Where a request comes from; in its extensions.

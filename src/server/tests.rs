@@ -13,7 +13,7 @@ use super::limits::RateLimits;
 use super::listen::Peer;
 use super::{backups, envoys};
 use crate::delivery::{self, Delivery};
-use crate::desk::{self, Desk};
+use crate::pool::{self, StorePool};
 use keystile_api::{Operation, Route, session};
 use keystile_model::caller::Role;
 use keystile_policy::file as policy_file;
@@ -34,7 +34,7 @@ mod turns;
 
 struct Api {
     router: axum::Router,
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     folder: tempfile::TempDir,
 }
 
@@ -65,19 +65,19 @@ impl Api {
     }
 
     fn limited(limits: RateLimits) -> Self {
-        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
-        Self::over(folder, desk, limits)
+        let (folder, pool) = pool::bench::pool(policy_file::DEFAULT, &["acme", "other"]);
+        Self::over(folder, pool, limits)
     }
 
-    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: RateLimits) -> Self {
-        let app = App::new(Arc::clone(&desk), limits, Vec::new());
-        let delivery = Delivery::new(Arc::clone(&desk), nowhere());
+    fn over(folder: tempfile::TempDir, pool: Arc<StorePool>, limits: RateLimits) -> Self {
+        let app = App::new(Arc::clone(&pool), limits, Vec::new());
+        let delivery = Delivery::new(Arc::clone(&pool), nowhere());
         let live = envoys::routes(&app, &delivery)
             .merge(backups::routes(&app))
             .merge(sessions(&app));
         Self {
             router: http::router(app, live),
-            desk,
+            pool,
             folder,
         }
     }
@@ -85,7 +85,7 @@ impl Api {
     async fn token(&self, role: Role) -> String {
         let draft = token::Draft::plain(role.to_string(), role);
         let made = self
-            .desk
+            .pool
             .write(move |store| token::create(store, &system::local(), draft))
             .await
             .unwrap();

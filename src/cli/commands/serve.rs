@@ -15,13 +15,13 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::when;
 use keystile_registry::leak;
-use keystile_server::delivery::papers::NameRule;
+use keystile_server::delivery::node_identity::NameRule;
 use keystile_server::delivery::{self, Delivery, Template};
-use keystile_server::desk::Desk;
 use keystile_server::duties::{self, Duties};
 use keystile_server::exporter::{self, Destination, Exporter};
 use keystile_server::limits::RateLimits;
 use keystile_server::outbox;
+use keystile_server::pool::StorePool;
 use keystile_server::proxy::Proxies;
 use keystile_server::scanner::{KeySource, Scanner};
 use keystile_server::tls::Files;
@@ -166,7 +166,7 @@ impl Serve {
         log::begin();
         // Before anything is read: a restore may be putting another store in place.
         let alone = cx.home.hold()?;
-        let desk = Desk::open(cx.home.held(&alone))?;
+        let pool = StorePool::open(cx.home.held(&alone))?;
         let limits = RateLimits::new(self.rate_limit);
         let pages = console::Settings {
             idle: Duration::from_secs(self.console_idle.max(1)),
@@ -174,7 +174,7 @@ impl Serve {
             ..console::Settings::default()
         };
         let duties = Duties {
-            delivery: Delivery::new(Arc::clone(&desk), self.delivery(cx)?),
+            delivery: Delivery::new(Arc::clone(&pool), self.delivery(cx)?),
             scanner: self
                 .scanner_keys
                 .clone()
@@ -203,7 +203,7 @@ impl Serve {
                     "check the limits of the process",
                 )
             })?
-            .block_on(duties::run(desk, settings, limits, duties))
+            .block_on(duties::run(pool, settings, limits, duties))
     }
 
     /// Where Envoys find the filter. It has to be on their machines; a server on another machine,

@@ -84,7 +84,7 @@ impl Filled {
 impl Site {
     async fn change(&self, id: &str, patch: Patch) -> Key {
         let id = id.parse().unwrap();
-        self.desk
+        self.pool
             .write(move |store| key::update(store, &system::local(), id, patch))
             .await
             .unwrap()
@@ -92,12 +92,12 @@ impl Site {
 
     async fn held(&self, id: &str) -> Key {
         let id = id.parse().unwrap();
-        let key = self.desk.read(move |tx| tx.key(id)).await.unwrap();
+        let key = self.pool.read(move |tx| tx.key(id)).await.unwrap();
         key.unwrap()
     }
 
     async fn records(&self) -> u64 {
-        self.desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap()
+        self.pool.read(|tx| Ok(tx.meta().head.seq)).await.unwrap()
     }
 }
 
@@ -154,10 +154,10 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let person = site.sign_in(&owner).await;
     let path = format!("/console/keys/{id}");
     let off = |site: &Site, disabled: bool| {
-        let (desk, id) = (std::sync::Arc::clone(&site.desk), id.parse().unwrap());
+        let (pool, id) = (std::sync::Arc::clone(&site.pool), id.parse().unwrap());
         async move {
             let set = move |store: &mut _| key::set_disabled(store, &system::local(), id, disabled);
-            desk.write(set).await.unwrap();
+            pool.write(set).await.unwrap();
         }
     };
     off(&site, true).await;
@@ -202,7 +202,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
         &person.get("/console/clients/acme").await.text,
         "/console/clients/acme",
     );
-    site.desk
+    site.pool
         .write(|store| {
             let patch = client::Patch {
                 labels: [("tier".to_owned(), "locked".to_owned())].into(),
@@ -220,7 +220,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
     assert_eq!(again.send(&person).await.status, 303);
 
     let hook = |url: &'static str| {
-        let desk = std::sync::Arc::clone(&site.desk);
+        let pool = std::sync::Arc::clone(&site.pool);
         async move {
             let make = move |store: &mut keystile_store::Store| {
                 let draft = webhook::Draft {
@@ -231,13 +231,13 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
                 };
                 webhook::create(store, &system::local(), draft).map(drop)
             };
-            desk.write(make).await.unwrap();
+            pool.write(make).await.unwrap();
         }
     };
     hook("https://one.example/hook").await;
     let remove = "/console/webhooks/ops/delete";
     let open = Filled::of(&person.get("/console/webhooks").await.text, remove);
-    site.desk
+    site.pool
         .write(|store| webhook::delete(store, &system::local(), "ops"))
         .await
         .unwrap();
@@ -284,7 +284,7 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
     };
     let before = site.change(&id, patch).await;
     let labels = odd.clone();
-    site.desk
+    site.pool
         .write(move |store| {
             let patch = client::Patch {
                 labels,

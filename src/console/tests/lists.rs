@@ -38,7 +38,7 @@ async fn envoys_are_paged() {
 #[tokio::test]
 async fn lists_are_paged_and_the_url_holds_where_one_is() {
     let site = Site::new();
-    site.desk
+    site.pool
         .write(|store| {
             let world = system::local();
             key::issue(store, &world, "acme", key::Draft::default(), 120, |_| {})?;
@@ -71,7 +71,7 @@ async fn the_overview_counts_what_is_there() {
         expires: Some(system::local().now.seconds() + 3 * 86_400),
         ..key::Draft::default()
     };
-    site.desk
+    site.pool
         .write(move |store| {
             let world = system::local();
             key::issue(store, &world, "acme", ending, 2, |_| {})?;
@@ -81,7 +81,7 @@ async fn the_overview_counts_what_is_there() {
         .await
         .unwrap();
     let seen = site
-        .desk
+        .pool
         .ask(&system::local(), |store| {
             overview::Show {}.run(store, &system::local())
         })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plugins::{Gates, Plugin};
-use super::together::Keys;
+use super::repeated_key::Keys;
 use super::{Names, UNREAD_GROUP, reference, tables};
 use crate::fields::Object;
 use crate::found::Found;

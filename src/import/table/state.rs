@@ -7,7 +7,7 @@ use super::columns::{OFF, ON};
 use crate::closing::closes;
 use crate::found::Found;
 use crate::node::{Node, flag_word, shown_name};
-use crate::{moment, printable, twice};
+use crate::{duplicates, moment, printable};
 
 impl Table<'_> {
     /// Whether and when a key is good; `None` if it is left out.
@@ -39,7 +39,7 @@ impl Table<'_> {
         }
         let times = |field: &'static str, earlier| {
             let mut times = self.cells(record, field).map(|cell| time(cell, earlier));
-            times.try_fold(String::new(), |a, b| twice::stricter(&a, &b, earlier))
+            times.try_fold(String::new(), |a, b| duplicates::stricter(&a, &b, earlier))
         };
         let (Some(expires), Some(not_before)) =
             (times("expires", true), times("not_before", false))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::place::Place;
+use super::proxy_kind::ProxyKind;
 use super::types::{
     ApplyTo, ConfigPatch, Context, EnvoyFilterSpec, FilterChainMatch, FilterMatch, ListenerMatch,
     Operation, Patch, PatchMatch, SubFilterMatch, WorkloadSelector,
@@ -33,7 +33,7 @@ pub struct Patches<'a> {
     /// Labels of its pods.
     pub selector: &'a BTreeMap<String, String>,
     /// Gateway or sidecar.
-    pub place: Place,
+    pub place: ProxyKind,
 }
 
 impl Patches<'_> {
@@ -103,8 +103,8 @@ impl Patches<'_> {
             apply_to: ApplyTo::HttpFilter,
             matches: PatchMatch {
                 context: match self.place {
-                    Place::Gateway => Context::Gateway,
-                    Place::Sidecar => Context::SidecarInbound,
+                    ProxyKind::Gateway => Context::Gateway,
+                    ProxyKind::Sidecar => Context::SidecarInbound,
                 },
                 listener: ListenerMatch {
                     filter_chain: FilterChainMatch { filter },

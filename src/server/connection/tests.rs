@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::body::whole;
 use crate::budget::{Account, Budget, Most};
-use crate::room::{Rank, Seat, Seats};
+use crate::seats::{Rank, Seat, Seats};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

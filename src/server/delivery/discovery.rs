@@ -18,7 +18,7 @@ use tonic::{Code, Status};
 
 use super::Delivery;
 use super::denied::{code_of, denied};
-use super::papers::Papers;
+use super::node_identity::Papers;
 use super::request::Request;
 use super::session::{self, ROOM};
 use super::wire::{self, Dialect};

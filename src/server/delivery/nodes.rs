@@ -73,7 +73,7 @@ mod tests {
     async fn enroll(bed: &Bed, node: &'static str) {
         let enrolled = bed
             .delivery
-            .desk()
+            .pool()
             .write(move |s| registry::enroll(s, &system::local(), node).map(drop));
         enrolled.await.unwrap();
     }
@@ -81,7 +81,7 @@ mod tests {
     async fn revoke(bed: &Bed, node: &'static str) {
         let revoked = bed
             .delivery
-            .desk()
+            .pool()
             .write(move |s| registry::revoke(s, &system::local(), node));
         revoked.await.unwrap();
     }

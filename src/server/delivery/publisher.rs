@@ -73,7 +73,7 @@ struct Publisher {
 
 /// Publishes until it is dropped.
 pub async fn run(delivery: Arc<Delivery>) {
-    let mut versions = delivery.desk.versions();
+    let mut versions = delivery.pool.versions();
     let join = delivery.settings.limits.join;
     let mut publisher = Publisher {
         current: kept::load(&delivery).await,
@@ -158,7 +158,7 @@ impl Publisher {
         let policy = self.policy.clone();
         let found = self
             .delivery
-            .desk
+            .pool
             .read(move |tx| look(tx, policy, on))
             .await?;
         self.policy = Some(Arc::clone(&found.policy));
@@ -235,7 +235,7 @@ impl Publisher {
             let bound = registry::policy(tx)?.policy.not_after;
             Ok(bound.is_some_and(|bound| age > bound / 2))
         };
-        match self.delivery.desk.read(due).await {
+        match self.delivery.pool.read(due).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(e) => {
@@ -243,7 +243,7 @@ impl Publisher {
                 return;
             }
         }
-        let renewed = self.delivery.desk.write(move |store| {
+        let renewed = self.delivery.pool.write(move |store| {
             // Checked again: another process may have done it meanwhile.
             let due = store.read(due)?;
             if due {

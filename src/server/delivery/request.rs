@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::denied::denied;
 use super::fleet::Identity;
-use super::papers::Papers;
+use super::node_identity::Papers;
 use super::settings::PeerLimits;
 use keystile_model::error::{self, named, refuse};
 use keystile_model::foreign;

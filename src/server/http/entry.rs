@@ -270,7 +270,7 @@ async fn answer(
                 &asking,
             )
         };
-        app.desk().ask(&world, ask).await.map(Done::Now)
+        app.pool().ask(&world, ask).await.map(Done::Now)
     };
     match done {
         Ok(done) => Ok(respond(&route, head, done)),
@@ -299,7 +299,7 @@ async fn changed(
             let ahead = operation.read_ahead(store, &asking)?;
             Ok((operation, ahead))
         };
-        (operation, how.ahead) = app.desk().ask(world, read).await?;
+        (operation, how.ahead) = app.pool().ask(world, read).await?;
     }
     let pace = operation.pace();
     let mut first = Some(operation);
@@ -308,7 +308,7 @@ async fn changed(
         let (world, how) = (world.clone(), how.clone());
         Ok(move |store: &mut Store| how.done(store, &world, operation))
     };
-    app.desk().write_unless_done(world, pace, begin).await
+    app.pool().write_unless_done(world, pace, begin).await
 }
 
 /// Performs it if the resource matches `If-Match`. Both are in one transaction, because the

@@ -25,11 +25,11 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     let now = system::instant();
     if let Some((at, true)) = *known
         && now.saturating_duration_since(at) < READY
-        && !app.desk().health().is_ill()
+        && !app.pool().health().is_ill()
     {
         return "ready\n".into_response();
     }
-    let well = app.desk().is_well().await;
+    let well = app.pool().is_well().await;
     *known = Some((now, well.is_ok()));
     match well {
         Ok(()) => "ready\n".into_response(),
@@ -67,8 +67,8 @@ pub(super) async fn metrics(State(app): State<App>, request: Request) -> Respons
             return problem.into_response();
         }
     }
-    let version = *app.desk().versions().borrow();
-    let text = app.metrics().text(version, app.desk().health());
+    let version = *app.pool().versions().borrow();
+    let text = app.metrics().text(version, app.pool().health());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

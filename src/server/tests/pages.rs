@@ -19,7 +19,7 @@ fn many(of: impl Fn(usize) -> bool) -> Vec<String> {
 /// `acme`, 1,001 clients and `other`.
 async fn crowded() -> Api {
     let api = Api::new();
-    let made = api.desk.write(|store| {
+    let made = api.pool.write(|store| {
         for (n, name) in many(|_| true).into_iter().enumerate() {
             let label = ("n".to_owned(), (n % 2).to_string());
             let draft = Draft {
@@ -89,7 +89,7 @@ async fn clients_are_listed_page_by_page_and_each_once() {
 async fn tokens_are_listed_page_by_page_and_each_once() {
     let api = Api::new();
     let (owner, issuer) = (api.token(Role::Owner).await, api.token(Role::Issuer).await);
-    let made = api.desk.write(|store| {
+    let made = api.pool.write(|store| {
         for n in 0..1_003 {
             let role = if n % 2 == 0 {
                 Role::Client

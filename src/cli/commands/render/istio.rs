@@ -8,7 +8,7 @@ use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
-use keystile_render::istio::{Delivery, FailStrategy, Mesh, Place};
+use keystile_render::istio::{Delivery, FailStrategy, Mesh, ProxyKind};
 
 /// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
@@ -36,7 +36,7 @@ pub struct Istio {
     selector: Vec<(String, String)>,
     /// Where the filter runs
     #[arg(long, default_value = "gateway")]
-    place: Place,
+    place: ProxyKind,
     /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
     #[arg(
         long,

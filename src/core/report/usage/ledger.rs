@@ -26,8 +26,8 @@ use kept::Kept;
 
 use super::table::{Fold, Minute, OK, RowKey, Table, Use, UsedFrom, minute};
 use super::{Batch, MAX_BYTES, MAX_ROWS, Receipt, Refusal};
+use crate::fast_hash::FastMap;
 use crate::key::KeyId;
-use crate::mix::Map;
 
 /// The most minutes that wait.
 pub const WAITING: usize = 64;
@@ -115,7 +115,7 @@ pub struct Ledger {
     over: Option<Table>,
     spare: Option<Table>,
     outcomes: Vec<&'static str>,
-    routes: Map<u64, Box<str>>,
+    routes: FastMap<u64, Box<str>>,
     waiting: VecDeque<Minute>,
     kept: Kept,
     flight: Option<Flight>,

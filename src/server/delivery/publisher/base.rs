@@ -22,7 +22,7 @@ impl Publisher {
         let named = node.clone();
         let risen = self
             .delivery
-            .desk
+            .pool
             .write(move |store| signing::rise_above(store, &world, version, &named));
         match risen.await {
             Ok(None) => false,
@@ -75,7 +75,7 @@ impl Publisher {
         let delivery = Arc::clone(&self.delivery);
         self.building = Some(tokio::spawn(async move {
             let settings = delivery.settings.clone();
-            let path = delivery.desk.home().folder().join(BASE);
+            let path = delivery.pool.home().folder().join(BASE);
             let build = move |tx: &Tx<'_>| {
                 let ready = publish::unrenewed(tx)?;
                 let nonce = publish::nonce(&(settings.world)())?;
@@ -94,7 +94,7 @@ impl Publisher {
                     nonce,
                 ))
             };
-            delivery.desk.read(build).await
+            delivery.pool.read(build).await
         }));
     }
 

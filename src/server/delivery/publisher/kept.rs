@@ -26,10 +26,10 @@ struct Head {
 
 /// The base in the home folder, if there is a valid one.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
-    let path = delivery.desk.home().folder().join(BASE);
+    let path = delivery.pool.home().folder().join(BASE);
     let bytes = spawn_blocking(move || std::fs::read(path).ok());
     let bytes = bytes.await.ok()??;
-    let read = delivery.desk.read(|tx| {
+    let read = delivery.pool.read(|tx| {
         let signers = signing::accepted(tx)?;
         Ok((tx.meta().store, signers))
     });
@@ -42,7 +42,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
         return None;
     };
     let manifest = current.artefact.built().manifest.clone();
-    let noted = delivery.desk.read(move |tx| tx.is_base(&manifest)).await;
+    let noted = delivery.pool.read(move |tx| tx.is_base(&manifest)).await;
     if !noted.ok()? {
         tracing::warn!(
             version = current.artefact.version(),
@@ -61,7 +61,7 @@ pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
     let manifest = base.built().manifest.clone();
     let world = (delivery.settings.world)();
     let note = delivery
-        .desk
+        .pool
         .write(move |store| store.write(&world, |tx| tx.set_base(&manifest)));
     note.await
 }
@@ -69,11 +69,11 @@ pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
 /// Keeps the overlay that is about to be published beside its base: if the store is lost, the two
 /// show which keys there were.
 pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
-    let path = delivery.desk.home().folder().join(OVERLAY);
+    let path = delivery.pool.home().folder().join(OVERLAY);
     let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
-        delivery.desk.health().heed_beside(1);
+        delivery.pool.health().heed_beside(1);
         tracing::warn!(error = %e, "the overlay cannot be kept: if the store is lost, its keys will not be known");
     }
 }

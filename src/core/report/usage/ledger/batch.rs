@@ -5,8 +5,8 @@ use core::net::IpAddr;
 use super::super::table::Minute;
 use super::super::{Batch, KeyUse, MAX_ROWS, Row};
 use super::{FILL, Flight, Ledger, Sender, index};
+use crate::fast_hash::FastMap;
 use crate::key::KeyId;
-use crate::mix::Map;
 
 impl Ledger {
     /// Writes the oldest minute, or as much of it as fits, as the batch to send next.
@@ -63,7 +63,7 @@ impl Ledger {
             dropped: self.untold,
             ..Batch::default()
         };
-        let mut routes: Map<u64, u32> = Map::default();
+        let mut routes: FastMap<u64, u32> = FastMap::default();
         let mut last_key = None;
         let mut bytes = 1024 + batch.node.len() * 6;
         let mut taken = 0;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::budget::{Account, Charge};
-use super::flight::{Flights, InFlight};
-use super::room::{Rank, Seat};
+use super::in_progress::{Flights, InFlight};
+use super::seats::{Rank, Seat};
 
 /// A connection as its requests see it. Without one, as in tests of handlers, nothing is
 /// counted.

@@ -6,8 +6,8 @@ use axum::response::Response;
 use keystile_model::error::{Code, defect, refuse};
 use keystile_server::listen::Peer;
 use keystile_server::log::RequestId;
-use keystile_server::presence::Presence;
 use keystile_server::problem::Problem;
+use keystile_server::request_connection::Presence;
 use std::net::IpAddr;
 
 use super::super::session::SessionId;

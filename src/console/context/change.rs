@@ -15,14 +15,14 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::super::form::{Form, SEEN};
-use super::super::held;
-use super::Visit;
+use super::super::snapshot;
+use super::PageContext;
 
-impl Visit {
+impl PageContext {
     /// Performs an operation in parts, if its subject passes a check before the first part.
     ///
     /// # Errors
-    /// Those of [`Visit::run`], and of `check`.
+    /// Those of [`PageContext::run`], and of `check`.
     pub async fn in_parts<O: Operation, C>(
         &self,
         subject: &str,
@@ -86,7 +86,7 @@ impl Visit {
     /// nothing a second time. `None` if it was created before.
     ///
     /// # Errors
-    /// Those of [`Visit::run`].
+    /// Those of [`PageContext::run`].
     pub async fn once<O: Operation>(
         &self,
         asked: O,
@@ -134,7 +134,7 @@ impl Visit {
     /// The same with another priority, if it is not one that is started again.
     ///
     /// # Errors
-    /// Those of [`Visit::with`].
+    /// Those of [`PageContext::with`].
     pub async fn with_at<O: Operation, T: Send + 'static>(
         &self,
         subject: &str,
@@ -159,7 +159,7 @@ impl Visit {
             let ahead = asked.read_ahead(store, &asking)?;
             Ok((asked, ahead))
         };
-        match app.desk().ask(&world, read).await {
+        match app.pool().ask(&world, read).await {
             Ok(read) => Ok(read),
             Err(e) => Err(self.noted::<O>("", e).await),
         }
@@ -185,9 +185,9 @@ impl Visit {
             Ok(move |store: &mut Store| f(store, &world))
         };
         let done = match route.writes {
-            true if on_the_store_alone => app.desk().write_unless_done(&world, pace, run).await,
-            true => app.desk().write_for(&world, pace, run).await,
-            false => app.desk().ask(&world, run()?).await,
+            true if on_the_store_alone => app.pool().write_unless_done(&world, pace, run).await,
+            true => app.pool().write_for(&world, pace, run).await,
+            false => app.pool().ask(&world, run()?).await,
         };
         match done {
             Ok(done) => Ok(done),
@@ -226,6 +226,6 @@ fn is_as_seen<O: Operation>(
     let now = asked.current(store, world)?;
     match now.is_some_and(|now| operation::tag(&now) == seen) {
         true => Ok(()),
-        false => Err(held::changed()),
+        false => Err(snapshot::changed()),
     }
 }

@@ -19,8 +19,8 @@ use super::listen::Peer;
 use super::log::RequestId;
 use super::problem::Problem;
 use crate::delivery::{Delivery, ReportRefusal};
-use crate::desk::Desk;
 use crate::intake::{self as batches, Intake};
+use crate::pool::StorePool;
 use crate::scanner::Scanner;
 use keystile_api::Pace;
 use keystile_model::error::{Code, Kind, Result, refuse};
@@ -35,7 +35,7 @@ const ALERTS: usize = 8 << 20;
 
 /// `/v1/reports`, `/v1/usage`, and `/v1/leaks` where a scanner is set up.
 pub fn router(
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     delivery: Arc<Delivery>,
     intake: Arc<Intake>,
     scanner: Option<Arc<Scanner>>,
@@ -46,7 +46,7 @@ pub fn router(
         .route(usage::PATH, post(batch).with_state(intake));
     match scanner {
         None => router,
-        Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((desk, scanner))),
+        Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((pool, scanner))),
     }
 }
 
@@ -134,7 +134,7 @@ fn refused_report(refused: &ReportRefusal) -> Problem {
 }
 
 async fn leaks(
-    State((desk, scanner)): State<(Arc<Desk>, Arc<Scanner>)>,
+    State((pool, scanner)): State<(Arc<StorePool>, Arc<Scanner>)>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -176,7 +176,7 @@ async fn leaks(
         .iter()
         .map(|a| (a.token_hash(), a.kind.clone()))
         .collect();
-    let found = desk
+    let found = pool
         .write_at(Pace::Urgent, move |store| {
             let world = system::of_scanner(peer, &id);
             leak::found(store, &world, &alerts, policy)

@@ -1,7 +1,7 @@
 //! Credentials that stand in an export more than once: of two states, the stricter counts.
 
 use super::person::{Person, expires};
-use super::together::Keys;
+use super::repeated_key::Keys;
 use crate::found::Found;
 use keystile_model::error::Result;
 
