@@ -18,15 +18,15 @@ mod issue;
 mod list;
 
 pub use issue::{Fetch, Import, Issued, IssuedKey, Rotate};
-pub use keystile_model::key::{Issue, KeyUse, KeyView, Update};
+pub use keystile_model::key::{Issue, KeyUseView, KeyView, Update};
 pub use list::{Keys, List};
 
 /// How a key was used.
-fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUse>> {
+fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUseView>> {
     let used = tx.key_usage(id)?.map(|(_, used)| used);
     // A key whose requests were all refused was not used.
     let used = used.filter(|u| u.last_used.is_some());
-    Ok(used.map(|u| KeyUse {
+    Ok(used.map(|u| KeyUseView {
         first_used: u.first_used.map(Time),
         last_used: u.last_used.map(Time),
         first_address: u.first_address,

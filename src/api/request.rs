@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{Operation, Route, text};
 use keystile_model::error::{Code, Error, Result, defect, refuse};
-use keystile_model::reading::{self, Given, Wrong};
+use keystile_model::reading::{self, GivenJson, Wrong};
 
 /// The request for an operation.
 pub struct Parts {
@@ -120,7 +120,7 @@ pub fn put_together<O: Operation>(
             return Err(twice(name));
         }
     }
-    read(Given(Value::Object(fields)))
+    read(GivenJson(Value::Object(fields)))
 }
 
 fn twice(name: &str) -> Error {
@@ -142,7 +142,7 @@ pub fn written<O: Operation>(operation: &O) -> Value {
 /// # Errors
 /// Those of [`put_together`].
 pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
-    read(Given(written.clone()))
+    read(GivenJson(written.clone()))
 }
 
 /// The pairs of a query, or of a form.

@@ -136,7 +136,7 @@ impl Site {
                     store,
                     &system::local(),
                     client,
-                    key::Draft::default(),
+                    key::KeyDraft::default(),
                     1,
                     |_| {},
                 )

@@ -4,7 +4,7 @@
 //!
 //! * [`Rules`], what the store keeps, and its part of the audit log;
 //! * [`Issue`] and [`Update`], the requests, and [`KeyView`], the answer: JSON and OpenAPI;
-//! * [`Draft`] and [`Patch`], the same requests with every value checked by itself;
+//! * [`KeyDraft`] and [`KeyPatch`], the same requests with every value checked by itself;
 //! * [`PROPERTIES`], from which the command line has its options, `key show` its lines, an import
 //!   its columns and the console its fields.
 //!
@@ -27,7 +27,8 @@ use crate::wire::{
 };
 use crate::words;
 use shape::{
-    Certificate, Date, Length, Limits, Origin, OwnPlan, Pairs, Ranges, Scope, Shape, Text, Texts,
+    CertificateIdentity, Date, Length, Limits, Origin, OwnPlan, Pairs, Ranges, Scope, Shape, Text,
+    Texts,
 };
 
 /// How labels are typed in the console.
@@ -41,7 +42,7 @@ mod structs;
 mod used;
 
 pub use property::Property;
-pub use used::KeyUse;
+pub use used::KeyUseView;
 
 properties! {
     name: Text<{ words::NAME }>, String, String {
@@ -168,7 +169,7 @@ properties! {
         imported: true,
     }
 
-    certificates: Texts<Certificate>, Vec<String>, Vec<String> {
+    certificates: Texts<CertificateIdentity>, Vec<String>, Vec<String> {
         issue: "Identities of client certificates that they are bound to: `spiffe://…` or `dns:…`.",
         update: "All identities of client certificates that it is bound to: `spiffe://…` or\n`dns:…`; empty for any connection.",
         view: #[serde(default)] "Identities of the client certificates that it is bound to.",

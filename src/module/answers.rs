@@ -5,7 +5,7 @@ use keystile_core::report::usage::MAX_BYTES;
 use keystile_core::request::headers::{Headers, Pair};
 
 /// One that came.
-pub struct Answer {
+pub struct CalloutAnswer {
     /// HTTP status; zero for one that cannot be read.
     pub status: u16,
     /// The id of the key that signed it, empty if none did.
@@ -16,7 +16,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl CalloutAnswer {
     /// Of its headers and the pieces of its body.
     pub fn new(headers: &[Pair<'_>], chunks: &[&[u8]]) -> Self {
         let headers = Headers::of(headers);

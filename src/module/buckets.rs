@@ -12,7 +12,7 @@ use core::hash::{BuildHasher as _, Hash};
 use keystile_core::fast_hash::FastMap;
 use keystile_core::key::KeyId;
 use keystile_core::keyset::StoreId;
-use keystile_core::limit::bucket::{BucketKey, Buckets, Change, Contended, Levels, Sole};
+use keystile_core::limit::bucket::{BucketKey, Buckets, ChangeLevel, Contended, Levels, Sole};
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
 use keystile_core::report::usage::QuotaUse;
 
@@ -58,7 +58,7 @@ impl Buckets for ProcessBuckets {
         &mut self,
         key: &BucketKey,
         sole: Sole<'_>,
-        change_sole: &mut Change<'_>,
+        change_sole: &mut ChangeLevel<'_>,
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         let mut shard = shard(key)?;

@@ -74,7 +74,7 @@ impl Bench {
             &mut self.store,
             world,
             "acme",
-            key::Draft::default(),
+            key::KeyDraft::default(),
             n,
             |_| {},
         )

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keystile_core::key::{KeyId, Prefix};
 use keystile_core::keyset::envelope;
-use keystile_core::keyset::{Entry, Keyset, Manifest, Network, Refusal, Signed, SigningKeys};
+use keystile_core::keyset::{Entry, Keyset, KeysetRefusal, Manifest, Network, Signed, SigningKeys};
 use keystile_core::policy::RawPolicy;
 use serde_json::{Value, json};
 
@@ -20,13 +20,13 @@ pub struct Opened {
 }
 
 /// Reads a plugin configuration.
-pub fn open(bytes: &[u8], keys: &SigningKeys) -> Result<Opened, Refusal> {
+pub fn open(bytes: &[u8], keys: &SigningKeys) -> Result<Opened, KeysetRefusal> {
     match envelope::open(&mut &bytes[..], keys, |_| {})? {
         (Signed::Keyset(manifest, name), pages) => Ok(Opened {
             keyset: Keyset::new(Manifest::clone(&manifest), name, pages)?,
             manifest: *manifest,
         }),
-        (Signed::Overlay(_), _) => Err(Refusal::Overlay),
+        (Signed::Overlay(_), _) => Err(KeysetRefusal::Overlay),
     }
 }
 

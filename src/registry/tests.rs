@@ -51,7 +51,7 @@ fn clients(ceilings: Ceilings) -> Clients {
         .iter()
         .map(|i| i.key.id)
         .collect();
-    let plain = key::Draft::default();
+    let plain = key::KeyDraft::default();
     let (foreign, _) =
         key::issue(&mut b.store, &system::at(NOON), "other", plain, 1, |_| {}).unwrap();
     let wanted = token::Draft {
@@ -121,7 +121,7 @@ fn a_client_is_told_of_foreign_keys_what_it_is_told_of_none() {
             words(c.b.store.read(|tx| key::find(tx, &caller, id)))
         }),
         ("update", |c, id| {
-            let patch = key::Patch::default();
+            let patch = key::KeyPatch::default();
             words(key::update(&mut c.b.store, &c.world, id, patch))
         }),
         ("disable", |c, id| {
@@ -250,11 +250,11 @@ fn a_client_issues_within_its_ceilings() {
         max_keys: Some(5),
     });
     let mut issue = |client: &str, scopes: &[&str], plan: Option<&str>, expires, n| {
-        let draft = key::Draft {
+        let draft = key::KeyDraft {
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
             plan: plan.map(str::to_owned),
             expires,
-            ..key::Draft::default()
+            ..key::KeyDraft::default()
         };
         words(key::issue(
             &mut c.b.store,
@@ -278,10 +278,10 @@ fn a_client_issues_within_its_ceilings() {
     // One that was revoked makes room.
     let own = c.own[0];
     key::revoke_all(&mut c.b.store, &c.world, &[own], "").unwrap();
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         plan: FREE.map(str::to_owned),
         expires: end,
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     assert!(key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {}).is_ok());
 }
@@ -292,9 +292,9 @@ fn a_client_brings_back_no_key_that_has_ended() {
         max_keys: Some(4),
         ..Ceilings::default()
     });
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         expires: Some(NOON + 2),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let issued = key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {});
     let made: Vec<_> = issued.unwrap().0.iter().map(|made| made.key.id).collect();
@@ -302,9 +302,9 @@ fn a_client_brings_back_no_key_that_has_ended() {
         now: keystile_model::world::Moment::from_ms((NOON + seconds) * 1000),
         ..world.clone()
     };
-    let longer = || key::Patch {
+    let longer = || key::KeyPatch {
         expires: Some(None),
-        ..key::Patch::default()
+        ..key::KeyPatch::default()
     };
     let (before, after) = (later(&c.world, 1), later(&c.world, 2));
     let mut update = |world: &World| words(key::update(&mut c.b.store, world, made[0], longer()));

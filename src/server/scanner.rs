@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keystile_model::error::{Code, Error, Result, refuse};
-use keystile_model::scanning::{Alert, ScannerKeys, Untrusted};
+use keystile_model::scanning::{Alert, ScannerKeys, UntrustedReport};
 use keystile_registry::leak::Policy;
 use keystile_system as system;
 use keystile_system::file;
@@ -72,21 +72,21 @@ impl Scanner {
     /// Checks a message and reads its alerts.
     ///
     /// # Errors
-    /// [`Untrusted`].
+    /// [`UntrustedReport`].
     pub async fn open(
         self: &Arc<Self>,
         body: &[u8],
         key: Option<&str>,
         signature: Option<&str>,
-    ) -> Result<Vec<Alert>, Untrusted> {
+    ) -> Result<Vec<Alert>, UntrustedReport> {
         let (keys, _) = self.keys(FRESH).await;
         match keys.open(body, key, signature) {
             // It may be newer than the keys that are held.
-            Err(Untrusted::UnknownKey) => {
+            Err(UntrustedReport::UnknownKey) => {
                 let (keys, known) = self.keys(AGAIN).await;
                 match keys.open(body, key, signature) {
                     // If it were told that the key is unknown, the scanner would drop its alerts.
-                    Err(Untrusted::UnknownKey) if !known => Err(Untrusted::NoKeys),
+                    Err(UntrustedReport::UnknownKey) if !known => Err(UntrustedReport::NoKeys),
                     opened => opened,
                 }
             }

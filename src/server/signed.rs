@@ -24,7 +24,7 @@ use crate::pool::StorePool;
 use crate::scanner::Scanner;
 use keystile_api::Pace;
 use keystile_model::error::{Code, Kind, Result, refuse};
-use keystile_model::scanning::Untrusted;
+use keystile_model::scanning::UntrustedReport;
 use keystile_registry::leak::{self, Ownership};
 use keystile_system as system;
 
@@ -146,10 +146,10 @@ async fn leaks(
     let signature = text(&head.headers, "github-public-key-signature");
     let alerts = match scanner.open(&body, key, signature).await {
         Ok(alerts) => alerts,
-        Err(Untrusted::NoKeys) => {
+        Err(UntrustedReport::NoKeys) => {
             let problem = refuse(
                 Code::NotReady,
-                format_args!("the message cannot be judged: {}", Untrusted::NoKeys),
+                format_args!("the message cannot be judged: {}", UntrustedReport::NoKeys),
                 "send it again later",
             );
             return Problem::from(problem.of(Kind::Unavailable)).into_response();

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::used;
 use crate::{ANYBODY, Operation, Route};
 use keystile_model::error::{Code, Kind, Result, refuse};
-use keystile_model::key::{KeyUse, KeyView};
+use keystile_model::key::{KeyUseView, KeyView};
 use keystile_model::record::{self, Status};
 use keystile_model::wire::{self, Environment, Id, KeyStatus, Span, Time, TimeWords, labels};
 use keystile_model::world::World;
@@ -84,7 +84,7 @@ impl List {
 }
 
 impl List {
-    fn is_dormant(&self, key: &record::Key, used: Option<&KeyUse>, now: u64) -> bool {
+    fn is_dormant(&self, key: &record::Key, used: Option<&KeyUseView>, now: u64) -> bool {
         let Some(Span(unused)) = self.unused else {
             return true;
         };

@@ -214,7 +214,7 @@ async fn a_key_to_explain_stands_in_no_answer_and_no_log() {
                 store,
                 &system::local(),
                 "acme",
-                key::Draft::default(),
+                key::KeyDraft::default(),
                 1,
                 |_| {},
             )

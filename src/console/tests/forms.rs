@@ -5,7 +5,7 @@ use keystile_model::caller::Role;
 use keystile_model::record::Key;
 use keystile_registry::client;
 use keystile_registry::key;
-use keystile_registry::key::Patch;
+use keystile_registry::key::KeyPatch;
 use keystile_registry::webhook;
 use keystile_system as system;
 
@@ -82,7 +82,7 @@ impl Filled {
 }
 
 impl Site {
-    async fn change(&self, id: &str, patch: Patch) -> Key {
+    async fn change(&self, id: &str, patch: KeyPatch) -> Key {
         let id = id.parse().unwrap();
         self.pool
             .write(move |store| key::update(store, &system::local(), id, patch))
@@ -105,9 +105,9 @@ impl Site {
 async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
     let site = Site::new();
     let id = site.key("acme").await;
-    let wide = Patch {
+    let wide = KeyPatch {
         scopes: Some(vec!["read".to_owned(), "write".to_owned()]),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     site.change(&id, wide).await;
     let (owner, _) = site.token(Role::Owner, false).await;
@@ -116,11 +116,11 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
     let open = Filled::of(&person.get(&path).await.text, &path);
 
     let end = system::local().now.seconds() + 86_400;
-    let locked = Patch {
+    let locked = KeyPatch {
         remove_scopes: vec!["write".to_owned()],
         expires: Some(Some(end)),
         cidrs: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     let locked = site.change(&id, locked).await;
     let late = open.typed("name", "billing").send(&person).await;
@@ -164,9 +164,9 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let page = person.get(&path).await.text;
     let enable = Filled::of(&page, &format!("{path}/enable"));
     let rotate = Filled::of(&page, &format!("{path}/rotate"));
-    let narrow = Patch {
+    let narrow = KeyPatch {
         cidrs: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     site.change(&id, narrow).await;
     for form in [&enable, &rotate] {
@@ -183,9 +183,9 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let disable = Filled::of(&page, &format!("{path}/disable"));
     site.change(
         &id,
-        Patch {
+        KeyPatch {
             name: Some("x".to_owned()),
-            ..Patch::default()
+            ..KeyPatch::default()
         },
     )
     .await;
@@ -278,9 +278,9 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
         ("path".to_owned(), "C:\\x \"y\"".to_owned()),
     ]
     .into();
-    let patch = Patch {
+    let patch = KeyPatch {
         labels: Some(odd.clone()),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     let before = site.change(&id, patch).await;
     let labels = odd.clone();

@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::KeyId;
-use keystile_core::keyset::{Artefact, Overlay, Refusal, SigningKeys, StoreId};
+use keystile_core::keyset::{Artefact, KeysetRefusal, Overlay, SigningKeys, StoreId};
 use serde::Deserialize;
 
 use crate::inspect::{self, Opened};
@@ -139,10 +139,10 @@ impl Last {
 fn read_overlay(
     bytes: &[u8],
     signers: &SigningKeys,
-) -> std::result::Result<std::sync::Arc<Overlay>, Refusal> {
+) -> std::result::Result<std::sync::Arc<Overlay>, KeysetRefusal> {
     match Artefact::load(&mut &*bytes, signers, |_| {})? {
         Artefact::Overlay(overlay) => Ok(overlay),
-        Artefact::Keyset(_) => Err(Refusal::Overlay),
+        Artefact::Keyset(_) => Err(KeysetRefusal::Overlay),
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
             client::create(&mut store, &world, client::Draft::named(name)).unwrap();
         }
         let issue = |store: &mut Store, client: &str| {
-            let draft = key::Draft::default();
+            let draft = key::KeyDraft::default();
             key::issue(store, &world, client, draft, 2, |_| {}).ok();
         };
         issue(&mut store, "later");

@@ -8,7 +8,7 @@ use super::checked::checked;
 use crate::client;
 use crate::policy;
 use keystile_model::error::{Code, Result, refuse};
-use keystile_model::key::{Draft, Rules};
+use keystile_model::key::{KeyDraft, Rules};
 use keystile_model::plural;
 use keystile_model::record::{Client, Key};
 use keystile_model::world::World;
@@ -39,7 +39,7 @@ pub fn issue(
     store: &mut Store,
     world: &World,
     client_name: &str,
-    draft: Draft,
+    draft: KeyDraft,
     count: u32,
     mut progress: impl FnMut(u32),
 ) -> Result<(Vec<Issued>, Policy)> {

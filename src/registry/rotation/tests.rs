@@ -61,13 +61,13 @@ fn all(b: &mut Bench, now: u64) -> Vec<KeyId> {
         .unwrap()
 }
 
-fn draft(change: impl FnOnce(&mut key::Draft)) -> key::Draft {
-    let mut draft = key::Draft::default();
+fn draft(change: impl FnOnce(&mut key::KeyDraft)) -> key::KeyDraft {
+    let mut draft = key::KeyDraft::default();
     change(&mut draft);
     draft
 }
 
-fn issue(b: &mut Bench, draft: key::Draft) -> KeyId {
+fn issue(b: &mut Bench, draft: key::KeyDraft) -> KeyId {
     let world = system::at(NOON);
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {}).unwrap();
     issued[0].key.id

@@ -168,10 +168,10 @@ fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
 fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
     let mut b = Bench::new();
     let world = system::at(NOON);
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         scopes: vec!["write".to_owned(), "read".to_owned(), "read".to_owned()],
         expires: Some(NOON + 1000),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
         .ok()
@@ -209,9 +209,9 @@ fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
 fn a_grace_never_lets_a_key_outlive_its_expiry() {
     let mut b = Bench::new();
     let world = system::at(NOON);
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         expires: Some(NOON + 50),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
         .ok()
@@ -266,7 +266,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
     let count = |b: &mut Bench| b.store.read(|tx| Ok(tx.keys()?.len())).unwrap();
     let twice = |store: &mut Store| -> Result<()> {
         for at in [NOON + 1, NOON + 2] {
-            let draft = key::Draft::default();
+            let draft = key::KeyDraft::default();
             key::issue(store, &system::at(at), "acme", draft, 1, |_| {})?;
         }
         Ok(())

@@ -53,7 +53,7 @@ impl Version {
     /// # Errors
     /// If it cannot be read back, which is a mistake in keystilectl.
     pub fn open(&self) -> Result<Content> {
-        let broken = |e: keystile_core::keyset::Refusal| {
+        let broken = |e: keystile_core::keyset::KeysetRefusal| {
             defect(format_args!(
                 "version {} cannot be read back ({e})",
                 self.version()
@@ -69,7 +69,9 @@ impl Version {
                 base: opened,
                 overlay,
             }),
-            keyset::Artefact::Keyset(_) => Err(broken(keystile_core::keyset::Refusal::Overlay)),
+            keyset::Artefact::Keyset(_) => {
+                Err(broken(keystile_core::keyset::KeysetRefusal::Overlay))
+            }
         }
     }
 }

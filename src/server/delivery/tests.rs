@@ -146,7 +146,7 @@ impl Bed {
 
     pub async fn issue(&self, count: u32) -> Vec<KeyId> {
         let issued = self.delivery.pool.write(move |store| {
-            let draft = key::Draft::default();
+            let draft = key::KeyDraft::default();
             key::issue(store, &system::local(), "acme", draft, count, |_| {})
         });
         let (issued, _) = issued.await.unwrap();

@@ -121,7 +121,7 @@ async fn a_policy_that_waits_for_its_turn_has_looked_at_all_keys_already() {
         .filter(|l| !l.trim_start().starts_with("gold:"));
     let text = without_gold.collect::<Vec<_>>().join("\n");
     let on_gold = |store: &mut Store| {
-        let draft = keystile_registry::key::Draft {
+        let draft = keystile_registry::key::KeyDraft {
             plan: Some("gold".to_owned()),
             ..Default::default()
         };

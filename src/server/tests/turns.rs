@@ -263,7 +263,7 @@ async fn a_list_of_few_among_many_keys_looks_at_so_many_and_goes_on() {
     let api = Api::new();
     let owner = api.token(Role::Owner).await;
     let issue = |store: &mut Store| {
-        let draft = keystile_registry::key::Draft::default();
+        let draft = keystile_registry::key::KeyDraft::default();
         keystile_registry::key::issue(store, &system::local(), "acme", draft, MANY, |_| {})
             .map(drop)
     };

@@ -61,7 +61,7 @@ pub(in crate::keyset) fn key() -> SigningKey {
     SigningKey::new("k", Zeroizing::new(vec![1; 32])).unwrap()
 }
 
-fn load(bytes: &[u8]) -> Result<Artefact, Refusal> {
+fn load(bytes: &[u8]) -> Result<Artefact, KeysetRefusal> {
     Artefact::load(&mut &*bytes, &SigningKeys::new(vec![key()]), |_| {})
 }
 
@@ -241,15 +241,15 @@ fn neither_kind_passes_for_the_other() {
     let refused = |v: serde_json::Value| load(v.to_string().as_bytes()).err();
     let mut dressed = envelope(&base);
     dressed["kind"] = json!("overlay");
-    assert_eq!(refused(dressed.clone()), Some(Refusal::Signature));
+    assert_eq!(refused(dressed.clone()), Some(KeysetRefusal::Signature));
     dressed["kind"] = json!("keyset");
     assert_eq!(
         refused(dressed),
-        Some(Refusal::UnknownKind("keyset".into()))
+        Some(KeysetRefusal::UnknownKind("keyset".into()))
     );
     let mut stripped = envelope(&changes);
     stripped.as_object_mut().unwrap().remove("kind");
-    assert_eq!(refused(stripped), Some(Refusal::Signature));
+    assert_eq!(refused(stripped), Some(KeysetRefusal::Signature));
     // Signed for what it is not.
     for (built, kind) in [
         (&base, ArtefactKind::Overlay),
@@ -261,7 +261,7 @@ fn neither_kind_passes_for_the_other() {
         };
         assert!(matches!(
             load(swapped.seal(&key(), 0).as_bytes()).err(),
-            Some(Refusal::Manifest(_))
+            Some(KeysetRefusal::Manifest(_))
         ));
     }
     assert_eq!(
@@ -271,7 +271,7 @@ fn neither_kind_passes_for_the_other() {
             |_| panic!("no room is made for an overlay")
         )
         .err(),
-        Some(Refusal::Overlay)
+        Some(KeysetRefusal::Overlay)
     );
 }
 

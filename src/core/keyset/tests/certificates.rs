@@ -64,7 +64,10 @@ fn a_manifest_with_a_field_that_is_not_known_is_refused_whole() {
         ..built
     };
     let refused = load(built.seal(&signing_key("new", 2), 0).as_bytes()).err();
-    assert!(matches!(refused, Some(Refusal::Manifest(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(KeysetRefusal::Manifest(_))),
+        "{refused:?}"
+    );
 }
 
 #[test]

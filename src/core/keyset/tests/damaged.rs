@@ -86,7 +86,10 @@ fn a_corrupt_page_refuses_its_own_keys_and_no_others() {
     );
     let mut pages = built.pages;
     pages[0] ^= 1;
-    assert_eq!(assemble(&manifest, pages).err(), Some(Refusal::Directory));
+    assert_eq!(
+        assemble(&manifest, pages).err(),
+        Some(KeysetRefusal::Directory)
+    );
 }
 
 /// Hands out its bytes in pieces of a given size.
@@ -112,7 +115,7 @@ fn pages_may_follow_raw_and_every_cut_of_them_is_refused() {
         assert!(load(&bytes[..n]).is_err(), "cut at {n}");
     }
     let longer = [&bytes[..], b" "].concat();
-    assert_eq!(load(&longer).err(), Some(Refusal::Size));
+    assert_eq!(load(&longer).err(), Some(KeysetRefusal::Size));
     assert!(Keyset::load(&mut Pieces(&bytes, 7), &keys(), |_| {}).is_ok());
 }
 
