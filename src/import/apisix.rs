@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
 use super::limits;
-use super::node::{Data, Document, Node};
+use super::node::{Data, ExportDocument, Node};
 use super::{How, moment, printable};
 use keystile_model::error::Result;
 
@@ -19,7 +19,7 @@ mod tables;
 use plugins::Plugins;
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 9] = [
+pub const KINDS: [&ObjectKind; 9] = [
     &tables::FILE,
     &tables::LISTED,
     &tables::NODE,
@@ -68,7 +68,7 @@ struct World<'n> {
     denied: routes::Denied,
 }
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut world = World::default();
     for document in documents {
         world.document(document, found)?;
@@ -160,7 +160,7 @@ impl<'n> World<'n> {
         Ok(out)
     }
 
-    fn document(&mut self, document: &'n Document, found: &mut Found) -> Result<()> {
+    fn document(&mut self, document: &'n ExportDocument, found: &mut Found) -> Result<()> {
         if let Data::List(items) = &document.root.see().data {
             for (i, item) in items.iter().enumerate() {
                 let place = format!("{}: [{i}]", document.file);
@@ -231,7 +231,7 @@ impl<'n> World<'n> {
 
     fn listed(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         place: String,
         found: &mut Found,
@@ -244,7 +244,7 @@ impl<'n> World<'n> {
     /// An object with the path that it is stored under.
     fn one(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         listed: &Object<'n>,
         found: &mut Found,
     ) -> Result<()> {
@@ -263,7 +263,7 @@ impl<'n> World<'n> {
     /// Classifies an object by its path: `/apisix/consumers/jack/credentials/c1`.
     fn object(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         path: &str,
         node: &'n Node,
         ends: Ends,

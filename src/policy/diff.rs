@@ -30,7 +30,7 @@ const MOST: usize = 20_000_000;
 
 /// What changes.
 #[derive(Serialize)]
-pub struct Diff {
+pub struct PolicyDiff {
     /// Changes on every route.
     pub everywhere: Vec<Everywhere>,
     /// Changes on some routes.
@@ -56,7 +56,7 @@ pub struct RouteChange {
     pub after: String,
 }
 
-impl Diff {
+impl PolicyDiff {
     /// Whether nothing changes for any request.
     pub fn is_empty(&self) -> bool {
         self.everywhere.is_empty() && self.routes.is_empty()
@@ -73,7 +73,7 @@ impl Diff {
 ///
 /// # Errors
 /// If they distinguish more classes of requests than can be compared.
-pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
+pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<PolicyDiff> {
     let too_many = || {
         refuse(
             Code::PolicyTooComplex,
@@ -115,7 +115,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
         }
     }
     routes.sort();
-    Ok(Diff {
+    Ok(PolicyDiff {
         everywhere: everywhere::compare(a, b),
         routes,
     })

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
-use crate::envoy::parts::{ControlPlane, Parts};
+use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::manifest::{self, Metadata, Resource};
 use keystile_model::error::{Result, defect};
 use patches::{BOOTSTRAP, Patches};
@@ -37,7 +37,7 @@ pub enum FailStrategy {
 }
 
 /// How the keyset reaches the mesh.
-pub enum Delivery {
+pub enum MeshDelivery {
     /// Inside a WasmPlugin.
     Plugin {
         /// Where the filter's code is.
@@ -62,13 +62,13 @@ pub struct Mesh {
     /// Gateway or sidecar.
     pub place: ProxyKind,
     /// How the keyset is delivered.
-    pub delivery: Delivery,
+    pub delivery: MeshDelivery,
 }
 
 impl Mesh {
     /// All resources, with a head that says what else has to be done.
     pub fn render(self) -> Result<String> {
-        let parts = Parts::new()?;
+        let parts = EnvoyParts::new()?;
         let patches = Patches {
             namespace: &self.namespace,
             selector: &self.selector,
@@ -78,12 +78,12 @@ impl Mesh {
         let head = self.head();
         let namespace = &self.namespace;
         match &self.delivery {
-            Delivery::Plugin { .. } => {
+            MeshDelivery::Plugin { .. } => {
                 let stats = manifest::yaml(&patches.bootstrap(&parts, PLUGIN_VM_ID, &[])?)?;
                 let plugin = manifest::yaml(&self.plugin()?)?;
                 Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"))
             }
-            Delivery::Discovery(plane) => {
+            MeshDelivery::Discovery(plane) => {
                 let filters = manifest::yaml(&patches.filters(&parts))?;
                 let clusters = parts.clusters(plane)?;
                 let bootstrap =
@@ -96,13 +96,13 @@ impl Mesh {
 
     fn head(&self) -> String {
         let after = match self.delivery {
-            Delivery::Plugin { .. } => {
+            MeshDelivery::Plugin { .. } => {
                 "\
 # Print and apply again after every change of keys, with `kubectl apply --server-side -f -`:
 # without --server-side, kubectl keeps a second copy in an annotation, which holds 256 KiB.
 "
             }
-            Delivery::Discovery(_) => "",
+            MeshDelivery::Discovery(_) => "",
         };
         format!(
             "\
@@ -133,7 +133,7 @@ impl Mesh {
     }
 
     fn plugin(self) -> Result<Resource<WasmPluginSpec>> {
-        let Delivery::Plugin {
+        let MeshDelivery::Plugin {
             url,
             sha256,
             fail_strategy,
@@ -213,7 +213,7 @@ mod tests {
             namespace: "edge".to_owned(),
             selector: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             place,
-            delivery: Delivery::Plugin {
+            delivery: MeshDelivery::Plugin {
                 url: "oci://registry.example/keystile:1".to_owned(),
                 sha256: None,
                 fail_strategy: FailStrategy::Reload,
@@ -291,7 +291,7 @@ mod tests {
             }),
         };
         let all = documents(Mesh {
-            delivery: Delivery::Discovery(plane),
+            delivery: MeshDelivery::Discovery(plane),
             ..mesh(ProxyKind::Gateway)
         });
         let names = all.iter().map(|d| d["metadata"]["name"].as_str().unwrap());

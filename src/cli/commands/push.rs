@@ -11,7 +11,7 @@ use keystile_api::keyset;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::key::count;
 use keystile_registry::publish;
-use keystile_render::ecds::{Push as Resource, module_name};
+use keystile_render::ecds::{EcdsPush as Resource, module_name};
 use keystile_system as system;
 use keystile_system::file;
 

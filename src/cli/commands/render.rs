@@ -15,7 +15,7 @@ use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::publish;
 use keystile_render::ecds::module_name;
-use keystile_render::envoy::{Bootstrap, HostPort, Source};
+use keystile_render::envoy::{Bootstrap, HostPort, KeysetSource};
 
 /// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
 #[derive(Subcommand)]
@@ -113,7 +113,7 @@ impl Envoy {
             output::raw(bootstrap.render()?.as_bytes())
         };
         if let Some(discovery) = &self.discovery {
-            return print(Source::Discovery {
+            return print(KeysetSource::Discovery {
                 discovery,
                 control: &self.control,
                 node: &self.node,
@@ -123,7 +123,7 @@ impl Envoy {
             let wasm = self.filter.file(cx)?;
             let keyset = publish::ready(&mut cx.store_as_it_is()?, &cx.world)?
                 .seal(publish::nonce(&cx.world)?);
-            return print(Source::Inline {
+            return print(KeysetSource::Inline {
                 keyset: &keyset,
                 wasm: &wasm,
             });
@@ -142,6 +142,6 @@ impl Envoy {
                 self.ecds_file.display()
             ));
         }
-        print(Source::File(&file))
+        print(KeysetSource::File(&file))
     }
 }

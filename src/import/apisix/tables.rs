@@ -1,14 +1,14 @@
 //! What happens to the fields of APISIX's files and answers.
 
-use crate::fields::{Field, Kind, becomes, lost, no_effect};
+use crate::fields::{FieldFate, ObjectKind, becomes, lost, no_effect};
 
 /// APISIX 2 keeps objects in etcd with an end.
-const ENDS: Field = becomes(
+const ENDS: FieldFate = becomes(
     &["expiration", "ttl"],
     "`expires` of its keys; with a `ttl` alone they are left out",
 );
 
-pub const FILE: Kind = Kind {
+pub const FILE: ObjectKind = ObjectKind {
     name: "the file",
     fields: &[
         becomes(&["consumers"], "clients"),
@@ -54,7 +54,7 @@ pub const FILE: Kind = Kind {
     ],
 };
 
-pub const LISTED: Kind = Kind {
+pub const LISTED: ObjectKind = ObjectKind {
     name: "listed object",
     fields: &[
         becomes(&["key"], "the kind of object, and its owner"),
@@ -64,7 +64,7 @@ pub const LISTED: Kind = Kind {
     ],
 };
 
-pub const NODE: Kind = Kind {
+pub const NODE: ObjectKind = ObjectKind {
     name: "list of APISIX 2",
     fields: &[
         becomes(&["nodes"], "the objects"),
@@ -74,7 +74,7 @@ pub const NODE: Kind = Kind {
     ],
 };
 
-pub const OBJECT: Kind = Kind {
+pub const OBJECT: ObjectKind = ObjectKind {
     name: "consumer, credential or consumer group",
     fields: &[
         becomes(
@@ -102,7 +102,7 @@ pub const OBJECT: Kind = Kind {
     ],
 };
 
-pub const KEY_AUTH: Kind = Kind {
+pub const KEY_AUTH: ObjectKind = ObjectKind {
     name: "settings of `key-auth`",
     fields: &[
         becomes(&["key"], "the key"),
@@ -114,7 +114,7 @@ pub const KEY_AUTH: Kind = Kind {
     ],
 };
 
-pub const IP_RESTRICTION: Kind = Kind {
+pub const IP_RESTRICTION: ObjectKind = ObjectKind {
     name: "settings of `ip-restriction`",
     fields: &[
         becomes(&["whitelist"], "the key's `cidrs`"),
@@ -150,7 +150,7 @@ pub const SHUTS: [&str; 22] = [
     "opa",
 ];
 
-pub const RESTRICTION: Kind = Kind {
+pub const RESTRICTION: ObjectKind = ObjectKind {
     name: "settings of `consumer-restriction`",
     fields: &[
         becomes(

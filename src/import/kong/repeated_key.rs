@@ -14,7 +14,7 @@ pub struct Together<'n> {
 }
 
 /// By the key.
-pub type Keys<'n> = BTreeMap<&'n str, Together<'n>>;
+pub type RepeatedKeys<'n> = BTreeMap<&'n str, Together<'n>>;
 
 impl<'n> Together<'n> {
     /// Adds a place. `ends` is `None` if the key is left out there.

@@ -16,7 +16,7 @@ impl Table<'_> {
         record: &StringRecord,
         place: &str,
         found: &mut Found,
-    ) -> Option<State> {
+    ) -> Option<RowState> {
         // A restriction without content must not become no restriction.
         let restrictions = ["cidrs", "deny_cidrs", "origins", "certificates", "limits"];
         let is_void = |f: &&'static str| {
@@ -50,7 +50,7 @@ impl Table<'_> {
             );
             return None;
         };
-        Some(State {
+        Some(RowState {
             disabled: self.is_disabled(record, place, found)?,
             expires,
             not_before,
@@ -107,7 +107,7 @@ impl Table<'_> {
     }
 }
 
-pub struct State {
+pub struct RowState {
     pub disabled: bool,
     pub expires: String,
     pub not_before: String,

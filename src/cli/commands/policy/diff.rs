@@ -9,7 +9,7 @@ use crate::commands::Context;
 use crate::output::{self, cell};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
-use keystile_policy::diff::{self as policy_diff, Diff, Effect, RouteChange};
+use keystile_policy::diff::{self as policy_diff, Effect, PolicyDiff, RouteChange};
 use keystile_policy::file as policy_file;
 
 /// Compare two policies by what changes for callers, route by route
@@ -77,7 +77,7 @@ impl DiffCommand {
     }
 }
 
-fn table(diff: &Diff) -> String {
+fn table(diff: &PolicyDiff) -> String {
     if diff.is_empty() {
         return "no request changes its answer\n".to_owned();
     }

@@ -8,7 +8,7 @@ use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
-use keystile_render::istio::{Delivery, FailStrategy, Mesh, ProxyKind};
+use keystile_render::istio::{FailStrategy, Mesh, MeshDelivery, ProxyKind};
 
 /// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
@@ -93,7 +93,7 @@ impl Istio {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => Delivery::Discovery(plane),
+            (Some(plane), _) => MeshDelivery::Discovery(plane),
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
                 if url.starts_with("file://") {
@@ -101,7 +101,7 @@ impl Istio {
                         "with file:// Istio makes new VMs for every push; use oci:// or https://",
                     );
                 }
-                Delivery::Plugin {
+                MeshDelivery::Plugin {
                     url,
                     sha256: self.sha256,
                     fail_strategy: self.fail_strategy,
