@@ -14,7 +14,7 @@ use keystile_model::record;
 use keystile_model::wire::{self, Id, Time, check_labels, labels};
 use keystile_model::world::World;
 use keystile_registry as registry;
-use keystile_registry::client::{self, Draft, Patch};
+use keystile_registry::client::{self, ClientDraft, ClientPatch};
 use keystile_store::Store;
 
 /// How many keys are shown with their client by default.
@@ -226,7 +226,7 @@ impl Operation for Create {
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
         check_labels(&self.labels)?;
-        let draft = Draft {
+        let draft = ClientDraft {
             name: self.name,
             plan: self.plan,
             description: self.description,
@@ -343,7 +343,7 @@ impl Operation for Update {
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
         check_labels(&self.labels)?;
-        let patch = Patch {
+        let patch = ClientPatch {
             plan: self.plan,
             description: self.description,
             labels: self.labels,

@@ -12,7 +12,7 @@ use keystile_model::record::words;
 use keystile_model::token_record::TokenRecord;
 use keystile_model::wire::{self, Id, Range, Secret, Span, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_registry::token::{self, Draft};
+use keystile_registry::token::{self, TokenDraft};
 use keystile_store::Store;
 
 /// Everything about a token except the token itself, which is stored nowhere.
@@ -183,7 +183,7 @@ impl Operation for Create {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Created> {
         let now = world.now.seconds();
-        let draft = Draft {
+        let draft = TokenDraft {
             name: self.name,
             role: self.role,
             client: self.client,

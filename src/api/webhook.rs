@@ -10,7 +10,7 @@ use keystile_model::record;
 use keystile_model::webhook::WebhookSecret as Signer;
 use keystile_model::wire::{Secret, Time};
 use keystile_model::world::World;
-use keystile_registry::webhook::{self, Draft};
+use keystile_registry::webhook::{self, WebhookDraft};
 use keystile_store::Store;
 
 /// Everything about a webhook except its secret.
@@ -123,7 +123,7 @@ impl Operation for Create {
 
     fn run(self, store: &mut Store, world: &World) -> Result<Created> {
         let secret = self.secret.map(|s| Signer::parse(s.expose_secret()));
-        let draft = Draft {
+        let draft = WebhookDraft {
             name: self.name,
             url: self.url,
             events: self.events,

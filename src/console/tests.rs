@@ -116,9 +116,9 @@ impl Site {
     }
 
     async fn token(&self, role: Role, invitation: bool) -> (String, keystile_core::key::KeyId) {
-        let draft = token::Draft {
+        let draft = token::TokenDraft {
             invitation,
-            ..token::Draft::plain(format!("{role}-{invitation}"), role)
+            ..token::TokenDraft::plain(format!("{role}-{invitation}"), role)
         };
         let (text, record) = self
             .pool

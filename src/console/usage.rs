@@ -14,7 +14,7 @@ use keystile_model::error::{Kind, Result};
 use keystile_model::when::When;
 use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_registry::usage::question::By;
+use keystile_registry::usage::question::Breakdown;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
 
@@ -64,7 +64,7 @@ struct Counts {
 }
 
 impl UsageOf {
-    fn asked(&self, since: u64, by: By, limit: u32) -> Show {
+    fn asked(&self, since: u64, by: Breakdown, limit: u32) -> Show {
         let mut asked = Show {
             since: Some(TimeWords(When::After(since))),
             by: Some(by),
@@ -80,11 +80,11 @@ impl UsageOf {
     }
 
     /// What the second table is broken down by.
-    fn by(&self) -> By {
+    fn by(&self) -> Breakdown {
         match self {
-            Self::All => By::Client,
-            Self::Client(_) => By::Key,
-            Self::Key(_) => By::Route,
+            Self::All => Breakdown::Client,
+            Self::Client(_) => Breakdown::Key,
+            Self::Key(_) => Breakdown::Route,
         }
     }
 }
@@ -134,7 +134,7 @@ fn counts(of: &UsageOf, range: Range, store: &mut Store, world: &World) -> Resul
     };
     let mut show = |by, limit| of.asked(range.2, by, limit).run(store, world);
     Ok(Counts {
-        outcomes: show(By::Outcome, OUTCOMES)?,
+        outcomes: show(Breakdown::Outcome, OUTCOMES)?,
         busiest: show(of.by(), GROUPS)?,
         odd,
     })

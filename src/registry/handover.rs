@@ -23,7 +23,7 @@ const STEP: usize = 2_000;
 
 /// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct HandoverTurn {
     /// Where the next one begins; `None` at the end.
     pub next: Option<KeyId>,
     /// Holders warned.
@@ -36,7 +36,7 @@ pub struct Turn {
 ///
 /// # Errors
 /// Those of the store.
-pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Turn> {
+pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<HandoverTurn> {
     let now = world.now.seconds();
     // Read without a lock, because most keys need nothing.
     let (keys, due) = store.read(|tx| {
@@ -56,9 +56,9 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
         }
         Ok((keys.last().map(|k| k.id), due))
     })?;
-    let mut turn = Turn {
+    let mut turn = HandoverTurn {
         next: keys,
-        ..Turn::default()
+        ..HandoverTurn::default()
     };
     if due.is_empty() {
         return Ok(turn);

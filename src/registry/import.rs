@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::{Digest, KeyId, Name};
 use keystile_core::policy::Policy;
 
-use super::client::Draft as ClientDraft;
+use super::client::ClientDraft;
 use super::key::{KeyDraft, checked};
 use super::policy;
 use keystile_model::error::{Code, Complaints, Next, Result, named, refuse, told};

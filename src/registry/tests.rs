@@ -23,7 +23,7 @@ mod tokens;
 const HERE: &str = "10.0.0.1";
 
 /// A token's text and what it is good for.
-fn token(b: &mut Bench, draft: token::Draft) -> (String, Grant) {
+fn token(b: &mut Bench, draft: token::TokenDraft) -> (String, Grant) {
     let (text, token) = token::create(&mut b.store, &system::at(NOON), draft).unwrap();
     (text.expose_secret().to_owned(), token.grant)
 }
@@ -54,9 +54,9 @@ fn clients(ceilings: Ceilings) -> Clients {
     let plain = key::KeyDraft::default();
     let (foreign, _) =
         key::issue(&mut b.store, &system::at(NOON), "other", plain, 1, |_| {}).unwrap();
-    let wanted = token::Draft {
+    let wanted = token::TokenDraft {
         ceilings,
-        ..token::Draft::plain("acme-self", Role::Client)
+        ..token::TokenDraft::plain("acme-self", Role::Client)
     };
     let (_, grant) = token(&mut b, wanted);
     Clients {
@@ -213,12 +213,12 @@ fn a_client_changes_nothing_that_is_not_its_keys() {
         dry_run: false,
     };
     let refusals = [
-        words(client::create(store, world, client::Draft::default())),
+        words(client::create(store, world, client::ClientDraft::default())),
         words(client::update(
             store,
             world,
             "acme",
-            client::Patch::default(),
+            client::ClientPatch::default(),
         )),
         words(client::delete(store, world, "acme", true)),
         words(import::import(store, world, Vec::new(), how)),
@@ -228,7 +228,7 @@ fn a_client_changes_nothing_that_is_not_its_keys() {
         words(token::create(
             store,
             world,
-            token::Draft::plain("x", Role::Client),
+            token::TokenDraft::plain("x", Role::Client),
         )),
         words(audit::prune(store, world, NOON + 1)),
     ];

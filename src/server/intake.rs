@@ -19,7 +19,7 @@ use keystile_model::error::{Error, Result};
 use keystile_registry as registry;
 use keystile_registry::node::Nodes;
 use keystile_registry::signing;
-use keystile_registry::usage::count::{Counted, Registry, count};
+use keystile_registry::usage::count::{CountedBatch, Registry, count};
 use keystile_registry::usage::{anomaly, prune, quotas as quotas_of};
 use keystile_store::Store;
 use keystile_system as system;
@@ -338,7 +338,7 @@ impl Bench {
         Some(Self { store, ..self })
     }
 
-    fn count(&mut self, batches: &[Batch], now: u64) -> Result<Vec<Counted>> {
+    fn count(&mut self, batches: &[Batch], now: u64) -> Result<Vec<CountedBatch>> {
         let (known, quotas) = &mut self.quotas;
         let registry = self.store.read(|tx| {
             let revision = tx.policy()?.revision;

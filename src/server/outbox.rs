@@ -19,7 +19,7 @@ use keystile_model::webhook::is_taken;
 use keystile_registry::handover;
 use keystile_registry::webhook;
 use keystile_registry::webhook::Tried;
-use keystile_store::{Message, Tx};
+use keystile_store::{DueMessage, Tx};
 use keystile_system as system;
 
 mod pinned;
@@ -190,7 +190,7 @@ async fn turn(pool: &Arc<StorePool>, sender: &Sender, hook: u32) -> Result<()> {
     }
 }
 
-fn send(sender: &Sender, message: &Message) -> Tried {
+fn send(sender: &Sender, message: &DueMessage) -> Tried {
     let (id, body) = webhook::content(message);
     let timestamp = system::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);

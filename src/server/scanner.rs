@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::scanning::{Alert, ScannerKeys, UntrustedReport};
-use keystile_registry::leak::Policy;
+use keystile_registry::leak::LeakPolicy;
 use keystile_system as system;
 use keystile_system::file;
 
@@ -42,7 +42,7 @@ impl std::str::FromStr for KeySource {
 /// Verifies a scanner's messages.
 pub struct Scanner {
     source: KeySource,
-    policy: Policy,
+    policy: LeakPolicy,
     held: Mutex<Held>,
 }
 
@@ -56,7 +56,7 @@ struct Held {
 
 impl Scanner {
     /// With keys from `source`. They are read with the first message.
-    pub fn new(source: KeySource, policy: Policy) -> Self {
+    pub fn new(source: KeySource, policy: LeakPolicy) -> Self {
         Self {
             source,
             policy,
@@ -65,7 +65,7 @@ impl Scanner {
     }
 
     /// What to do with a leaked key.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> LeakPolicy {
         self.policy
     }
 

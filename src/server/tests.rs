@@ -83,7 +83,7 @@ impl Api {
     }
 
     async fn token(&self, role: Role) -> String {
-        let draft = token::Draft::plain(role.to_string(), role);
+        let draft = token::TokenDraft::plain(role.to_string(), role);
         let made = self
             .pool
             .write(move |store| token::create(store, &system::local(), draft))

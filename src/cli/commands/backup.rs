@@ -17,7 +17,7 @@ use keystile_api::remote::Remote;
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::words;
-use keystile_registry::home::{self, Kept, Restored};
+use keystile_registry::home::{self, KeptBackup, Restored};
 use keystile_store::LostKey;
 use keystile_system::file::Partial;
 
@@ -133,7 +133,7 @@ struct Saved {
 }
 
 impl Saved {
-    fn of(kept: &Kept) -> Self {
+    fn of(kept: &KeptBackup) -> Self {
         Self {
             bytes: kept.bytes,
             version: kept.version,

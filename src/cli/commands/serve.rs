@@ -137,7 +137,7 @@ pub struct Serve {
     scanner_keys: Option<KeySource>,
     /// What to do with a key that a scanner has found
     #[arg(long, value_name = "WHAT", default_value = "revoke")]
-    leaked_keys: leak::Policy,
+    leaked_keys: leak::LeakPolicy,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
 }

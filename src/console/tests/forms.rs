@@ -204,9 +204,9 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
     );
     site.pool
         .write(|store| {
-            let patch = client::Patch {
+            let patch = client::ClientPatch {
                 labels: [("tier".to_owned(), "locked".to_owned())].into(),
-                ..client::Patch::default()
+                ..client::ClientPatch::default()
             };
             client::update(store, &system::local(), "acme", patch)
         })
@@ -223,7 +223,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
         let pool = std::sync::Arc::clone(&site.pool);
         async move {
             let make = move |store: &mut keystile_store::Store| {
-                let draft = webhook::Draft {
+                let draft = webhook::WebhookDraft {
                     name: "ops".to_owned(),
                     url: url.to_owned(),
                     events: Vec::new(),
@@ -286,9 +286,9 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
     let labels = odd.clone();
     site.pool
         .write(move |store| {
-            let patch = client::Patch {
+            let patch = client::ClientPatch {
                 labels,
-                ..client::Patch::default()
+                ..client::ClientPatch::default()
             };
             client::update(store, &system::local(), "acme", patch)
         })

@@ -43,7 +43,7 @@ async fn lists_are_paged_and_the_url_holds_where_one_is() {
             let world = system::local();
             key::issue(store, &world, "acme", key::KeyDraft::default(), 120, |_| {})?;
             for n in 0..60 {
-                let draft = client::Draft::named(&format!("client-{n:02}"));
+                let draft = client::ClientDraft::named(&format!("client-{n:02}"));
                 client::create(store, &world, draft)?;
             }
             Ok(())

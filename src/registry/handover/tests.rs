@@ -21,9 +21,9 @@ fn all(b: &mut Bench, at: u64) -> (u32, u32) {
 }
 
 fn give_token(b: &mut Bench, expires: u64) {
-    let draft = token::Draft {
+    let draft = token::TokenDraft {
         expires: Some(expires),
-        ..token::Draft::plain("acme-self", Role::Client)
+        ..token::TokenDraft::plain("acme-self", Role::Client)
     };
     token::create(&mut b.store, &system::at(NOON), draft)
         .ok()

@@ -197,7 +197,7 @@ mod tests {
         home.backup(&world, &folder.join("kept.db")).ok().unwrap();
         let mut store = home.open().ok().unwrap();
         for name in ["late", "later"] {
-            client::create(&mut store, &world, client::Draft::named(name)).unwrap();
+            client::create(&mut store, &world, client::ClientDraft::named(name)).unwrap();
         }
         let issue = |store: &mut Store, client: &str| {
             let draft = key::KeyDraft::default();
@@ -214,10 +214,10 @@ mod tests {
     fn versions_and_numbers_go_on_behind_those_of_the_lost_store_even_if_the_clock_went_back() {
         let (folder, home) = crate::bench::home("version: 1\n", &["acme"]);
         let hook = |store: &mut Store| {
-            let draft = webhook::Draft {
+            let draft = webhook::WebhookDraft {
                 name: "siem".to_owned(),
                 url: "https://siem.example.com/keystile".to_owned(),
-                ..webhook::Draft::default()
+                ..webhook::WebhookDraft::default()
             };
             webhook::create(store, &system::local(), draft)
                 .ok()
@@ -241,7 +241,7 @@ mod tests {
             (restored.version, restored.version)
         );
         assert_ne!(Ok(meta.timeline), former);
-        client::create(&mut store, &world, client::Draft::named("new")).unwrap();
+        client::create(&mut store, &world, client::ClientDraft::named("new")).unwrap();
         let new = store.read(|tx| tx.client("new")).unwrap().unwrap();
         assert_eq!(new.number, 4, "numbers 2 and 3 are those of lost clients");
 

@@ -9,7 +9,7 @@ use super::ImportOptions;
 use super::Line;
 use super::digest;
 use super::key;
-use crate::client::Draft;
+use crate::client::ClientDraft;
 use crate::policy;
 use keystile_model::error::{Code, Complaints, Result, named, refuse};
 use keystile_model::import_lines::ClientLine;
@@ -202,11 +202,11 @@ fn take_client(
         return Ok(());
     }
     check_plan(&file.policy, line.plan.as_deref())?;
-    let draft = Draft {
+    let draft = ClientDraft {
         name: line.name,
         plan: line.plan,
         description: line.description,
-        ..Draft::default()
+        ..ClientDraft::default()
     };
     let client = tx.add_client(world, draft)?;
     done.clients_created.push(client.name.clone());

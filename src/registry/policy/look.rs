@@ -107,9 +107,9 @@ mod tests {
         let mut b = Bench::new();
         b.issue(&world, 3);
         let before = looked(&mut b, &file);
-        let gold = client::Patch {
+        let gold = client::ClientPatch {
             plan: Some(Some("gold".to_owned())),
-            ..client::Patch::default()
+            ..client::ClientPatch::default()
         };
         client::update(&mut b.store, &world, "acme", gold).unwrap();
         let words = refused(&mut b, &world, &file, &before);

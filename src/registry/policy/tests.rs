@@ -124,9 +124,9 @@ fn keys_are_counted_by_plan_from_an_index_alone() {
         ..key::KeyDraft::default()
     };
     key::issue(&mut b.store, &world, "acme", on_gold, 2, |_| {}).unwrap();
-    let free = client::Patch {
+    let free = client::ClientPatch {
         plan: Some(Some("free".to_owned())),
-        ..client::Patch::default()
+        ..client::ClientPatch::default()
     };
     client::update(&mut b.store, &world, "acme", free).unwrap();
     key::revoke_all(&mut b.store, &world, &[issued[0].key.id], "").unwrap();

@@ -37,9 +37,9 @@ fn every_change_raises_the_version_even_if_the_clock_goes_back() {
 fn what_leaves_the_keyset_as_it_is_leaves_its_version() {
     let mut b = Bench::new();
     let before = b.version();
-    let patch = client::Patch {
+    let patch = client::ClientPatch {
         description: Some("Acme Corp.".to_owned()),
-        ..client::Patch::default()
+        ..client::ClientPatch::default()
     };
     client::update(&mut b.store, &system::at(NOON + 5), "acme", patch).unwrap();
     assert_eq!(b.version(), before);
@@ -115,7 +115,7 @@ fn a_client_number_is_never_used_again() {
     };
     let first = number(&mut b);
     client::delete(&mut b.store, &world, "acme", true).unwrap();
-    client::create(&mut b.store, &world, client::Draft::named("acme")).unwrap();
+    client::create(&mut b.store, &world, client::ClientDraft::named("acme")).unwrap();
     assert!(number(&mut b) > first);
 }
 

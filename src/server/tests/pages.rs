@@ -2,7 +2,7 @@
 
 use super::*;
 use keystile_model::record::Labels;
-use keystile_registry::client::{self, Draft};
+use keystile_registry::client::{self, ClientDraft};
 use keystile_system as system;
 
 fn names(page: &Value) -> Vec<String> {
@@ -22,10 +22,10 @@ async fn crowded() -> Api {
     let made = api.pool.write(|store| {
         for (n, name) in many(|_| true).into_iter().enumerate() {
             let label = ("n".to_owned(), (n % 2).to_string());
-            let draft = Draft {
+            let draft = ClientDraft {
                 labels: Labels::from([label]),
                 description: if n % 500 == 0 { "The Few" } else { "" }.to_owned(),
-                ..Draft::named(&name)
+                ..ClientDraft::named(&name)
             };
             client::create(store, &system::local(), draft)?;
         }
@@ -96,7 +96,7 @@ async fn tokens_are_listed_page_by_page_and_each_once() {
             } else {
                 Role::Auditor
             };
-            let draft = token::Draft::plain(format!("many-{n}"), role);
+            let draft = token::TokenDraft::plain(format!("many-{n}"), role);
             let (_, made) = token::create(store, &system::local(), draft)?;
             if n % 3 == 0 {
                 token::revoke(store, &system::local(), made.grant.id)?;
