@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use super::{AUDITORS, Endpoint, Method, OWNERS, Operation};
 use crate::Pace;
 use keystile_model::audit::{Outcome, Record};
 use keystile_model::error::{Act, Code, Result, refuse};
@@ -17,7 +17,7 @@ use keystile_store::{Query, Store};
 
 mod verify;
 
-pub use verify::{Checkpoint, Checkpointed, Verified, Verify};
+pub use verify::{Checkpointed, MakeCheckpoint, VerifiedView, Verify};
 
 /// A record of an action that was done or refused.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -176,7 +176,7 @@ pub struct Prune {
 /// The result of pruning.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditPruned)]
-pub struct Pruned {
+pub struct PrunedView {
     /// How many records were removed.
     pub removed: u64,
     /// How many webhook messages will not be delivered, because their records were removed.
@@ -209,7 +209,8 @@ fn ms(when: Option<TimeWords>, now: u64) -> Option<u64> {
 
 impl Operation for List {
     type Output = Records;
-    const ROUTE: Route = Route::get("audit.list", "/v1/audit", AUDITORS, "Search the audit log");
+    const ENDPOINT: Endpoint =
+        Endpoint::get("audit.list", "/v1/audit", AUDITORS, "Search the audit log");
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
@@ -253,7 +254,7 @@ impl Records {
 
 impl Operation for Export {
     type Output = Records;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "audit.export",
         "/v1/audit/export",
         AUDITORS,
@@ -272,8 +273,8 @@ impl Operation for Export {
 }
 
 impl Operation for Prune {
-    type Output = Pruned;
-    const ROUTE: Route = Route::change(
+    type Output = PrunedView;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "audit.prune",
         "/v1/audit/prune",
@@ -285,7 +286,7 @@ impl Operation for Prune {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Pruned> {
+    fn run(self, store: &mut Store, world: &World) -> Result<PrunedView> {
         let before = self.before.0.ago(world.now.seconds());
         let pruned = audit::prune(store, world, before)?;
         if pruned.undelivered > 0 {
@@ -300,7 +301,7 @@ impl Operation for Prune {
                 "old audit records are kept: they have not been sent yet"
             );
         }
-        Ok(Pruned {
+        Ok(PrunedView {
             removed: pruned.removed,
             undelivered: pruned.undelivered,
             unsent: pruned.unsent,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::{ANYBODY, ISSUERS, Method, Operation, Route};
+use super::{ANYBODY, Endpoint, ISSUERS, Method, Operation};
 use crate::Pace;
 use keystile_model::error::Result;
 use keystile_model::record;
@@ -222,7 +222,8 @@ pub struct Delete {
 
 impl Operation for Create {
     type Output = ClientView;
-    const ROUTE: Route = Route::create("client.create", "/v1/clients", ISSUERS, "Add a client");
+    const ENDPOINT: Endpoint =
+        Endpoint::create("client.create", "/v1/clients", ISSUERS, "Add a client");
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
         check_labels(&self.labels)?;
@@ -238,7 +239,7 @@ impl Operation for Create {
 
 impl Operation for List {
     type Output = Clients;
-    const ROUTE: Route = Route::get("client.list", "/v1/clients", ANYBODY, "List clients");
+    const ENDPOINT: Endpoint = Endpoint::get("client.list", "/v1/clients", ANYBODY, "List clients");
 
     fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
         let labels = labels(&self.label)?;
@@ -293,7 +294,7 @@ impl List {
 
 impl Operation for Show {
     type Output = ClientDetail;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "client.show",
         "/v1/clients/{name}",
         ANYBODY,
@@ -332,7 +333,7 @@ impl Operation for Show {
 
 impl Operation for Update {
     type Output = ClientView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Patch,
         "client.update",
         "/v1/clients/{name}",
@@ -359,7 +360,7 @@ impl Operation for Update {
 
 impl Operation for Delete {
     type Output = ClientDeleted;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "client.delete",
         "/v1/clients/{name}",

@@ -4,7 +4,7 @@ use keystile_registry::explain as stored;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Operation, Route, STAFF};
+use super::{Endpoint, Operation, STAFF};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Secret, Time, TimeWords};
 use keystile_model::world::World;
@@ -98,7 +98,7 @@ pub struct Rule {
 
 impl Operation for Explain {
     type Output = Explanation;
-    const ROUTE: Route = Route::ask(
+    const ENDPOINT: Endpoint = Endpoint::ask(
         "explain",
         "/v1/explain",
         STAFF,

@@ -5,7 +5,7 @@ use keystile_core::policy::{Auth, RawCredential, RawLimit, RawRoute};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Operation, Route};
+use super::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::Result;
 use keystile_model::record::limit_words;
 use keystile_model::rules;
@@ -32,7 +32,7 @@ pub struct Guide {
     /// Whether plain HTTP is refused.
     pub require_tls: bool,
     /// Where a key may be sent, in order of preference.
-    pub credentials: Vec<Place>,
+    pub credentials: Vec<KeyPlace>,
     /// Routes, as the policy has them.
     pub routes: Vec<Asks>,
     /// Whether a request that no route matches is refused; otherwise any key is let in.
@@ -40,12 +40,13 @@ pub struct Guide {
     /// Plans; for a client, its own and those that its token may grant.
     pub plans: Vec<Allowance>,
     /// The possible refusals.
-    pub errors: Vec<Refusal>,
+    pub errors: Vec<GuideRefusal>,
 }
 
 /// Where a key may be sent.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct Place {
+#[schema(as = Place)]
+pub struct KeyPlace {
     /// `header`, `query` or `cookie`.
     pub place: String,
     /// Name of the header, the parameter or the cookie.
@@ -89,7 +90,7 @@ pub struct Allowance {
 /// A possible refusal.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = GuideRefusal)]
-pub struct Refusal {
+pub struct GuideRefusal {
     /// HTTP status.
     pub status: u16,
     /// `code` of the body.
@@ -100,7 +101,7 @@ pub struct Refusal {
 
 impl Operation for Show {
     type Output = Guide;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "guide.show",
         "/v1/guide",
         ANYBODY,
@@ -125,7 +126,7 @@ impl Operation for Show {
             prefix: format!("{}_", raw.brand),
             environments: raw.environments,
             require_tls: raw.require_tls,
-            credentials: raw.credentials.into_iter().map(Place::of).collect(),
+            credentials: raw.credentials.into_iter().map(KeyPlace::of).collect(),
             routes: raw.routes.into_iter().map(Asks::of).collect(),
             unmatched_denied: raw.unmatched == keystile_core::policy::Unmatched::Deny,
             plans: policy
@@ -140,12 +141,12 @@ impl Operation for Show {
                     }),
                 })
                 .collect(),
-            errors: Denial::CODES.iter().map(Refusal::of).collect(),
+            errors: Denial::CODES.iter().map(GuideRefusal::of).collect(),
         })
     }
 }
 
-impl Place {
+impl KeyPlace {
     fn of(c: RawCredential) -> Self {
         let (place, name) = match (c.header, c.query, c.cookie) {
             (Some(name), _, _) => ("header", name),
@@ -181,7 +182,7 @@ impl Asks {
     }
 }
 
-impl Refusal {
+impl GuideRefusal {
     fn of(denial: &Denial) -> Self {
         let answer = denial.answer();
         Self {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
+use super::{ANYBODY, Endpoint, HOLDERS, MANY, Method, Operation};
 use crate::Pace;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Id, Time};
@@ -17,9 +17,9 @@ use keystile_store::{Store, UsageTx};
 mod issue;
 mod list;
 
-pub use issue::{Fetch, Import, Issued, IssuedKey, Rotate};
+pub use issue::{Fetch, Import, IssuedKey, IssuedKeys, Rotate};
 pub use keystile_model::key::{Issue, KeyUseView, KeyView, Update};
-pub use list::{Keys, List};
+pub use list::{KeyPage, List};
 
 /// How a key was used.
 fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUseView>> {
@@ -37,7 +37,8 @@ fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUseView>> {
 
 /// The keys that were revoked.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Revoked {
+#[schema(as = Revoked)]
+pub struct RevokedKeys {
     /// The keys, in the order of the request.
     pub keys: Vec<KeyView>,
 }
@@ -98,7 +99,8 @@ pub struct RevokeAll {
 
 impl Operation for Show {
     type Output = KeyView;
-    const ROUTE: Route = Route::get("key.show", "/v1/keys/{id}", ANYBODY, "Show a key").tagged();
+    const ENDPOINT: Endpoint =
+        Endpoint::get("key.show", "/v1/keys/{id}", ANYBODY, "Show a key").tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
@@ -121,7 +123,7 @@ fn current(id: &Id, store: &mut Store, world: &World) -> Result<Option<Value>> {
 
 impl Operation for Update {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Patch,
         "key.update",
         "/v1/keys/{id}",
@@ -145,7 +147,7 @@ impl Operation for Update {
 
 impl Operation for Disable {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.disable",
         "/v1/keys/{id}/disable",
@@ -170,7 +172,7 @@ impl Operation for Disable {
 
 impl Operation for Enable {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.enable",
         "/v1/keys/{id}/enable",
@@ -191,7 +193,7 @@ impl Operation for Enable {
 
 impl Operation for Revoke {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.revoke",
         "/v1/keys/{id}/revoke",
@@ -216,8 +218,8 @@ impl Operation for Revoke {
 }
 
 impl Operation for RevokeAll {
-    type Output = Revoked;
-    const ROUTE: Route = Route::change(
+    type Output = RevokedKeys;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.revoke_all",
         "/v1/keys/revoke",
@@ -233,7 +235,7 @@ impl Operation for RevokeAll {
         }
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RevokedKeys> {
         if self.ids.is_empty() || self.ids.len() > MOST {
             return Err(refuse(
                 Code::OutOfRange,
@@ -245,7 +247,7 @@ impl Operation for RevokeAll {
         let ids: Vec<KeyId> = self.ids.iter().map(|i| i.0).collect();
         let keys = key::revoke_all(store, world, &ids, &self.reason)?;
         let now = world.now.seconds();
-        Ok(Revoked {
+        Ok(RevokedKeys {
             keys: keys.iter().map(|k| KeyView::of(k, now)).collect(),
         })
     }

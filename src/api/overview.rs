@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::{AUDITORS, Operation, Route, STAFF};
+use super::{AUDITORS, Endpoint, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -68,7 +68,7 @@ pub struct DayActivity {
 
 impl Operation for Show {
     type Output = Overview;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "overview.show",
         "/v1/overview",
         STAFF,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Ahead, Method, OWNERS, Operation, Route, STAFF};
+use super::{Ahead, Endpoint, Method, OWNERS, Operation, STAFF};
 use crate::Pace;
 use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::wire::Time;
@@ -19,7 +19,7 @@ mod plans;
 mod view;
 
 pub use plans::{PlanView, PlanViews, Plans, QuotaView};
-pub use view::{Applied, PolicyView, RevisionView, Revisions};
+pub use view::{AppliedView, PolicyView, RevisionView, Revisions};
 
 /// A policy without mistakes.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -135,7 +135,7 @@ fn unnamed() -> String {
 
 impl Operation for Show {
     type Output = PolicyView;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "policy.show",
         "/v1/policy",
         STAFF,
@@ -186,7 +186,7 @@ impl Checked {
 
 impl Operation for Check {
     type Output = Checked;
-    const ROUTE: Route = Route::ask(
+    const ENDPOINT: Endpoint = Endpoint::ask(
         "policy.check",
         "/v1/policy/check",
         STAFF,
@@ -203,7 +203,7 @@ impl Operation for Check {
 
 impl Operation for Compare {
     type Output = Compared;
-    const ROUTE: Route = Route::ask(
+    const ENDPOINT: Endpoint = Endpoint::ask(
         "policy.compare",
         "/v1/policy/diff",
         STAFF,
@@ -244,7 +244,12 @@ fn look(store: &mut Store, file: &PolicyFile) -> Result<Ahead> {
     Ok(Ahead::of(looked))
 }
 
-fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> Result<Applied> {
+fn apply(
+    store: &mut Store,
+    world: &World,
+    file: &PolicyFile,
+    ahead: &Ahead,
+) -> Result<AppliedView> {
     let applied = match ahead.get() {
         Some(looked) => registry::policy::apply_after(store, world, file, looked),
         None => registry::policy::apply(store, world, file),
@@ -252,7 +257,7 @@ fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> 
     let found = policy_check::check(file);
     let mut warnings = applied.warnings;
     warnings.extend(found.warnings);
-    Ok(Applied {
+    Ok(AppliedView {
         revision: applied.revision,
         changed: !applied.unchanged,
         warnings,
@@ -261,8 +266,8 @@ fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> 
 }
 
 impl Operation for Apply {
-    type Output = Applied;
-    const ROUTE: Route = Route::change(
+    type Output = AppliedView;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Put,
         "policy.apply",
         "/v1/policy",
@@ -283,11 +288,11 @@ impl Operation for Apply {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
+    fn run(self, store: &mut Store, world: &World) -> Result<AppliedView> {
         self.run_after(store, world, &Ahead::default())
     }
 
-    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Applied> {
+    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<AppliedView> {
         let file = policy_file::parse(&self.name, self.text)?;
         apply(store, world, &file, ahead)
     }
@@ -299,7 +304,7 @@ impl Operation for Apply {
 
 impl Operation for History {
     type Output = Revisions;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "policy.history",
         "/v1/policy/revisions",
         STAFF,
@@ -332,8 +337,8 @@ impl Rollback {
 }
 
 impl Operation for Rollback {
-    type Output = Applied;
-    const ROUTE: Route = Route::change(
+    type Output = AppliedView;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "policy.rollback",
         "/v1/policy/rollback",
@@ -354,11 +359,11 @@ impl Operation for Rollback {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
+    fn run(self, store: &mut Store, world: &World) -> Result<AppliedView> {
         self.run_after(store, world, &Ahead::default())
     }
 
-    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Applied> {
+    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<AppliedView> {
         let file = self.file(store)?;
         apply(store, world, &file, ahead)
     }

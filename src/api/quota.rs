@@ -5,7 +5,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::usage::{QuotaLeft, left_of};
-use super::{ANYBODY, ISSUERS, Method, Operation, Route};
+use super::{ANYBODY, Endpoint, ISSUERS, Method, Operation};
 use keystile_model::error::{Kind, Result};
 use keystile_model::record::{Key, Status};
 use keystile_model::wire::{self, Id};
@@ -75,7 +75,7 @@ pub struct OfKeys {
 
 impl Operation for Show {
     type Output = OfKeys;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "quota.show",
         "/v1/quotas",
         ANYBODY,
@@ -89,7 +89,7 @@ impl Operation for Show {
 
 impl Operation for Reset {
     type Output = OfKeys;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "quota.reset",
         "/v1/quotas/reset",

@@ -83,7 +83,7 @@ fn a_next_step_leads_to_a_route_that_there_is() {
     let mut routes = BTreeMap::new();
     macro_rules! all {
         ($($operation:ty,)*) => { $(
-            let route = <$operation>::ROUTE;
+            let route = <$operation>::ENDPOINT;
             routes.insert(route.name, format!("{} {}", route.method.as_str(), route.path));
         )* };
     }

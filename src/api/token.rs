@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ISSUERS, Method, Operation, Route, STAFF};
+use super::{Endpoint, ISSUERS, Method, Operation, STAFF};
 use crate::Pace;
 use keystile_model::caller::{Ceilings, Role};
 use keystile_model::error::Result;
@@ -90,7 +90,7 @@ pub struct TokenViews {
 /// A new token.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = TokenCreated)]
-pub struct Created {
+pub struct CreatedToken {
     /// The token itself, shown only once. Null in the answer to a repeated request.
     pub token: Option<Secret>,
     /// What the store keeps about it.
@@ -173,15 +173,15 @@ pub struct Revoke {
 }
 
 impl Operation for Create {
-    type Output = Created;
-    const ROUTE: Route = Route::create(
+    type Output = CreatedToken;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "token.create",
         "/v1/tokens",
         ISSUERS,
         "Create a token; it is shown only once, in the answer",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Created> {
+    fn run(self, store: &mut Store, world: &World) -> Result<CreatedToken> {
         let now = world.now.seconds();
         let draft = TokenDraft {
             name: self.name,
@@ -198,7 +198,7 @@ impl Operation for Create {
             invitation: self.invite,
         };
         let (text, token) = token::create(store, world, draft)?;
-        Ok(Created {
+        Ok(CreatedToken {
             token: Some(Secret::new(text.expose_secret())),
             view: TokenView::of(&token, now),
         })
@@ -207,7 +207,7 @@ impl Operation for Create {
 
 impl Operation for List {
     type Output = TokenViews;
-    const ROUTE: Route = Route::get("token.list", "/v1/tokens", STAFF, "List tokens");
+    const ENDPOINT: Endpoint = Endpoint::get("token.list", "/v1/tokens", STAFF, "List tokens");
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenViews> {
         let mut room = wire::page(self.limit, TOKENS, "`cursor`")?;
@@ -237,8 +237,8 @@ impl Operation for List {
 
 impl Operation for Show {
     type Output = TokenView;
-    const ROUTE: Route =
-        Route::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
+    const ENDPOINT: Endpoint =
+        Endpoint::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let found = store.read(|tx| token::known(tx, &world.caller, self.id.0))?;
@@ -248,7 +248,7 @@ impl Operation for Show {
 
 impl Operation for Revoke {
     type Output = TokenView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "token.revoke",
         "/v1/tokens/{id}",

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Operation, Route};
+use super::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
@@ -20,7 +20,7 @@ mod settings;
 
 pub use anomalies::{Anomalies, AnomalyView, AnomalyViews};
 pub use left::{QuotaLeft, ShowQuota, left_of};
-pub use settings::{Configure, Forget, Forgotten, ShowSettings};
+pub use settings::{Configure, Forget, ForgottenUse, ShowSettings};
 
 /// Groups in one answer: the default.
 const GROUPS: u32 = 20;
@@ -133,7 +133,7 @@ pub struct UsageOthers {
 
 impl Operation for Show {
     type Output = Usage;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "usage.show",
         "/v1/usage",
         ANYBODY,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Method, OWNERS, Operation, Route, STAFF};
+use super::{Endpoint, Method, OWNERS, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::record;
 use keystile_model::webhook::WebhookSecret as Signer;
@@ -52,7 +52,7 @@ pub struct WebhookViews {
 /// A new webhook.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = WebhookCreated)]
-pub struct Created {
+pub struct CreatedWebhook {
     /// The secret with which the receiver checks signatures, shown only once. Null in the answer to
     /// a repeated request.
     pub secret: Option<Secret>,
@@ -113,15 +113,15 @@ pub struct Deleted {
 }
 
 impl Operation for Create {
-    type Output = Created;
-    const ROUTE: Route = Route::create(
+    type Output = CreatedWebhook;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "webhook.create",
         "/v1/webhooks",
         OWNERS,
         "Create a webhook; its secret is shown only once, in the answer",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Created> {
+    fn run(self, store: &mut Store, world: &World) -> Result<CreatedWebhook> {
         let secret = self.secret.map(|s| Signer::parse(s.expose_secret()));
         let draft = WebhookDraft {
             name: self.name,
@@ -130,7 +130,7 @@ impl Operation for Create {
             secret: secret.transpose()?,
         };
         let (hook, secret) = webhook::create(store, world, draft)?;
-        Ok(Created {
+        Ok(CreatedWebhook {
             secret: Some(Secret::new(&secret.expose_secret())),
             view: WebhookView::of(&hook),
         })
@@ -139,7 +139,8 @@ impl Operation for Create {
 
 impl Operation for List {
     type Output = WebhookViews;
-    const ROUTE: Route = Route::get("webhook.list", "/v1/webhooks", STAFF, "List webhooks");
+    const ENDPOINT: Endpoint =
+        Endpoint::get("webhook.list", "/v1/webhooks", STAFF, "List webhooks");
 
     fn run(self, store: &mut Store, world: &World) -> Result<WebhookViews> {
         let all = webhook::list(store, world)?;
@@ -151,7 +152,7 @@ impl Operation for List {
 
 impl Operation for Show {
     type Output = WebhookView;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "webhook.show",
         "/v1/webhooks/{name}",
         STAFF,
@@ -170,7 +171,7 @@ impl Operation for Show {
 
 impl Operation for Delete {
     type Output = Deleted;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "webhook.delete",
         "/v1/webhooks/{name}",

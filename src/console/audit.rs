@@ -9,7 +9,7 @@ use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
 use super::widgets::{self, chip, field, number};
-use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
+use keystile_api::audit::{Export, List, RecordView, VerifiedView, Verify};
 use keystile_api::encoded;
 use keystile_server::problem::Problem;
 
@@ -40,7 +40,7 @@ fn asked(query: &Form) -> Form {
 
 async fn listing(
     cx: &PageContext,
-    verified: Option<&Result<Verified, Problem>>,
+    verified: Option<&Result<VerifiedView, Problem>>,
 ) -> Result<Page, Problem> {
     let query = asked(&cx.query);
     let mut search = query.clone();
@@ -98,7 +98,7 @@ async fn listing(
         .refused(problem.as_ref()))
 }
 
-fn whole(verified: &Result<Verified, Problem>) -> Markup {
+fn whole(verified: &Result<VerifiedView, Problem>) -> Markup {
     match verified {
         Ok(v) => html! {
             div.note.good role="status" {

@@ -87,7 +87,7 @@ impl PageContext {
     }
 
     /// The Envoys.
-    pub fn fleet(&self) -> keystile_api::fleet::Fleet {
+    pub fn fleet(&self) -> keystile_api::fleet::FleetView {
         (self.console.0.envoys.list)()
     }
 
@@ -96,7 +96,7 @@ impl PageContext {
     /// # Errors
     /// 403 for a role that may not; or if it is not known, or is connected.
     pub async fn forget(&self, node: &str) -> Result<(), Problem> {
-        let route = fleet::Forget::ROUTE;
+        let route = fleet::Forget::ENDPOINT;
         let app = self.console.app();
         auth::admit(app, &self.asker, &route).await?;
         let forget = &self.console.0.envoys.forget;
@@ -122,7 +122,7 @@ impl PageContext {
 
     /// Whether its role may perform an operation.
     pub fn may<O: Operation>(&self) -> bool {
-        O::ROUTE.roles.contains(&self.role())
+        O::ENDPOINT.roles.contains(&self.role())
     }
 
     /// Asks for an operation.

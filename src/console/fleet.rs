@@ -7,7 +7,7 @@ use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{Page, Section};
 use super::widgets::{self, chip};
-use keystile_api::fleet::NodeView;
+use keystile_api::fleet::FleetNode;
 use keystile_api::fleet::{Forget, List};
 use keystile_server::problem::Problem;
 
@@ -31,7 +31,7 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         .nodes
         .iter()
         .filter(|n| after.is_none_or(|a| n.id.as_str() > a));
-    let shown: Vec<&NodeView> = rest.by_ref().take(PAGE).collect();
+    let shown: Vec<&FleetNode> = rest.by_ref().take(PAGE).collect();
     let first = after.map(|_| "/console/fleet".to_owned());
     let next = rest.next().and(shown.last()).map(|last| {
         let query = Form::default().with("cursor", last.id.clone());
@@ -60,7 +60,7 @@ pub async fn forget(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     }
 }
 
-fn row(cx: &PageContext, node: &NodeView, version: u64) -> Vec<Markup> {
+fn row(cx: &PageContext, node: &FleetNode, version: u64) -> Vec<Markup> {
     let behind = node.in_force.is_none_or(|v| v < version);
     vec![
         html! { (node.id) @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } },

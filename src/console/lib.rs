@@ -89,7 +89,7 @@ impl Console {
             let list = list.clone();
             async move {
                 let sessions = list.sessions().all(context::seconds(), world.now.seconds());
-                Ok(operation::session::Sessions { sessions })
+                Ok(operation::session::SessionViews { sessions })
             }
         });
         all.merge(live(app, move |asked: operation::session::End, world| {

@@ -140,7 +140,7 @@ fn editor(cx: &PageContext, form: &Form, problem: Option<&Problem>, tried: Optio
 }
 
 fn roles() -> String {
-    let names: Vec<&str> = Apply::ROUTE.roles.iter().map(|r| r.as_str()).collect();
+    let names: Vec<&str> = Apply::ENDPOINT.roles.iter().map(|r| r.as_str()).collect();
     names.join(" or ")
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::oidc::Oidc;
-use keystile_api::fleet::Fleet;
+use keystile_api::fleet::FleetView;
 use keystile_model::error::Result;
 use keystile_model::world::World;
 
@@ -33,7 +33,7 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Envoys {
     /// Lists them.
-    pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
+    pub list: Arc<dyn Fn() -> FleetView + Send + Sync>,
     /// Forgets one that is gone for good.
     pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
 }

@@ -87,7 +87,7 @@ pub fn ended(
     let ended = ended.ok_or_else(|| session::none(id))?;
     let before = serde_json::json!({ "user": ended.user, "address": ended.address });
     store.write(world, |tx| {
-        tx.audit(world, End::ROUTE.name, id, Some(&before), None)
+        tx.audit(world, End::ENDPOINT.name, id, Some(&before), None)
     })?;
     Ok(ended)
 }

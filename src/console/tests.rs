@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
 use super::{Console, Envoys, Settings, router};
-use keystile_api::fleet::Fleet;
-use keystile_api::fleet::NodeView;
+use keystile_api::fleet::FleetNode;
+use keystile_api::fleet::FleetView;
 use keystile_model::caller::Role;
 use keystile_policy::file as policy_file;
 use keystile_registry::audit;
@@ -68,14 +68,14 @@ fn held<'t>(text: &'t str, name: &str) -> &'t str {
     rest.split_once('"').unwrap().0
 }
 
-fn node(id: &str, connected: bool) -> NodeView {
+fn node(id: &str, connected: bool) -> FleetNode {
     let state = if connected {
         "connected"
     } else {
         "disconnected"
     };
     let since = |is: bool| is.then(|| "2026-11-28T12:00:00Z".to_owned());
-    NodeView {
+    FleetNode {
         id: id.to_owned(),
         cluster: String::new(),
         envoy: String::new(),
@@ -95,11 +95,11 @@ impl Site {
         Self::with_envoys(vec![node("edge-7", false), node("edge-8", true)])
     }
 
-    fn with_envoys(nodes: Vec<NodeView>) -> Self {
+    fn with_envoys(nodes: Vec<FleetNode>) -> Self {
         let (folder, pool) = pool::bench::pool(policy_file::DEFAULT, &["acme", "other"]);
         let app = App::new(Arc::clone(&pool), RateLimits::new(100_000), Vec::new());
         let envoys = Envoys {
-            list: Arc::new(move || Fleet {
+            list: Arc::new(move || FleetView {
                 version: 0,
                 nodes: nodes.clone(),
                 next: None,

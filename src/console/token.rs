@@ -9,7 +9,7 @@ use super::form::Form;
 use super::page::{FormState, Page, Section};
 use super::widgets::{self, chip, field, maybe_time, time};
 use keystile_api::session;
-use keystile_api::token::{Create, Created, List, Revoke, TokenView};
+use keystile_api::token::{Create, CreatedToken, List, Revoke, TokenView};
 use keystile_model::caller::Role;
 use keystile_server::problem::Problem;
 
@@ -149,7 +149,7 @@ pub async fn create(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     cx.shown(page)
 }
 
-fn made_page(cx: &PageContext, form: &Form, made: &Created) -> Page {
+fn made_page(cx: &PageContext, form: &Form, made: &CreatedToken) -> Page {
     let text = made.token.as_ref().map_or("", |t| t.expose_secret());
     let invited = form.has("invite", "true");
     let link = format!("{}/console/invitation#{text}", cx.origin);

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::app::App;
 use super::limits::subscriber;
 use super::problem::Problem;
-use keystile_api::Route;
+use keystile_api::Endpoint;
 use keystile_model::caller::{Grant, Role};
 use keystile_model::error::{Act, Code, Kind, Result, refuse};
 use keystile_model::reach::Reach;
@@ -293,7 +293,7 @@ async fn note_use(app: &App, world: World, id: KeyId) {
 ///
 /// # Errors
 /// 403; the attempt is recorded in the audit log.
-pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Problem> {
+pub async fn admit(app: &App, asker: &Asker, route: &Endpoint) -> Result<(), Problem> {
     if route.roles.contains(&asker.grant.role) {
         return Ok(());
     }

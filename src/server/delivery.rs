@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::pool::StorePool;
-use keystile_api::fleet::{Missing, NodeView};
+use keystile_api::fleet::{FleetNode, Missing};
 use keystile_model::error::Result;
 use keystile_model::room::Room;
 use keystile_model::world::World;
@@ -115,13 +115,13 @@ impl Delivery {
     }
 
     /// Every Envoy known, by its node id.
-    pub fn fleet(&self) -> Vec<NodeView> {
+    pub fn fleet(&self) -> Vec<FleetNode> {
         self.fleet.view(&self.settings.template)
     }
 
     /// Those after a node id, as many as there is room for; and the id of the last one, if more
     /// follow.
-    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<NodeView>, Option<String>) {
+    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<FleetNode>, Option<String>) {
         self.fleet.page(&self.settings.template, node, room)
     }
 

@@ -39,7 +39,7 @@ pub fn router(app: App, routes: Router) -> Router {
         .route("/docs.css", get(style));
     macro_rules! all {
         ($($operation:ty,)*) => {
-            $(if !<$operation>::ROUTE.live {
+            $(if !<$operation>::ENDPOINT.live {
                 let entry = Entry::of::<$operation>();
                 router = router.route(entry.route.path, entry.handler());
             })*

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::limits::TooOften;
-use keystile_api::Route;
+use keystile_api::Endpoint;
 use keystile_model::error::{Code, Error, Fault, Kind, Next, Surface, Trouble, refuse};
 use keystile_model::refusal::Piece;
 
@@ -86,7 +86,7 @@ fn status(kind: Kind) -> u16 {
 }
 
 /// The problems that a route may answer with: status and title.
-pub fn of(route: &Route) -> Vec<(u16, &'static str)> {
+pub fn of(route: &Endpoint) -> Vec<(u16, &'static str)> {
     let mut kinds = vec![
         Kind::Malformed,
         Kind::Unauthenticated,

@@ -14,7 +14,7 @@ use super::listen::Peer;
 use super::{backups, envoys};
 use crate::delivery::{self, Delivery};
 use crate::pool::{self, StorePool};
-use keystile_api::{Operation, Route, session};
+use keystile_api::{Endpoint, Operation, session};
 use keystile_model::caller::Role;
 use keystile_policy::file as policy_file;
 use keystile_registry::token;
@@ -139,7 +139,7 @@ impl Api {
 /// The console's own routes, of a console that nobody is signed in to.
 fn sessions(app: &App) -> axum::Router {
     http::live(app, |_: session::List, _| async {
-        Ok(session::Sessions {
+        Ok(session::SessionViews {
             sessions: Vec::new(),
         })
     })
@@ -152,15 +152,15 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).unwrap().to_str().unwrap()
 }
 
-fn routes() -> Vec<Route> {
+fn routes() -> Vec<Endpoint> {
     macro_rules! all {
-        ($($operation:ty,)*) => { vec![$(<$operation>::ROUTE,)*] };
+        ($($operation:ty,)*) => { vec![$(<$operation>::ENDPOINT,)*] };
     }
     keystile_api::for_each_operation!(all)
 }
 
 /// Its path with things that are not there in the place of its fields.
-fn somewhere(route: &Route) -> String {
+fn somewhere(route: &Endpoint) -> String {
     route
         .path
         .replace("{id}", "0000000000")

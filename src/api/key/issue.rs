@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::KeyView;
 use crate::Pace;
-use crate::{HOLDERS, ISSUERS, MANY, Operation, Route};
+use crate::{Endpoint, HOLDERS, ISSUERS, MANY, Operation};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::key::Issue;
 use keystile_model::wire::{self, Id, Secret, Span, Time, TimeWords};
@@ -38,14 +38,14 @@ pub struct IssuedKey {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = IssuedKeys)]
-pub enum Issued {
+pub enum IssuedKeys {
     /// One.
     One(Box<IssuedKey>),
     /// Several.
     Many(Vec<IssuedKey>),
 }
 
-impl Issued {
+impl IssuedKeys {
     /// The keys.
     pub fn keys(&self) -> &[IssuedKey] {
         match self {
@@ -74,8 +74,8 @@ impl IssuedKey {
 }
 
 impl Operation for Issue {
-    type Output = Issued;
-    const ROUTE: Route = Route::create(
+    type Output = IssuedKeys;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.issue",
         "/v1/keys",
         HOLDERS,
@@ -89,7 +89,7 @@ impl Operation for Issue {
         }
     }
 
-    fn run(mut self, store: &mut Store, world: &World) -> Result<Issued> {
+    fn run(mut self, store: &mut Store, world: &World) -> Result<IssuedKeys> {
         let now = world.now.seconds();
         let total = self.count.unwrap_or(1);
         if total == 0 || total > MOST {
@@ -117,10 +117,10 @@ impl Operation for Issue {
             ));
         }
         match (self.count, keys.pop()) {
-            (None, Some(one)) => Ok(Issued::One(Box::new(one))),
+            (None, Some(one)) => Ok(IssuedKeys::One(Box::new(one))),
             (_, last) => {
                 keys.extend(last);
-                Ok(Issued::Many(keys))
+                Ok(IssuedKeys::Many(keys))
             }
         }
     }
@@ -164,7 +164,8 @@ fn day() -> Span {
 
 /// A new key, and the old one.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Rotated {
+#[schema(as = Rotated)]
+pub struct RotatedKeyView {
     /// The new one.
     #[serde(flatten)]
     pub new: IssuedKey,
@@ -192,7 +193,7 @@ pub struct Fetch {
 
 impl Operation for Fetch {
     type Output = IssuedKey;
-    const ROUTE: Route = Route::create(
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.fetch",
         "/v1/keys/{id}/secret",
         HOLDERS,
@@ -215,8 +216,8 @@ impl Operation for Fetch {
 }
 
 impl Operation for Rotate {
-    type Output = Rotated;
-    const ROUTE: Route = Route::create(
+    type Output = RotatedKeyView;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.rotate",
         "/v1/keys/{id}/rotate",
         HOLDERS,
@@ -224,11 +225,11 @@ impl Operation for Rotate {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RotatedKeyView> {
         let now = world.now.seconds();
         let expires = self.expires.map(|w| w.map(|w| w.0.at(now)));
         let (new, old) = key::rotate(store, world, self.id.0, self.grace.0, expires)?;
-        Ok(Rotated {
+        Ok(RotatedKeyView {
             new: IssuedKey::of(&new, now),
             old: OldKey {
                 id: Id(old.id),
@@ -269,7 +270,8 @@ fn unnamed() -> String {
 
 /// The result of the import.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Imported {
+#[schema(as = Imported)]
+pub struct ImportedView {
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// How many keys.
@@ -281,8 +283,8 @@ pub struct Imported {
 }
 
 impl Operation for Import {
-    type Output = Imported;
-    const ROUTE: Route = Route::create(
+    type Output = ImportedView;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.import",
         "/v1/keys/import",
         ISSUERS,
@@ -298,7 +300,7 @@ impl Operation for Import {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Imported> {
+    fn run(self, store: &mut Store, world: &World) -> Result<ImportedView> {
         let text = self.text.trim_start_matches('\u{feff}');
         let lines = import::read(&self.name, text, || store.go_on())?;
         let how = ImportOptions {
@@ -314,7 +316,7 @@ impl Operation for Import {
         } else {
             done.keys.iter().map(|k| KeyView::of(k, now)).collect()
         };
-        Ok(Imported {
+        Ok(ImportedView {
             dry_run: self.dry_run,
             imported: done.keys.len() as u64,
             clients_created: done.clients,

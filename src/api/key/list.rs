@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::used;
-use crate::{ANYBODY, Operation, Route};
+use crate::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::key::{KeyUseView, KeyView};
 use keystile_model::record::{self, Status};
@@ -15,7 +15,8 @@ use keystile_store::{Store, Tx, UsageTx};
 
 /// A page of keys.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Keys {
+#[schema(as = Keys)]
+pub struct KeyPage {
     /// Sorted by id. If few of many keys match, the list may be empty although there is a `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
@@ -95,10 +96,10 @@ impl List {
 }
 
 impl Operation for List {
-    type Output = Keys;
-    const ROUTE: Route = Route::get("key.list", "/v1/keys", ANYBODY, "List keys");
+    type Output = KeyPage;
+    const ENDPOINT: Endpoint = Endpoint::get("key.list", "/v1/keys", ANYBODY, "List keys");
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Keys> {
+    fn run(self, store: &mut Store, world: &World) -> Result<KeyPage> {
         let now = world.now.seconds();
         let labels = labels(&self.label)?;
         let page = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
@@ -112,7 +113,7 @@ impl Operation for List {
             .field("scan"));
         }
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
-            let mut out = Keys {
+            let mut out = KeyPage {
                 keys: Vec::new(),
                 next: None,
                 counted_since: None,

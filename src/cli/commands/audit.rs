@@ -132,7 +132,7 @@ impl Audit {
             Self::Verify(c) => c.run(cx),
             Self::Export(c) => c.run(cx),
             Self::Checkpoint(_) => {
-                let made = cx.perform(audit::Checkpoint {})?;
+                let made = cx.perform(audit::MakeCheckpoint {})?;
                 cx.out.show(&made, || format!("{}\n", made.checkpoint))
             }
             Self::Prune(c) => {

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 use super::Context;
 use super::pages::Pages;
 use crate::output::{self, cell};
-use keystile_api::fleet::NodeView;
-use keystile_api::fleet::{self, Waited};
+use keystile_api::fleet::FleetNode;
+use keystile_api::fleet::{self, WaitedView};
 use keystile_model::error::{Code, Result, named, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::{PAGE, Span};
@@ -79,7 +79,7 @@ impl Fleet {
 }
 
 /// The version that all of them should have, and what each has.
-fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
+fn known(nodes: &[FleetNode], version: u64, now: u64) -> String {
     let head = match version {
         0 => "no keyset yet\n\n".to_owned(),
         version => {
@@ -94,7 +94,7 @@ fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
 ///
 /// # Errors
 /// Names the Envoys that do not, each with the reason; or says that there are none.
-pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
+pub fn wait(cx: &Context, patience: u64) -> Result<WaitedView> {
     let waited = cx.perform(fleet::Wait {
         version: None,
         patience: Some(Span(patience)),
@@ -128,7 +128,7 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
 ///
 /// # Errors
 /// Those of [`wait`].
-pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
+pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<WaitedView>> {
     match patience {
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
@@ -144,7 +144,7 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
     }
 }
 
-fn table(nodes: &[NodeView], version: u64) -> String {
+fn table(nodes: &[FleetNode], version: u64) -> String {
     let yes = |v: Option<u64>| match v {
         None => "-".to_owned(),
         Some(v) if v == version => "newest".to_owned(),

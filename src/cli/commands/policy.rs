@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use crate::output::{self, cell};
-use keystile_api::policy::{self, Applied, Checked};
+use keystile_api::policy::{self, AppliedView, Checked};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when;
@@ -183,7 +183,7 @@ impl Rollback {
     }
 }
 
-fn print(cx: &Context, applied: &Applied) -> Result<()> {
+fn print(cx: &Context, applied: &AppliedView) -> Result<()> {
     warn(cx, &applied.warnings, &applied.notes);
     cx.out.show(applied, || {
         if applied.changed {

@@ -94,7 +94,7 @@ impl PageContext {
     ) -> Result<Option<O::Output>, Problem> {
         let nonce = format!("console-{}", form.text("nonce"));
         let request: [u8; 32] = Sha256::new()
-            .chain_update(O::ROUTE.name)
+            .chain_update(O::ENDPOINT.name)
             .chain_update(form.digest())
             .finalize()
             .into();
@@ -102,7 +102,7 @@ impl PageContext {
         self.with::<O, _>("", move |store, world| {
             asked.check_size()?;
             let run = |store: &mut Store| {
-                if O::ROUTE.etag {
+                if O::ENDPOINT.etag {
                     is_as_seen(&asked, seen.as_deref().unwrap_or_default(), store, world)?;
                 }
                 asked.run(store, world)
@@ -152,7 +152,7 @@ impl PageContext {
     /// Its refusals that are certain already, and 403 for a role that may not.
     pub async fn read_ahead<O: Operation>(&self, asked: O) -> Result<(O, Ahead), Problem> {
         let app = self.console.app();
-        auth::admit(app, &self.asker, &O::ROUTE).await?;
+        auth::admit(app, &self.asker, &O::ENDPOINT).await?;
         let world = self.asker.world();
         let asking = world.clone();
         let read = move |store: &mut Store| {
@@ -176,7 +176,7 @@ impl PageContext {
     where
         F: FnOnce(&mut Store, &World) -> keystile_model::error::Result<T> + Send + 'static,
     {
-        let route = O::ROUTE;
+        let route = O::ENDPOINT;
         let app = self.console.app();
         auth::admit(app, &self.asker, &route).await?;
         let world = self.asker.world();
@@ -197,7 +197,7 @@ impl PageContext {
 
     /// A refusal. Those of changes have a record in the audit log.
     async fn noted<O: Operation>(&self, subject: &str, e: Error) -> Problem {
-        let (app, route) = (self.console.app(), O::ROUTE);
+        let (app, route) = (self.console.app(), O::ENDPOINT);
         let failed = matches!(e.kind(), Kind::Store(_));
         if (route.writes && !failed) || e.kind() == Kind::Forbidden {
             auth::write_down(app, self.asker.world(), route.name, subject, &e.to_string()).await;

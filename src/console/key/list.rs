@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use keystile_api::encoded;
-use keystile_api::key::{KeyView, Keys, List};
+use keystile_api::key::{KeyPage, KeyView, List};
 use keystile_model::record::Status;
 use keystile_server::problem::Problem;
 use maud::{Markup, html};
@@ -39,7 +39,7 @@ async fn listing(cx: &PageContext) -> Result<Page, Problem> {
 ///
 /// # Errors
 /// Those of the operation.
-pub async fn found(cx: &PageContext, client: Option<String>) -> Result<Keys, Problem> {
+pub async fn found(cx: &PageContext, client: Option<String>) -> Result<KeyPage, Problem> {
     let query = cx.query.clone();
     let mut asked = Form::default();
     for name in ["status", "environment", "expiring", "cursor"] {
@@ -83,7 +83,7 @@ pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
 }
 
 /// A page of keys.
-pub fn listed(keys: &Keys, cx: &PageContext, path: &str, with_client: bool) -> Markup {
+pub fn listed(keys: &KeyPage, cx: &PageContext, path: &str, with_client: bool) -> Markup {
     let query = cx.query.clone().without("done");
     let first = query
         .given("cursor")

@@ -97,7 +97,11 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
             let world = system::by(NOON, grant);
             let (_, victim) = token(&mut b, token::TokenDraft::plain("victim", wanted));
             let may = role == Role::Owner || (role == Role::Issuer && wanted == Role::Client);
-            let made = token::create(&mut b.store, &world, token::TokenDraft::plain("new", wanted));
+            let made = token::create(
+                &mut b.store,
+                &world,
+                token::TokenDraft::plain("new", wanted),
+            );
             assert_eq!(made.is_ok(), may, "{role} makes {wanted}");
             let revoked = token::revoke(&mut b.store, &world, victim.id);
             assert_eq!(revoked.is_ok(), may, "{role} revokes {wanted}");

@@ -195,7 +195,7 @@ impl Bed {
         assert!(timeout(PATIENCE, poll).await.is_ok(), "{what}");
     }
 
-    pub fn node(&self, id: &str) -> NodeView {
+    pub fn node(&self, id: &str) -> FleetNode {
         let fleet = self.delivery.fleet();
         fleet.into_iter().find(|n| n.id == id).unwrap()
     }

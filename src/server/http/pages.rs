@@ -4,7 +4,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::Response;
-use keystile_api::{AUDITORS, Route};
+use keystile_api::{AUDITORS, Endpoint};
 use keystile_model::error::{Code, Kind, refuse};
 use keystile_system as system;
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn is_local(head: &Parts) -> bool {
 pub(super) async fn metrics(State(app): State<App>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     if !is_local(&head) {
-        let route = Route::get("metrics", "/metrics", AUDITORS, "Metrics");
+        let route = Endpoint::get("metrics", "/metrics", AUDITORS, "Metrics");
         let asker = match asker(&app, &head, route.name).await {
             Ok(asker) => asker,
             Err(problem) => return problem.into_response(),
@@ -108,7 +108,7 @@ pub(super) async fn wrong_method(request: Request) -> Problem {
     let mut taken = Vec::new();
     macro_rules! all {
         ($($operation:ty,)*) => { $(
-            let route = <$operation>::ROUTE;
+            let route = <$operation>::ENDPOINT;
             if route.path == path {
                 taken.push(format!("{} ({})", route.method.as_str(), route.summary));
             }
