@@ -62,12 +62,12 @@ pub mod usage;
 pub mod webhook;
 pub mod widgets;
 
-pub use setup::{Envoys, Forgetting, Settings};
+pub use setup::{ConsoleSettings, Envoys, Forgetting};
 pub use state::Console;
 use state::{SCRIPT, STYLE};
 
 /// The routes of the pages, for a server with these Envoys.
-pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
+pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: ConsoleSettings) -> Router {
     let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
     let envoys = Envoys {
         list: Arc::new(move || envoys::all(&list)),

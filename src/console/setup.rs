@@ -10,7 +10,7 @@ use keystile_model::error::Result;
 use keystile_model::world::World;
 
 /// How long a session lives, and other ways to sign in than a token.
-pub struct Settings {
+pub struct ConsoleSettings {
     /// Without a request.
     pub idle: Duration,
     /// At all.
@@ -19,7 +19,7 @@ pub struct Settings {
     pub oidc: Option<Oidc>,
 }
 
-impl Default for Settings {
+impl Default for ConsoleSettings {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(30 * 60),

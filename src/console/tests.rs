@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
-use super::{Console, Envoys, Settings, router};
+use super::{Console, ConsoleSettings, Envoys, router};
 use keystile_api::fleet::FleetNode;
 use keystile_api::fleet::FleetView;
 use keystile_model::caller::Role;
@@ -19,7 +19,7 @@ use keystile_registry::key;
 use keystile_registry::token;
 use keystile_server::http::{self, App};
 use keystile_server::limits::RateLimits;
-use keystile_server::listen::Peer;
+use keystile_server::listen::HttpPeer;
 use keystile_server::pool::{self, StorePool};
 use keystile_store::Query;
 use keystile_system as system;
@@ -106,7 +106,7 @@ impl Site {
             }),
             forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         };
-        let console = Console::new(app.clone(), Settings::default(), envoys);
+        let console = Console::new(app.clone(), ConsoleSettings::default(), envoys);
         let live = console.live();
         Self {
             router: http::router(app, router(console).merge(live)),
@@ -151,9 +151,10 @@ impl Site {
     }
 
     async fn from(&self, mut request: Request<Body>, tls: bool) -> Answer {
-        request
-            .extensions_mut()
-            .insert(Peer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), tls));
+        request.extensions_mut().insert(HttpPeer::direct(
+            SocketAddr::from(([192, 0, 2, 7], 4711)),
+            tls,
+        ));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, 64 << 20).await.unwrap();

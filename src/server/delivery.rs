@@ -42,13 +42,13 @@ mod session;
 pub mod settings;
 mod wire;
 
-pub use artefact::Template;
+pub use artefact::ResourceTemplate;
 pub use fleet::{ReportRefusal, Waited};
 pub use settings::{DeliverySettings, PeerLimits};
 
 use counts::Counts;
 use fleet::Fleet;
-use history::History;
+use history::VersionHistory;
 pub use numbers::DeliveryNumbers;
 pub use published::Published;
 use publisher::Known;
@@ -63,14 +63,14 @@ pub struct Delivery {
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
-    nodes: nodes::Standing,
+    nodes: nodes::NodeRecords,
     /// The newest version that an Envoy proved but that was never published here.
     above: watch::Sender<Option<Above>>,
     /// When the log last said that a version is not accepted.
     doubted: watch::Sender<Option<Instant>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
-    history: History,
+    history: VersionHistory,
     count: Counts,
 }
 
@@ -89,18 +89,18 @@ impl Delivery {
             settings,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
-            nodes: nodes::Standing::default(),
+            nodes: nodes::NodeRecords::default(),
             above: watch::Sender::new(None),
             doubted: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
-            history: History::default(),
+            history: VersionHistory::default(),
             count: Counts::default(),
         })
     }
 
     /// What was published.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &VersionHistory {
         &self.history
     }
 

@@ -14,8 +14,8 @@ use super::backlog::Backlog;
 use super::fleet::FleetCollector;
 use super::http::App;
 use super::limits::RateLimits;
-use super::listen::Peer;
-use super::{Parts, Settings, auth, envoys, serve, signals, signed};
+use super::listen::HttpPeer;
+use super::{Routers, ServerSettings, auth, envoys, serve, signals, signed};
 use crate::delivery::Delivery;
 use crate::delivery::node_identity::Papers;
 use crate::exporter::Exporter;
@@ -36,7 +36,7 @@ pub struct Duties {
     /// Accepts reports of leaked keys, if configured.
     pub scanner: Option<Arc<Scanner>>,
     /// Sends webhook messages.
-    pub sender: outbox::Sender,
+    pub sender: outbox::WebhookSender,
     /// Sends the audit log elsewhere, and removes what is old.
     pub exporter: Arc<Exporter>,
     /// How often keys are checked for rotation.
@@ -52,7 +52,7 @@ pub struct Duties {
 /// error.
 pub async fn run(
     pool: Arc<StorePool>,
-    settings: Settings,
+    settings: ServerSettings,
     limits: RateLimits,
     duties: Duties,
 ) -> Result<()> {
@@ -78,7 +78,7 @@ pub async fn run(
     .merge(envoys::routes(&app, &delivery))
     .merge(super::backups::routes(&app))
     .merge((duties.pages)(&app, &delivery));
-    let parts = Parts {
+    let parts = Routers {
         routes,
         discovery: Some(placed(delivery.router())),
     };
@@ -104,7 +104,7 @@ async fn said(mut stopped: watch::Receiver<bool>) {
 fn placed(router: Router) -> Router {
     router.layer(middleware::from_fn(
         |mut request: Request, next: middleware::Next| async move {
-            if let Some(peer) = request.extensions().get::<Peer>() {
+            if let Some(peer) = request.extensions().get::<HttpPeer>() {
                 let address = ConnectInfo(peer.address);
                 let papers = peer.certificate.as_deref().map(Papers::of);
                 request.extensions_mut().insert(address);

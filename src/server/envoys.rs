@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::http::{App, live};
 use crate::delivery::Delivery;
-use crate::delivery::history::Version;
+use crate::delivery::history::SentVersion;
 use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
 use keystile_model::error::{Code, Result, refuse};
@@ -210,7 +210,7 @@ async fn diff(
     delivery.pool().ask(&world, differ).await
 }
 
-fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {
+fn view(tx: &Tx<'_>, of: &SentVersion) -> Result<version::VersionView> {
     let (keys, changed) = of.keys();
     let mut why = BTreeMap::new();
     if let Some(since) = of.since {

@@ -30,7 +30,7 @@ mod append;
 mod batch;
 
 use append::append;
-use batch::Batch;
+use batch::BatchSize;
 
 /// The environment variable with the token for the receiver.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
@@ -82,7 +82,7 @@ pub struct Exporter {
     settings: ExportSettings,
     agent: ureq::Agent,
     waiting: AtomicU64,
-    batch: Batch,
+    batch: BatchSize,
 }
 
 impl Exporter {
@@ -105,7 +105,7 @@ impl Exporter {
             agent: config.build().new_agent(),
             settings,
             waiting: AtomicU64::new(0),
-            batch: Batch::default(),
+            batch: BatchSize::default(),
         }))
     }
 

@@ -72,21 +72,21 @@ use http::App;
 use listen::{Listener, Terms};
 use proxy::Proxies;
 use seats::Seats;
-use tls::{Certificates, Files};
+use tls::{Certificates, TlsFiles};
 
 /// The API's and that of discovery.
 const LISTENERS: usize = 2;
 
 /// Where to listen, and how.
-pub struct Settings {
+pub struct ServerSettings {
     /// For the API.
     pub listen: SocketAddr,
     /// Its certificate.
-    pub tls: Option<Files>,
+    pub tls: Option<TlsFiles>,
     /// For discovery.
     pub discovery: SocketAddr,
     /// Its certificate, and the authority of Envoys.
-    pub discovery_tls: Option<Files>,
+    pub discovery_tls: Option<TlsFiles>,
     /// Allow other machines without TLS.
     pub allow_plaintext: bool,
     /// The file for the bound addresses, one per line: `api ADDRESS`, `discovery ADDRESS`.
@@ -99,7 +99,7 @@ pub struct Settings {
 
 /// Routers that are passed in.
 #[derive(Default)]
-pub struct Parts {
+pub struct Routers {
     /// Beside the operations: see [`http::live`].
     pub routes: Router,
     /// For Envoys; without it, nothing listens for them.
@@ -113,8 +113,8 @@ pub struct Parts {
 /// error.
 pub async fn serve(
     app: App,
-    settings: Settings,
-    parts: Parts,
+    settings: ServerSettings,
+    parts: Routers,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let pool = Arc::clone(app.pool());
@@ -203,7 +203,7 @@ pub fn signals() -> Result<watch::Receiver<bool>> {
     Ok(stopped)
 }
 
-async fn bind(address: SocketAddr, files: Option<Files>, plaintext: bool) -> Result<Listener> {
+async fn bind(address: SocketAddr, files: Option<TlsFiles>, plaintext: bool) -> Result<Listener> {
     if files.is_none() && !address.ip().is_loopback() && !plaintext {
         return Err(refuse(
             Code::NotEncrypted,

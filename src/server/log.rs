@@ -8,7 +8,7 @@ use axum::response::Response;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::app::App;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::metrics::Answered;
 use keystile_system as system;
 
@@ -71,10 +71,10 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |p| p.as_str().to_owned());
-    let peer = request.extensions().get::<Peer>();
+    let peer = request.extensions().get::<HttpPeer>();
     let address = peer.map(|p| p.address.ip().to_canonical().to_string());
     let tls = peer.is_some_and(|p| p.tls);
-    let certificate = peer.and_then(Peer::fingerprint);
+    let certificate = peer.and_then(HttpPeer::fingerprint);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     let seconds = started.elapsed().as_secs_f64();

@@ -37,14 +37,14 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Sends to receivers.
 #[derive(Clone)]
-pub struct Sender {
+pub struct WebhookSender {
     agent: ureq::Agent,
     reach: Reach,
     /// Messages that wait, by the webhook's name.
     backlog: Arc<Mutex<Vec<(String, u64)>>>,
 }
 
-impl Sender {
+impl WebhookSender {
     /// `ca` is a file of certificates to trust in place of the public ones; `reach` says which
     /// receivers may be contacted.
     ///
@@ -92,7 +92,7 @@ impl Sender {
 }
 
 /// Sends messages until it is dropped. Messages in transit then are sent again.
-pub async fn run(pool: Arc<StorePool>, sender: Sender) {
+pub async fn run(pool: Arc<StorePool>, sender: WebhookSender) {
     let mut turns = tokio::time::interval(LOOK);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Each receiver has a task of its own, so that one that does not answer does not delay others.
@@ -128,7 +128,7 @@ pub async fn run(pool: Arc<StorePool>, sender: Sender) {
 }
 
 /// Queues new messages; gives the webhooks for which there are some.
-async fn receivers(pool: &Arc<StorePool>, sender: &Sender) -> Result<Vec<u32>> {
+async fn receivers(pool: &Arc<StorePool>, sender: &WebhookSender) -> Result<Vec<u32>> {
     loop {
         let collected = pool
             .write(|store| webhook::collect(store, &system::of_server()))
@@ -150,14 +150,14 @@ async fn receivers(pool: &Arc<StorePool>, sender: &Sender) -> Result<Vec<u32>> {
 }
 
 /// Sends what is due to one receiver.
-async fn serve(pool: Arc<StorePool>, sender: Sender, hook: u32) {
+async fn serve(pool: Arc<StorePool>, sender: WebhookSender, hook: u32) {
     if let Err(e) = turn(&pool, &sender, hook).await {
         tracing::error!(error = %e, webhook = hook, "a webhook message cannot be sent");
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn turn(pool: &Arc<StorePool>, sender: &Sender, hook: u32) -> Result<()> {
+async fn turn(pool: &Arc<StorePool>, sender: &WebhookSender, hook: u32) -> Result<()> {
     loop {
         let now = system::of_server().now.seconds();
         let due = move |tx: &Tx<'_>| tx.due_messages(hook, now, AT_ONCE);
@@ -190,7 +190,7 @@ async fn turn(pool: &Arc<StorePool>, sender: &Sender, hook: u32) -> Result<()> {
     }
 }
 
-fn send(sender: &Sender, message: &DueMessage) -> Tried {
+fn send(sender: &WebhookSender, message: &DueMessage) -> Tried {
     let (id, body) = webhook::content(message);
     let timestamp = system::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);

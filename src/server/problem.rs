@@ -31,7 +31,7 @@ pub struct Problem {
     /// What kind of problem it is, for programs; `errors` say more.
     pub code: &'static str,
     /// Each thing that is wrong.
-    pub errors: Vec<Part>,
+    pub errors: Vec<ProblemPart>,
     /// How many more things are wrong that are not in `errors`.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u32,
@@ -42,7 +42,7 @@ pub struct Problem {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Part {
+pub struct ProblemPart {
     /// What happened, for programs. A code never changes its meaning; new ones may come.
     pub code: Code,
     /// The field that it is about.
@@ -109,7 +109,7 @@ pub fn of(route: &Endpoint) -> Vec<(u16, &'static str)> {
     all
 }
 
-impl Part {
+impl ProblemPart {
     fn of(fault: &Fault) -> Self {
         Self {
             code: fault.code,
@@ -177,7 +177,7 @@ impl From<Error> for Problem {
             status: status(kind),
             detail: String::new(),
             code: kind.as_str(),
-            errors: faults.iter().take(MOST).map(Part::of).collect(),
+            errors: faults.iter().take(MOST).map(ProblemPart::of).collect(),
             more: u32::try_from(e.more() + faults.len().saturating_sub(MOST)).unwrap_or(u32::MAX),
             retry_after: (kind == Kind::Unavailable).then_some(RETRY_AFTER),
         };

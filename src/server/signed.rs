@@ -15,7 +15,7 @@ use keystile_core::report::usage;
 use serde_json::json;
 
 use super::body;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::log::RequestId;
 use super::problem::Problem;
 use crate::delivery::{Delivery, ReportRefusal};
@@ -164,7 +164,7 @@ async fn leaks(
         }
     };
     let (Some(peer), id) = (
-        head.extensions.get::<Peer>().map(|p| p.address.ip()),
+        head.extensions.get::<HttpPeer>().map(|p| p.address.ip()),
         head.extensions
             .get::<RequestId>()
             .map_or(String::new(), |id| id.0.clone()),
@@ -227,7 +227,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
 
 /// The message was signed by one of our Envoys, or by a trusted scanner.
 fn recognise(head: &Parts) {
-    if let Some(peer) = head.extensions.get::<Peer>() {
+    if let Some(peer) = head.extensions.get::<HttpPeer>() {
         peer.presence.recognise();
     }
 }

@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 
 use super::http::{self, App};
 use super::limits::RateLimits;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::{backups, envoys};
 use crate::delivery::{self, Delivery};
 use crate::pool::{self, StorePool};
@@ -41,7 +41,7 @@ struct Api {
 /// For routes that a running server answers; no Envoy ever connects.
 fn nowhere() -> delivery::DeliverySettings {
     delivery::DeliverySettings {
-        template: delivery::Template {
+        template: delivery::ResourceTemplate {
             wasm: "keystile.wasm".into(),
             overlay: "keystile".to_owned(),
             base: "keystile-base".to_owned(),
@@ -93,7 +93,7 @@ impl Api {
     }
 
     async fn send(&self, mut request: Request<Body>) -> Answer {
-        let peer = Peer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), true);
+        let peer = HttpPeer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), true);
         request.extensions_mut().insert(peer);
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();

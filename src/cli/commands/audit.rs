@@ -16,7 +16,7 @@ const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Audit log: see who did what, and verify that nobody has rewritten it
 #[derive(Subcommand)]
-pub enum Audit {
+pub enum AuditCommand {
     List(List),
     Verify(Verify),
     Export(Export),
@@ -124,7 +124,7 @@ pub struct Prune {
     before: When,
 }
 
-impl Audit {
+impl AuditCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

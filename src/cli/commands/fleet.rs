@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
 use keystile_api::fleet::FleetNode;
 use keystile_api::fleet::{self, WaitedView};
@@ -26,7 +26,7 @@ An Envoy is known, and waited for, from its first connection or report until you
 connected or not. `in force` is the version that every worker has proved by a signed report; this
 needs `report` in the policy."
 )]
-pub struct Fleet {
+pub struct FleetArgs {
     /// Wait until every known Envoy has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
@@ -54,7 +54,7 @@ struct Forget {
     node: Vec<String>,
 }
 
-impl Fleet {
+impl FleetArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         if let Some(Then::Forget(forget)) = self.then {
@@ -69,7 +69,7 @@ impl Fleet {
         }
         let limit = Some(PAGE);
         let mut version = 0;
-        let pages = Pages::all(cx.out, |cursor| {
+        let pages = AllPages::all(cx.out, |cursor| {
             let found = cx.perform(fleet::List { limit, cursor })?;
             version = found.version;
             Ok((found.nodes, found.next))

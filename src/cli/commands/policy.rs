@@ -18,7 +18,7 @@ mod test;
 
 /// Policy: what routes require
 #[derive(Subcommand)]
-pub enum Policy {
+pub enum PolicyCommand {
     Check(Check),
     Apply(Apply),
     Show(Show),
@@ -26,12 +26,12 @@ pub enum Policy {
     Rollback(Rollback),
     FromOpenapi(from_openapi::FromOpenapi),
     Test(test::Test),
-    Diff(diff::DiffCommand),
+    Diff(diff::DiffArgs),
 }
 
 /// Plans: named bundles of limits in the policy
 #[derive(Subcommand)]
-pub enum Plan {
+pub enum PlanCommand {
     List(PlanList),
 }
 
@@ -105,7 +105,7 @@ Example:
   keystilectl plan list")]
 pub struct PlanList {}
 
-impl Policy {
+impl PolicyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -235,7 +235,7 @@ fn history(cx: &Context) -> Result<()> {
     })
 }
 
-impl Plan {
+impl PlanCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let Self::List(_) = self;

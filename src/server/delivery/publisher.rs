@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Delivery;
-use super::artefact::{Artefact, ResourceKind};
+use super::artefact::{ResourceKind, SignableArtefact};
 use super::published::Published;
 use current::{Current, broken};
 use keystile_model::error::{Act, Code, Error, Result, refuse};
@@ -203,7 +203,8 @@ impl Publisher {
         let template = delivery.settings.template.clone();
         let base = Arc::clone(&current.artefact);
         let overlay =
-            Artefact::new(ResourceKind::Overlay, overlay, signers, template, nonce).over(&base);
+            SignableArtefact::new(ResourceKind::Overlay, overlay, signers, template, nonce)
+                .over(&base);
         let same = delivery.published.borrow().as_ref().is_some_and(|p| {
             p.base.content() == base.content() && p.overlay.content() == overlay.content()
         });

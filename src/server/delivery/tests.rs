@@ -58,7 +58,7 @@ pub struct Bed {
 
 pub fn settings() -> DeliverySettings {
     DeliverySettings {
-        template: Template {
+        template: ResourceTemplate {
             wasm: PathBuf::from("/lib/keystile.wasm"),
             overlay: "keystile".to_owned(),
             base: "keystile-base".to_owned(),

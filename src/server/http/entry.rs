@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::super::app::App;
 use super::super::auth;
 use super::super::auth::Asker;
-use super::super::listen::Peer;
+use super::super::listen::HttpPeer;
 use super::super::log::{RequestId, TokenId};
 use super::super::problem::Problem;
 use super::super::remembered::Remembered;
@@ -169,7 +169,7 @@ async fn admitted(
 }
 
 pub(super) async fn asker(app: &App, head: &Parts, action: &'static str) -> Result<Asker, Problem> {
-    let peer = head.extensions.get::<Peer>().ok_or_else(no_peer)?;
+    let peer = head.extensions.get::<HttpPeer>().ok_or_else(no_peer)?;
     let id = head
         .extensions
         .get::<RequestId>()

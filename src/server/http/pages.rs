@@ -10,7 +10,7 @@ use keystile_system as system;
 use std::time::Duration;
 
 use super::super::app::App;
-use super::super::listen::Peer;
+use super::super::listen::HttpPeer;
 use super::super::problem::Problem;
 use super::super::{auth, docs};
 use super::entry::asker;
@@ -50,7 +50,7 @@ fn is_local(head: &Parts) -> bool {
     let direct = !passed_on
         .iter()
         .any(|name| head.headers.contains_key(*name));
-    let peer = head.extensions.get::<Peer>();
+    let peer = head.extensions.get::<HttpPeer>();
     direct && peer.is_some_and(|p| !p.proxied && p.address.ip().to_canonical().is_loopback())
 }
 

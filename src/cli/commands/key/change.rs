@@ -3,7 +3,7 @@
 use clap::Args;
 use keystile_core::key::KeyId;
 
-use super::options::Changed;
+use super::options::ChangedOptions;
 use super::shown::print;
 use crate::commands::{Context, fleet, key_id};
 use keystile_api::key;
@@ -24,7 +24,7 @@ pub struct Update {
     #[arg(value_parser = key_id)]
     key: KeyId,
     #[command(flatten)]
-    changed: Changed,
+    changed: ChangedOptions,
     /// A scope to add; can be repeated
     #[arg(long, value_name = "SCOPE")]
     add_scope: Vec<String>,

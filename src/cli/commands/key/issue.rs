@@ -3,7 +3,7 @@
 use clap::Args;
 use keystile_core::key::Name;
 
-use super::options::Given;
+use super::options::RuleOptions;
 use super::shown::fields;
 use crate::commands::Context;
 use crate::output;
@@ -36,7 +36,7 @@ pub struct Issue {
     #[arg(long = "type", value_name = "TYPE", default_value = "secret")]
     kind: KeyType,
     #[command(flatten)]
-    given: Given,
+    given: RuleOptions,
     /// Accept scopes that no route of the policy asks for
     #[arg(long)]
     allow_unknown_scope: bool,

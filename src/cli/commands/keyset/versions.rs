@@ -19,9 +19,9 @@ Examples:
   keystilectl keyset diff 1795331552484 1795331554650
 
 Lists at most the last 200; earlier changes are in the audit log.")]
-pub struct Versions {}
+pub struct VersionsArgs {}
 
-impl Versions {
+impl VersionsArgs {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let all = cx.perform(version::List {})?.versions;
         cx.out.show(&all, || {

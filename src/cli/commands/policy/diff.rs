@@ -23,7 +23,7 @@ Ignores the text: two policies that answer every request alike do not differ. `o
 that were refused before, `closes` refuses callers that were let in before, `moves` does both, and
 `alters` leaves access as it is but changes limits or what the upstream or the caller is told. `*` stands
 for the methods or hosts that no route names.")]
-pub struct DiffCommand {
+pub struct DiffArgs {
     /// The old policy
     before: PathBuf,
     /// The new policy
@@ -54,7 +54,7 @@ impl FailOn {
     }
 }
 
-impl DiffCommand {
+impl DiffArgs {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let before = policy_file::read(&self.before)?;
         let after = policy_file::read(&self.after)?;

@@ -20,7 +20,7 @@ Examples:
 
 With --image, every change to keys changes the listener, and open connections keep the old keys until
 they drain. With --discovery, a change is in force at once.")]
-pub struct EnvoyGateway {
+pub struct EnvoyGatewayArgs {
     /// Namespace of the Gateway
     #[arg(long, default_value = "default")]
     namespace: String,
@@ -49,7 +49,7 @@ pub struct EnvoyGateway {
     plane: Plane,
 }
 
-impl EnvoyGateway {
+impl EnvoyGatewayArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let delivery = match (self.plane.control_plane(cx), self.image) {

@@ -27,7 +27,7 @@ Examples:
 With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
 Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
 a change is in force within milliseconds.")]
-pub struct Istio {
+pub struct IstioArgs {
     /// Namespace of the gateway or workload
     #[arg(long, default_value = "istio-system")]
     namespace: String,
@@ -89,7 +89,7 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
     Ok(keyset)
 }
 
-impl Istio {
+impl IstioArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let delivery = match (self.plane.control_plane(cx), self.image) {

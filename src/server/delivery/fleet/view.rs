@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use super::issued::PublishedVersions;
 use super::{Fleet, Node, Resource};
-use crate::delivery::artefact::{ResourceKind, Template};
+use crate::delivery::artefact::{ResourceKind, ResourceTemplate};
 use keystile_api::fleet::{FleetNode, RefusedView, ResourceView, VmView};
 use keystile_model::room::Room;
 use keystile_model::when;
@@ -12,7 +12,7 @@ use keystile_model::world::Moment;
 
 impl Fleet {
     /// Every node, by its id.
-    pub fn view(&self, template: &Template) -> Vec<FleetNode> {
+    pub fn view(&self, template: &ResourceTemplate) -> Vec<FleetNode> {
         let inner = self.inner();
         let nodes = inner.nodes.iter();
         nodes
@@ -24,7 +24,7 @@ impl Fleet {
     /// follow.
     pub fn page(
         &self,
-        template: &Template,
+        template: &ResourceTemplate,
         after: &str,
         mut room: Room,
     ) -> (Vec<FleetNode>, Option<String>) {
@@ -44,7 +44,7 @@ impl Fleet {
 }
 
 impl Node {
-    fn view(&self, id: &str, template: &Template, issued: &PublishedVersions) -> FleetNode {
+    fn view(&self, id: &str, template: &ResourceTemplate, issued: &PublishedVersions) -> FleetNode {
         let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
         let state = if self.streams.is_empty() {
             "disconnected"

@@ -8,7 +8,7 @@ use keystile_system::file;
 use std::sync::Arc;
 
 use super::super::Above;
-use super::super::artefact::{Artefact, ResourceKind};
+use super::super::artefact::{ResourceKind, SignableArtefact};
 use super::{Changes, Current, Found, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
 
 impl Publisher {
@@ -86,7 +86,7 @@ impl Publisher {
                 }
                 let (built, signers) = (ready.built, ready.signers);
                 let template = settings.template;
-                Current::new(Artefact::new(
+                Current::new(SignableArtefact::new(
                     ResourceKind::Base,
                     built,
                     signers,

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::current::Current;
 use crate::delivery::Delivery;
-use crate::delivery::artefact::{Artefact, ResourceKind, Template};
+use crate::delivery::artefact::{ResourceKind, ResourceTemplate, SignableArtefact};
 use keystile_model::error::Result;
 use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
@@ -57,7 +57,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
 ///
 /// # Errors
 /// Those of the store.
-pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
+pub async fn note(delivery: &Delivery, base: &SignableArtefact) -> Result<()> {
     let manifest = base.built().manifest.clone();
     let world = (delivery.settings.world)();
     let note = delivery
@@ -68,7 +68,7 @@ pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
 
 /// Keeps the overlay that is about to be published beside its base: if the store is lost, the two
 /// show which keys there were.
-pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
+pub async fn keep(delivery: &Delivery, overlay: &SignableArtefact, nonce: u64) {
     let path = delivery.pool.home().folder().join(OVERLAY);
     let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
@@ -82,7 +82,7 @@ fn open(
     bytes: &[u8],
     store: StoreId,
     signers: SigningKeys,
-    template: Template,
+    template: ResourceTemplate,
     fresh: u64,
 ) -> Option<Current> {
     let keyset = Keyset::load(&mut &*bytes, &signers, |_| {}).ok()?;
@@ -106,6 +106,6 @@ fn open(
     } else {
         fresh
     };
-    let artefact = Artefact::new(ResourceKind::Base, built, signers, template, nonce);
+    let artefact = SignableArtefact::new(ResourceKind::Base, built, signers, template, nonce);
     Current::new(artefact).ok()
 }
