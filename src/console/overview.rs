@@ -41,7 +41,7 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         }
         div.columns {
             section.card {
-                (chart::bars(&ends(&seen)))
+                (chart::bars(&expiring(&seen)))
             }
             @if let Some(activity) = activity(&seen) {
                 section.card { (chart::bars(&activity)) }
@@ -91,7 +91,7 @@ fn day(seconds: u64, values: Vec<u64>) -> Bar {
     }
 }
 
-fn ends(seen: &Overview) -> Series<'static> {
+fn expiring(seen: &Overview) -> Series<'static> {
     Series {
         title: "Keys that expire, by day",
         axis: "Day",

@@ -33,7 +33,7 @@ pub const KINDS: [&ObjectKind; 9] = [
 
 /// When an object is deleted by itself.
 #[derive(Clone, Copy, Default)]
-enum Ends {
+enum Expiry {
     #[default]
     Never,
     /// Seconds since the epoch.
@@ -45,7 +45,7 @@ enum Ends {
 struct Consumer<'n> {
     name: String,
     object: Object<'n>,
-    ends: Ends,
+    expires: Expiry,
 }
 
 struct Credential<'n> {
@@ -53,7 +53,7 @@ struct Credential<'n> {
     owner: String,
     label: String,
     object: Object<'n>,
-    ends: Ends,
+    expires: Expiry,
 }
 
 #[derive(Default)]
@@ -166,7 +166,7 @@ impl<'n> World<'n> {
                 let place = format!("{}: [{i}]", document.file);
                 match item.peek("value") {
                     Some(_) => self.listed(document, item, place, found)?,
-                    None => self.object(document, "", item, Ends::Never, found)?,
+                    None => self.object(document, "", item, Expiry::Never, found)?,
                 }
             }
             return Ok(());
@@ -185,7 +185,7 @@ impl<'n> World<'n> {
         }
         for field in ["consumers", "consumer_groups", "credentials"] {
             for node in file.list(field)? {
-                self.object(document, field, node, Ends::Never, found)?;
+                self.object(document, field, node, Expiry::Never, found)?;
             }
         }
         for field in [
@@ -249,13 +249,13 @@ impl<'n> World<'n> {
         found: &mut Found,
     ) -> Result<()> {
         let key = listed.text("key")?.unwrap_or_default();
-        let ends = match (listed.get("expiration"), listed.get("ttl")) {
-            (Some(at), _) => moment::of(at).map_or(Ends::Unsaid, Ends::At),
-            (None, Some(ttl)) if ttl.number() != Some(0) => Ends::Unsaid,
-            _ => Ends::Never,
+        let expires = match (listed.get("expiration"), listed.get("ttl")) {
+            (Some(at), _) => moment::of(at).map_or(Expiry::Unsaid, Expiry::At),
+            (None, Some(ttl)) if ttl.number() != Some(0) => Expiry::Unsaid,
+            _ => Expiry::Never,
         };
         match listed.get("value") {
-            Some(value) => self.object(document, key, value, ends, found),
+            Some(value) => self.object(document, key, value, expires, found),
             None => Ok(()),
         }
     }
@@ -266,7 +266,7 @@ impl<'n> World<'n> {
         document: &'n ExportDocument,
         path: &str,
         node: &'n Node,
-        ends: Ends,
+        expires: Expiry,
         found: &mut Found,
     ) -> Result<()> {
         let path = whole_path(path, node);
@@ -289,7 +289,7 @@ impl<'n> World<'n> {
                     owner: (*owner).to_owned(),
                     label,
                     object,
-                    ends,
+                    expires,
                 });
             }
             [.., "consumer_groups", last] if !last.is_empty() => {
@@ -298,9 +298,9 @@ impl<'n> World<'n> {
                     if let Some(name) = member.peek("username").and_then(Node::text) {
                         self.members.insert(name.to_owned(), (*last).to_owned());
                     }
-                    self.object(document, "consumers", member, ends, found)?;
+                    self.object(document, "consumers", member, expires, found)?;
                 }
-                if !matches!(ends, Ends::Never) {
+                if !matches!(expires, Expiry::Never) {
                     self.passing
                         .insert((*last).to_owned(), object.place.clone());
                 }
@@ -311,7 +311,7 @@ impl<'n> World<'n> {
                 self.consumers.push(Consumer {
                     name: (*last).to_owned(),
                     object,
-                    ends,
+                    expires,
                 });
             }
             [

@@ -237,7 +237,7 @@ impl<'n> World<'n> {
                 String::new()
             }
         };
-        if grant.ends && expires.is_empty() {
+        if grant.expires && expires.is_empty() {
             let problem = "its policy lets keys end (`key_expires_in`), and it has no `expires`";
             grant.out.get_or_insert_with(|| problem.to_owned());
         }

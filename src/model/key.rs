@@ -283,7 +283,7 @@ impl Key {
     pub fn status(&self, now: u64) -> Status {
         if self.revoked.is_some() {
             Status::Revoked
-        } else if self.ends().is_some_and(|end| end <= now) {
+        } else if self.effective_expiry().is_some_and(|end| end <= now) {
             Status::Expired
         } else if self.disabled {
             Status::Disabled
@@ -297,7 +297,7 @@ impl Key {
     }
 
     /// When it stops working without further action.
-    pub fn ends(&self) -> Option<u64> {
+    pub fn effective_expiry(&self) -> Option<u64> {
         match (self.rules.expires, self.overlap_end) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -382,7 +382,7 @@ impl Update {
 
 impl KeyView {
     /// When it stops working by itself, in seconds since the epoch.
-    pub fn ends(&self) -> Option<u64> {
+    pub fn effective_expiry(&self) -> Option<u64> {
         let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
         match (of(&self.expires), of(&self.works_until)) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -78,9 +78,9 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Ha
                 Some(RotationStep::Warn {
                     days,
                     deadline,
-                    ends,
+                    expires,
                 }) => {
-                    warn(tx, world, &key, days, deadline, ends)?;
+                    warn(tx, world, &key, days, deadline, expires)?;
                     turn.warned += 1;
                 }
                 None => {}
@@ -179,10 +179,10 @@ fn warn(
     key: &Key,
     days: u64,
     deadline: u64,
-    ends: bool,
+    expires: bool,
 ) -> Result<()> {
     tx.set_warning(key.id, deadline, days)?;
-    let action = if ends { "key.expiring" } else { "key.due" };
+    let action = if expires { "key.expiring" } else { "key.due" };
     let after = json!({
         "client": key.client,
         "name": key.rules.name,

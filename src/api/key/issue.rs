@@ -233,7 +233,7 @@ impl Operation for Rotate {
             new: IssuedKey::of(&new, now),
             old: OldKey {
                 id: Id(old.id),
-                works_until: old.ends().map(Time),
+                works_until: old.effective_expiry().map(Time),
             },
         })
     }

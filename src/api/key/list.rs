@@ -70,7 +70,8 @@ impl List {
         let status = k.status(now);
         let expiring = |until: &TimeWords| {
             !matches!(status, Status::Expired | Status::Revoked)
-                && k.ends().is_some_and(|end| end <= until.0.at(now))
+                && k.effective_expiry()
+                    .is_some_and(|end| end <= until.0.at(now))
         };
         (self.status.is_empty() || self.status.contains(&KeyStatus(status)))
             && self
@@ -147,7 +148,7 @@ impl Operation for List {
                 }
                 let view = KeyView {
                     usage: used,
-                    ..KeyView::of(&key, now)
+                    ..KeyView::from_key(&key, now)
                 };
                 if !room.takes(&view) {
                     out.next = out.keys.last().map(|k| k.id.clone());

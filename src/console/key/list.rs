@@ -116,7 +116,7 @@ pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Marku
             chip(k.status.0.as_str()),
             widgets::tags(&k.scopes),
             html! { @if let Some(plan) = &k.effective_plan { code { (plan) } } @else { span.soft { "–" } } },
-            maybe_time(k.ends(), now, "never"),
+            maybe_time(k.effective_expiry(), now, "never"),
         ];
         if with_client {
             let target = format!("/console/clients/{}", encoded(&k.client));

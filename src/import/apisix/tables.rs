@@ -3,7 +3,7 @@
 use crate::fields::{FieldFate, ObjectKind, becomes, lost, no_effect};
 
 /// APISIX 2 keeps objects in etcd with an end.
-const ENDS: FieldFate = becomes(
+const EXPIRES: FieldFate = becomes(
     &["expiration", "ttl"],
     "`expires` of its keys; with a `ttl` alone they are left out",
 );
@@ -17,7 +17,7 @@ pub const FILE: ObjectKind = ObjectKind {
         becomes(&["list"], "what the Admin API of APISIX 3 lists"),
         becomes(&["node"], "what the Admin API of APISIX 2 lists"),
         becomes(&["key", "value"], "one object, as the Admin API answers it"),
-        ENDS,
+        EXPIRES,
         becomes(
             &["action"],
             "what an answer says was deleted or has expired is left out",
@@ -59,7 +59,7 @@ pub const LISTED: ObjectKind = ObjectKind {
     fields: &[
         becomes(&["key"], "the kind of object, and its owner"),
         becomes(&["value"], "the object"),
-        ENDS,
+        EXPIRES,
         no_effect(&["createdIndex", "modifiedIndex"]),
     ],
 };
@@ -69,7 +69,7 @@ pub const NODE: ObjectKind = ObjectKind {
     fields: &[
         becomes(&["nodes"], "the objects"),
         becomes(&["key", "value"], "one object"),
-        ENDS,
+        EXPIRES,
         no_effect(&["dir", "createdIndex", "modifiedIndex"]),
     ],
 };

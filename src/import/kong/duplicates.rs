@@ -15,9 +15,9 @@ pub fn keys<'n>(people: &'n [Consumer<'n>], found: &mut Found) -> Result<Repeate
             };
             let place = person.key_place(n);
             let closed = credential.closed().is_some() || person.closed.is_some();
-            let ends = expires(credential, &place, found)?.filter(|_| !closed);
+            let expires = expires(credential, &place, found)?.filter(|_| !closed);
             let state = out.entry(key).or_default();
-            state.join(&person.original, ends);
+            state.join(&person.original, expires);
         }
     }
     Ok(out)

@@ -222,15 +222,17 @@ impl<'n> Consumer<'n> {
                 found.leave(&place, "a credential without a key");
                 continue;
             };
-            let ends = match every.get(key).map(|all| (all.out(), &all.ends)) {
+            let expires = match every.get(key).map(|all| (all.out(), &all.expires)) {
                 Some((Some(out), _)) => {
                     found.leave(&place, out);
                     continue;
                 }
-                ends => ends.map(|(_, ends)| ends.clone()).unwrap_or_default(),
+                expires => expires
+                    .map(|(_, expires)| expires.clone())
+                    .unwrap_or_default(),
             };
             if let Some(key) = found.plain_key(&place, client, key, how) {
-                key.expires = ends;
+                key.expires = expires;
                 key.scopes.clone_from(&scopes);
                 key.limits = limits.words();
             }

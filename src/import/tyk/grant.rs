@@ -19,7 +19,7 @@ pub struct TykGrant {
     /// Whether it says which APIs may be called.
     pub gives: bool,
     /// A policy lets its keys end.
-    pub ends: bool,
+    pub expires: bool,
 }
 
 /// Which parts of a policy are in force; all of a session are.

@@ -96,7 +96,7 @@ impl<'n> World<'n> {
         into.limits.join(theirs.limits);
         into.out = into.out.take().or(theirs.out).or(parts.closed);
         if policy.number("key_expires_in")?.is_some_and(|n| n > 0) {
-            into.ends = true;
+            into.expires = true;
         }
         let org = |object: &Object<'n>| -> Result<Option<&'n str>> {
             Ok(object.text("org_id")?.filter(|org| !org.is_empty()))

@@ -219,7 +219,7 @@ fn a_grace_never_lets_a_key_outlive_its_expiry() {
     let (_, old) = key::rotate(&mut b.store, &world, issued[0].key.id, 100, Some(None))
         .ok()
         .unwrap();
-    assert_eq!(old.ends(), Some(NOON + 50));
+    assert_eq!(old.effective_expiry(), Some(NOON + 50));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
             cell(k.kind.as_str()),
             cell(k.effective_plan.as_deref().unwrap_or("-")),
             cell(
-                k.ends()
+                k.effective_expiry()
                     .map_or_else(|| "never".to_owned(), |t| when::relative(t, now)),
             ),
             cell(k.scopes.join(" ")),
