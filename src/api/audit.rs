@@ -64,7 +64,7 @@ pub struct RecordView {
 }
 
 impl RecordView {
-    fn of(record: &Record, timelines: &Timelines) -> Result<Self> {
+    fn from_record(record: &Record, timelines: &Timelines) -> Result<Self> {
         let mut view: Self = serde_json::from_value(record.json()).map_err(|e| {
             refuse(
                 Code::AuditBroken,
@@ -72,7 +72,7 @@ impl RecordView {
                 keystile_model::next!["check it with ", Act::AuditVerify],
             )
         })?;
-        view.timeline = timelines.of(record.seq);
+        view.timeline = timelines.at(record.seq);
         Ok(view)
     }
 }
@@ -191,7 +191,7 @@ pub struct PrunedView {
 
 fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
     word.map(|word| {
-        Outcome::of(word).ok_or_else(|| {
+        Outcome::from_word(word).ok_or_else(|| {
             refuse(
                 Code::InvalidValue,
                 format_args!("`{word}` is none"),
@@ -219,7 +219,7 @@ impl Operation for List {
             before: self.before,
             ..self.query(now)?
         };
-        Records::of(store, world, query, true, room)
+        Records::read(store, world, query, true, room)
     }
 }
 
@@ -233,10 +233,16 @@ impl Records {
             after: Some(seq),
             ..Query::default()
         };
-        Self::of(store, world, query, false, room)
+        Self::read(store, world, query, false, room)
     }
 
-    fn of(store: &mut Store, world: &World, query: Query, back: bool, room: Room) -> Result<Self> {
+    fn read(
+        store: &mut Store,
+        world: &World,
+        query: Query,
+        back: bool,
+        room: Room,
+    ) -> Result<Self> {
         let (found, timelines) = store.read(|tx| {
             let found = audit::page(tx, &world.caller, query, back, room)?;
             let first = found.records.iter().map(|r| r.seq).min();
@@ -244,7 +250,7 @@ impl Records {
             Ok((found, timelines))
         })?;
         let records = found.records.iter();
-        let records = records.map(|r| RecordView::of(r, &timelines));
+        let records = records.map(|r| RecordView::from_record(r, &timelines));
         Ok(Self {
             records: records.collect::<Result<_>>()?,
             next: found.next,
@@ -268,7 +274,7 @@ impl Operation for Export {
             after: self.after,
             ..self.query(now)?
         };
-        Records::of(store, world, query, false, room)
+        Records::read(store, world, query, false, room)
     }
 }
 

@@ -312,7 +312,7 @@ impl Operation for Show {
             if !self.without_keys {
                 let cursor = self.cursor.as_ref().map(|c| c.0);
                 tx.keys_after(Some(client.number), cursor, |key| {
-                    let view = KeyView::of(&key, now);
+                    let view = KeyView::from_key(&key, now);
                     if !room.takes(&view) {
                         next = keys.last().map(|k: &KeyView| k.id.clone());
                         return false;

@@ -128,7 +128,7 @@ impl Operation for Explain {
             host: self.host,
             virtual_host: self.virtual_host,
             address: address.transpose()?,
-            certificate: ClientCertificate::of(&self.certificates)?,
+            certificate: ClientCertificate::from_identities(&self.certificates)?,
             headers: self.headers,
             tls: self.tls,
             at: self.at.map_or(now, |w| w.0.at(now)),

@@ -126,8 +126,12 @@ impl Operation for Show {
             prefix: format!("{}_", raw.brand),
             environments: raw.environments,
             require_tls: raw.require_tls,
-            credentials: raw.credentials.into_iter().map(KeyPlace::of).collect(),
-            routes: raw.routes.into_iter().map(Asks::of).collect(),
+            credentials: raw
+                .credentials
+                .into_iter()
+                .map(KeyPlace::from_credential)
+                .collect(),
+            routes: raw.routes.into_iter().map(Asks::from_route).collect(),
             unmatched_denied: raw.unmatched == keystile_core::policy::Unmatched::Deny,
             plans: policy
                 .plans
@@ -141,13 +145,16 @@ impl Operation for Show {
                     }),
                 })
                 .collect(),
-            errors: Denial::CODES.iter().map(GuideRefusal::of).collect(),
+            errors: Denial::CODES
+                .iter()
+                .map(GuideRefusal::from_denial)
+                .collect(),
         })
     }
 }
 
 impl KeyPlace {
-    fn of(c: RawCredential) -> Self {
+    fn from_credential(c: RawCredential) -> Self {
         let (place, name) = match (c.header, c.query, c.cookie) {
             (Some(name), _, _) => ("header", name),
             (_, Some(name), _) => ("query", name),
@@ -162,7 +169,7 @@ impl KeyPlace {
 }
 
 impl Asks {
-    fn of(r: RawRoute) -> Self {
+    fn from_route(r: RawRoute) -> Self {
         let limit = |l: &RawLimit| rules::limit_word(l);
         Self {
             path: r.path,
@@ -183,7 +190,7 @@ impl Asks {
 }
 
 impl GuideRefusal {
-    fn of(denial: &Denial) -> Self {
+    fn from_denial(denial: &Denial) -> Self {
         let answer = denial.answer();
         Self {
             status: answer.status,

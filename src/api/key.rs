@@ -111,7 +111,7 @@ impl Operation for Show {
                 tracing::warn!(error = %e, "usage cannot be read");
                 None
             }),
-            ..KeyView::of(&key, world.now.seconds())
+            ..KeyView::from_key(&key, world.now.seconds())
         })
     }
 }
@@ -137,7 +137,7 @@ impl Operation for Update {
         let id = self.id.0;
         let patch = self.patch(now)?;
         let key = key::update(store, world, id, patch)?;
-        Ok(KeyView::of(&key, now))
+        Ok(KeyView::from_key(&key, now))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -162,7 +162,7 @@ impl Operation for Disable {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = key::set_disabled(store, world, self.id.0, true)?;
-        Ok(KeyView::of(&key, world.now.seconds()))
+        Ok(KeyView::from_key(&key, world.now.seconds()))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -183,7 +183,7 @@ impl Operation for Enable {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = key::set_disabled(store, world, self.id.0, false)?;
-        Ok(KeyView::of(&key, world.now.seconds()))
+        Ok(KeyView::from_key(&key, world.now.seconds()))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -248,7 +248,7 @@ impl Operation for RevokeAll {
         let keys = key::revoke_all(store, world, &ids, &self.reason)?;
         let now = world.now.seconds();
         Ok(RevokedKeys {
-            keys: keys.iter().map(|k| KeyView::of(k, now)).collect(),
+            keys: keys.iter().map(|k| KeyView::from_key(k, now)).collect(),
         })
     }
 }

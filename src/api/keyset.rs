@@ -122,13 +122,13 @@ impl Operation for Build {
     }
 
     fn run(self, store: &mut Store, world: &World) -> Result<SignedKeyset> {
-        Ok(SignedKeyset::of(&publish::ready(store, world)?))
+        Ok(SignedKeyset::from_ready(&publish::ready(store, world)?))
     }
 }
 
 impl SignedKeyset {
     /// Signs a keyset.
-    pub fn of(ready: &publish::Ready) -> Self {
+    pub fn from_ready(ready: &publish::Ready) -> Self {
         let configuration = ready.seal(0);
         Self {
             version: ready.built.version,

@@ -24,7 +24,7 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    fn of(node: &EnrolledNode) -> Self {
+    fn from_node(node: &EnrolledNode) -> Self {
         Self {
             node: node.node.clone(),
             enrolled: Time(node.enrolled),
@@ -110,7 +110,7 @@ impl Operation for List {
         };
         let cursor = self.cursor.unwrap_or_default();
         node::each(store, world, &cursor, |node| {
-            let view = NodeView::of(&node);
+            let view = NodeView::from_node(&node);
             if !room.takes(&view) {
                 out.next = out.nodes.last().map(|n| n.node.clone());
                 return false;

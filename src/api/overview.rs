@@ -85,7 +85,7 @@ impl Operation for Show {
             let until = today.saturating_add(AHEAD * DAY);
             let mut expiring = Vec::new();
             for id in tx.next_to_expire(now, until, NAMED)? {
-                expiring.extend(tx.key(id)?.map(|k| KeyView::of(&k, now)));
+                expiring.extend(tx.key(id)?.map(|k| KeyView::from_key(&k, now)));
             }
             let by_day = tx.expiring_by_day(today, AHEAD)?;
             let activity = if reads {

@@ -81,15 +81,15 @@ pub struct Compared {
     /// The policy that it was compared with.
     pub revision: u64,
     /// Changes on every route.
-    pub everywhere: Vec<ChangeView>,
+    pub everywhere: Vec<PolicyChangeView>,
     /// Changes on some routes.
-    pub routes: Vec<ChangeView>,
+    pub routes: Vec<PolicyChangeView>,
 }
 
 /// A change for callers.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyChange)]
-pub struct ChangeView {
+pub struct PolicyChangeView {
     /// `opens`, `closes`, `moves` or `alters`.
     pub effect: String,
     /// The field of the policy, or the template of the route.
@@ -169,7 +169,7 @@ fn no_revision(n: u64) -> keystile_model::error::Error {
 
 impl Checked {
     /// A policy without mistakes. `warnings` are those about the keys that are there.
-    pub fn of(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
+    pub fn from_file(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
         let policy = &file.policy;
         let found = policy_check::check(file);
         warnings.extend(found.warnings);
@@ -197,7 +197,7 @@ impl Operation for Check {
     fn run(self, store: &mut Store, _: &World) -> Result<Checked> {
         let file = policy_file::parse(&self.name, self.text)?;
         let warnings = store.read(|tx| registry::policy::check(tx, &file))?;
-        Ok(Checked::of(&file, warnings))
+        Ok(Checked::from_file(&file, warnings))
     }
 }
 
@@ -216,14 +216,14 @@ impl Operation for Compare {
         let (revision, before) =
             store.read(|tx| Ok((tx.policy()?.revision, registry::policy(tx)?)))?;
         let diff = policy_diff::diff(&before, &after)?;
-        let routes = diff.routes.into_iter().map(|r| ChangeView {
+        let routes = diff.routes.into_iter().map(|r| PolicyChangeView {
             effect: r.effect.as_str().to_owned(),
             at: r.path,
             methods: r.methods,
             hosts: r.hosts,
             change: r.change,
         });
-        let everywhere = diff.everywhere.into_iter().map(|e| ChangeView {
+        let everywhere = diff.everywhere.into_iter().map(|e| PolicyChangeView {
             effect: e.effect.as_str().to_owned(),
             at: e.field,
             methods: Vec::new(),
@@ -241,7 +241,7 @@ impl Operation for Compare {
 /// A look at all keys.
 fn look(store: &mut Store, file: &PolicyFile) -> Result<Ahead> {
     let looked = store.read(|tx| registry::policy::look(tx, file))?;
-    Ok(Ahead::of(looked))
+    Ok(Ahead::holding(looked))
 }
 
 fn apply(

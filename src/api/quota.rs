@@ -83,7 +83,7 @@ impl Operation for Show {
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<OfKeys> {
-        of(store, world, &self.of, self.limit, self.cursor)
+        page_of(store, world, &self.of, self.limit, self.cursor)
     }
 }
 
@@ -99,7 +99,7 @@ impl Operation for Reset {
 
     fn run(self, store: &mut Store, world: &World) -> Result<OfKeys> {
         world.caller.unbound("give quotas back")?;
-        let mut found = of(store, world, &self.of, self.limit, self.cursor)?;
+        let mut found = page_of(store, world, &self.of, self.limit, self.cursor)?;
         found.quotas.retain(|q| q.left.used > 0);
         store.with_made_usage(|store, usage| {
             store.write(world, |tx| {
@@ -130,7 +130,7 @@ impl Operation for Reset {
 }
 
 /// A page of the quotas of a client, or the one of a key.
-fn of(
+fn page_of(
     store: &mut Store,
     world: &World,
     of: &str,

@@ -88,7 +88,7 @@ impl From<Problem> for Error {
             true => told(Code::Unknown, problem.detail),
             false => refuse_all(problem.errors.into_iter().map(Fault::from).collect()),
         };
-        error.and_more(problem.more).of(kind)
+        error.and_more(problem.more).with_kind(kind)
     }
 }
 

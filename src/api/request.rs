@@ -36,7 +36,7 @@ fn apart(route: &Endpoint, mut fields: Map<String, Value>) -> RequestParts {
         target.push('/');
         match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
             Some(name) => keystile_model::url::encode(
-                &text::of(&fields.remove(name).unwrap_or_default()),
+                &text::unquoted(&fields.remove(name).unwrap_or_default()),
                 &mut target,
             ),
             None => target.push_str(segment),
@@ -60,7 +60,7 @@ fn apart(route: &Endpoint, mut fields: Map<String, Value>) -> RequestParts {
             mark = '&';
             keystile_model::url::encode(&name, &mut target);
             target.push('=');
-            keystile_model::url::encode(&text::of(&value), &mut target);
+            keystile_model::url::encode(&text::unquoted(&value), &mut target);
         }
     }
     RequestParts { target, body: None }

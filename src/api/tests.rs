@@ -39,7 +39,7 @@ fn an_operation_arrives_as_it_was_sent() {
         },
         &[("name", "acme")],
     );
-    let mut update = key::Update::of("0Ab3dEfGh1".parse().unwrap());
+    let mut update = key::Update::nothing_for("0Ab3dEfGh1".parse().unwrap());
     update.plan = Some(None);
     update.expires = Some(Some(wire::TimeWords::read("90d").unwrap()));
     update.limits = Some(vec![wire::LimitWords::read("100/1m:20@client").unwrap()]);

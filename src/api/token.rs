@@ -53,7 +53,7 @@ pub struct TokenView {
 
 impl TokenView {
     /// The view of a token at a time, in seconds since the epoch.
-    pub fn of(t: &TokenRecord, now: u64) -> Self {
+    pub fn from_record(t: &TokenRecord, now: u64) -> Self {
         let grant = &t.grant;
         let ceilings = (grant.role == Role::Client).then_some(&grant.ceilings);
         Self {
@@ -200,7 +200,7 @@ impl Operation for Create {
         let (text, token) = token::create(store, world, draft)?;
         Ok(CreatedToken {
             token: Some(Secret::new(text.expose_secret())),
-            view: TokenView::of(&token, now),
+            view: TokenView::from_record(&token, now),
         })
     }
 }
@@ -222,7 +222,7 @@ impl Operation for List {
                 if self.living && token.revoked.is_some() {
                     return true;
                 }
-                let view = TokenView::of(&token, now);
+                let view = TokenView::from_record(&token, now);
                 if !room.takes(&view) {
                     out.next = out.tokens.last().map(|t| t.id.clone());
                     return false;
@@ -242,7 +242,7 @@ impl Operation for Show {
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let found = store.read(|tx| token::known(tx, &world.caller, self.id.0))?;
-        Ok(TokenView::of(&found, world.now.seconds()))
+        Ok(TokenView::from_record(&found, world.now.seconds()))
     }
 }
 
@@ -263,7 +263,7 @@ impl Operation for Revoke {
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let token = token::revoke(store, world, self.id.0)?;
-        Ok(TokenView::of(&token, world.now.seconds()))
+        Ok(TokenView::from_record(&token, world.now.seconds()))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {

@@ -30,7 +30,7 @@ pub struct WebhookView {
 }
 
 impl WebhookView {
-    fn of(hook: &record::Webhook) -> Self {
+    fn from_record(hook: &record::Webhook) -> Self {
         Self {
             name: hook.name.clone(),
             url: hook.url.clone(),
@@ -132,7 +132,7 @@ impl Operation for Create {
         let (hook, secret) = webhook::create(store, world, draft)?;
         Ok(CreatedWebhook {
             secret: Some(Secret::new(&secret.expose_secret())),
-            view: WebhookView::of(&hook),
+            view: WebhookView::from_record(&hook),
         })
     }
 }
@@ -145,7 +145,7 @@ impl Operation for List {
     fn run(self, store: &mut Store, world: &World) -> Result<WebhookViews> {
         let all = webhook::list(store, world)?;
         Ok(WebhookViews {
-            webhooks: all.iter().map(WebhookView::of).collect(),
+            webhooks: all.iter().map(WebhookView::from_record).collect(),
         })
     }
 }
@@ -164,7 +164,7 @@ impl Operation for Show {
         let all = webhook::list(store, world)?;
         let found = all.iter().find(|w| w.name == self.name);
         found
-            .map(WebhookView::of)
+            .map(WebhookView::from_record)
             .ok_or_else(|| webhook::unknown(&self.name))
     }
 }

@@ -150,7 +150,7 @@ impl FromRequestParts<Console> for PageContext {
     type Rejection = Response;
 
     async fn from_request_parts(head: &mut Parts, console: &Console) -> Result<Self, Response> {
-        let source = RequestSource::of(head).map_err(IntoResponse::into_response)?;
+        let source = RequestSource::from_head(head).map_err(IntoResponse::into_response)?;
         let target = head
             .uri
             .path_and_query()
@@ -195,7 +195,7 @@ impl FromRequest<Console> for SubmittedForm {
 
     async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
         let (mut head, body) = request.into_parts();
-        let source = RequestSource::of(&head).map_err(IntoResponse::into_response)?;
+        let source = RequestSource::from_head(&head).map_err(IntoResponse::into_response)?;
         let own = source.is_own(&head.headers);
         let cx = PageContext::from_request_parts(&mut head, console).await?;
         if let Err(problem) = own {
@@ -209,7 +209,7 @@ impl FromRequest<Console> for SubmittedForm {
                 "the form is not one of this session",
                 "load the page again and send it once more",
             );
-            return Err(cx.refused(&problem.of(Kind::Forbidden).into()).await);
+            return Err(cx.refused(&problem.with_kind(Kind::Forbidden).into()).await);
         }
         Ok(Self { cx, form })
     }

@@ -52,7 +52,7 @@ const ACTION: &str = "console.sign_in";
 /// Sends somebody to the provider.
 pub async fn begin(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match RequestSource::of(&head) {
+    let source = match RequestSource::from_head(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -94,7 +94,7 @@ async fn set_out(
 /// Takes somebody back from the provider.
 pub async fn callback(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match RequestSource::of(&head) {
+    let source = match RequestSource::from_head(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -244,7 +244,7 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
             ),
             "ask who runs this server for a rule (`--oidc-role`), or sign in with a token",
         );
-        return Err((name, e.of(Kind::Forbidden)));
+        return Err((name, e.with_kind(Kind::Forbidden)));
     };
     let grant = Grant {
         id: id(&oidc.settings().issuer, subject),
@@ -288,7 +288,7 @@ fn unknown() -> Problem {
         "sign-in with an identity provider is not set up here",
         "sign in with a token",
     );
-    e.of(Kind::NotFound).into()
+    e.with_kind(Kind::NotFound).into()
 }
 
 fn not_begun() -> Error {

@@ -228,7 +228,7 @@ pub async fn nowhere(cx: PageContext) -> Response {
         "there is no such page",
         "see the menu for what there is",
     );
-    let problem = Problem::from(problem.of(Kind::NotFound));
+    let problem = Problem::from(problem.with_kind(Kind::NotFound));
     let status = StatusCode::NOT_FOUND;
     (status, told(&cx, &problem)).into_response()
 }

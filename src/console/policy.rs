@@ -10,7 +10,8 @@ use super::page::{FormState, Page, Section};
 use super::snapshot::SEEN;
 use super::widgets::{self, chip, field, number, time};
 use keystile_api::policy::{
-    Apply, ChangeView, Check, Checked, Compare, Compared, History, RevisionView, Rollback, Show,
+    Apply, Check, Checked, Compare, Compared, History, PolicyChangeView, RevisionView, Rollback,
+    Show,
 };
 use keystile_api::{Operation as _, guide};
 use keystile_model::error::{Code, Result, Surface, refuse};
@@ -145,13 +146,13 @@ fn roles() -> String {
 }
 
 fn meaning(tried: &Tried) -> Markup {
-    let changes: Vec<&ChangeView> = tried
+    let changes: Vec<&PolicyChangeView> = tried
         .compared
         .everywhere
         .iter()
         .chain(&tried.compared.routes)
         .collect();
-    let row = |c: &&ChangeView| {
+    let row = |c: &&PolicyChangeView| {
         vec![
             html! { code { (c.at) } },
             chip(&c.effect),

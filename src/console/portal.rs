@@ -26,7 +26,7 @@ pub async fn home(cx: &PageContext) -> Result<Page, Problem> {
             "this token is bound to no client",
             "ask for another one",
         );
-        return Err(e.of(Kind::Forbidden).into());
+        return Err(e.with_kind(Kind::Forbidden).into());
     };
     let own = cx.run(client::Show::without_keys(name.clone())).await?;
     let keys = key::found(cx, Some(name.clone())).await?;

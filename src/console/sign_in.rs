@@ -95,7 +95,7 @@ fn plain(problem: Problem) -> Problem {
 /// A form from somebody who is not signed in: only its origin is checked.
 async fn stranger(request: Request) -> Result<(RequestSource, Form), Response> {
     let (head, body) = request.into_parts();
-    let source = RequestSource::of(&head).map_err(|p| page::failure(&p))?;
+    let source = RequestSource::from_head(&head).map_err(|p| page::failure(&p))?;
     source
         .is_own(&head.headers)
         .map_err(|p| page::failure(&p))?;
@@ -155,7 +155,7 @@ fn visitor(token: KeyId, name: &str, source: &RequestSource) -> Visitor {
 pub async fn sign_out(State(console): State<Console>, request: Request) -> Response {
     use axum::extract::FromRequest as _;
     let (head, body) = request.into_parts();
-    let source = RequestSource::of(&head);
+    let source = RequestSource::from_head(&head);
     let request = Request::from_parts(head, body);
     let SubmittedForm { cx, .. } = match SubmittedForm::from_request(request, &console).await {
         Ok(sent) => sent,

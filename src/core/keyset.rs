@@ -169,7 +169,7 @@ impl Keyset {
             version: manifest.version,
             issued_at: manifest.issued_at,
             not_after: manifest.not_after,
-            policy_id: PolicyId::of(&manifest.policy),
+            policy_id: PolicyId::from_policy(&manifest.policy),
             policy: policy.into(),
             environments: manifest.environments,
             foreign: manifest.foreign,

@@ -258,7 +258,7 @@ fn refuse(
         }
     }
     let policy = keyset.map(InForce::policy);
-    let kind = headers.map_or(Protocol::Plain, Protocol::of);
+    let kind = headers.map_or(Protocol::Plain, Protocol::from_headers);
     let rate = decision.and_then(|d| d.rate.as_ref());
     let answer = reply(denial, policy, rate, kind == Protocol::Grpc);
     if let Err(status) = host::send_reply(&answer) {

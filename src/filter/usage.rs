@@ -115,7 +115,7 @@ fn origin(
         Address::None => None,
         kept => address
             .or_else(super::peer::source_address)
-            .and_then(|a| kept.of(a)),
+            .and_then(|a| kept.kept(a)),
     };
     let agent = match target.agent {
         true => headers.get("user-agent").map(UsedFrom::agent),

@@ -197,7 +197,7 @@ impl<'n> World<'n> {
             }
         }
         shut = shut.or_else(|| spec.closed()).or_else(|| spec.strange());
-        let merge = Merge::of(&place, &spec, &targets, asks, shut.as_deref())?;
+        let merge = Merge::read(&place, &spec, &targets, asks, shut.as_deref())?;
         self.merges.push(merge.clone());
         let Some(auth) = spec.get("apiKeyAuth") else {
             merge.name_alone(found);

@@ -96,7 +96,7 @@ pub struct ExportFile {
 /// If a file is not what the system writes, or contains nothing of its kind. No message contains a
 /// value from a file.
 pub fn read(system: System, files: &[ExportFile], how: &How) -> Result<Found> {
-    let mut found = Found::of(system.as_str());
+    let mut found = Found::new(system.as_str());
     if system == System::Csv {
         for file in files {
             table::read(&file.name, trimmed(file), how, &mut found)?;

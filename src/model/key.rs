@@ -316,7 +316,7 @@ impl Key {
         let mut all: BTreeMap<&str, Value> = rules.audited().collect();
         all.insert("client", json!(self.client));
         all.insert("environment", json!(rules.environment.as_str()));
-        all.insert("type", json!(KeyType::of(rules).as_str()));
+        all.insert("type", json!(KeyType::from_rules(rules).as_str()));
         let switched = [("disabled", self.disabled), ("imported", self.imported)];
         all.extend(
             switched
@@ -354,7 +354,7 @@ pub enum KeyType {
 
 impl KeyType {
     /// The type of a key with these rules.
-    pub fn of(rules: &Rules) -> Self {
+    pub fn from_rules(rules: &Rules) -> Self {
         match rules.publishable {
             true => Self::Publishable,
             false => Self::Secret,
@@ -375,7 +375,7 @@ pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
 
 impl Update {
     /// A change that changes nothing yet.
-    pub fn of(id: KeyId) -> Self {
+    pub fn nothing_for(id: KeyId) -> Self {
         Self::nothing(Id(id))
     }
 }

@@ -58,7 +58,7 @@ pub enum ActualType {
 }
 
 impl ActualType {
-    fn of(unexpected: Unexpected<'_>) -> Self {
+    fn from_unexpected(unexpected: Unexpected<'_>) -> Self {
         match unexpected {
             Unexpected::Str(text) => Self::Text(text.to_owned()),
             Unexpected::Seq => Self::List,
@@ -103,7 +103,7 @@ impl de::Error for Wrong {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::Type {
-            found: ActualType::of(found),
+            found: ActualType::from_unexpected(found),
             expected: expected.to_string(),
         }
     }
@@ -223,7 +223,7 @@ impl GivenJson {
     fn mistaken_for(self, expected: &str) -> Wrong {
         let found = match self.0 {
             Value::Null => ActualType::Nothing,
-            Value::Bool(flag) => ActualType::of(Unexpected::Bool(flag)),
+            Value::Bool(flag) => ActualType::from_unexpected(Unexpected::Bool(flag)),
             Value::Number(number) => ActualType::Other(format!("the number `{number}`")),
             Value::String(text) => ActualType::Text(text),
             Value::Array(_) => ActualType::List,

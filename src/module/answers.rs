@@ -19,7 +19,7 @@ pub struct CalloutAnswer {
 impl CalloutAnswer {
     /// Of its headers and the pieces of its body.
     pub fn new(headers: &[Pair<'_>], chunks: &[&[u8]]) -> Self {
-        let headers = Headers::of(headers);
+        let headers = Headers::from_pairs(headers);
         let text = |name| {
             let value = headers.get(name).unwrap_or_default();
             core::str::from_utf8(value).unwrap_or_default()

@@ -214,7 +214,7 @@ fn refuse(
         let _ = read.and_then(|()| edits.apply(stream, Map::Request));
         (policies, glance) = (keyset.other(), Glance::default());
     }
-    let kind = stream.headers(Map::Request, Protocol::of);
+    let kind = stream.headers(Map::Request, Protocol::from_headers);
     let kind = kind.unwrap_or(Protocol::Plain);
     let rate = decision.and_then(|d| d.rate.as_ref());
     let policy = keyset.map(InForce::policy);

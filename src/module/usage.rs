@@ -114,7 +114,7 @@ pub fn count(
 fn origin(target: &ReportTarget, headers: Headers<'_>, stream: &Stream<'_>) -> Option<UsedFrom> {
     let address = match target.address {
         Address::None => None,
-        kept => source_address(stream).and_then(|a| kept.of(a)),
+        kept => source_address(stream).and_then(|a| kept.kept(a)),
     };
     let agent = match target.agent {
         true => headers.get("user-agent").map(UsedFrom::agent),

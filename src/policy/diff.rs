@@ -81,7 +81,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<PolicyDiff> {
             "compare them in parts, or use fewer parameters in the same places",
         )
     };
-    let classes = Classes::of(&a.raw, &b.raw).ok_or_else(too_many)?;
+    let classes = Classes::of_both(&a.raw, &b.raw).ok_or_else(too_many)?;
     if classes.count() > MOST {
         return Err(too_many());
     }
@@ -138,7 +138,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
         };
         return Answer {
             route: None,
-            outcome: Admission::of(access, 1, None),
+            outcome: Admission::new(access, 1, None),
         };
     };
     let names = |numbers: &[u16]| -> Vec<String> {
@@ -155,7 +155,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
     let limit = route.limit.map(|l| limit_words(&[l]).concat());
     Answer {
         route: Some(&route.path),
-        outcome: Admission::of(access, route.cost, limit),
+        outcome: Admission::new(access, route.cost, limit),
     }
 }
 

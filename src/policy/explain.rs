@@ -40,7 +40,7 @@ impl ClientCertificate {
     ///
     /// # Errors
     /// If one of them is invalid, or there are more than Envoy would show.
-    pub fn of(identities: &[String]) -> Result<Option<Self>> {
+    pub fn from_identities(identities: &[String]) -> Result<Option<Self>> {
         let (mut uri, mut dns) = (None, None);
         for text in identities {
             let id =

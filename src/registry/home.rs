@@ -152,7 +152,7 @@ impl Home {
                     "run as the user who made it",
                 )
             }
-            .of(Kind::Store(Trouble::Access)));
+            .with_kind(Kind::Store(Trouble::Access)));
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Home {
             ),
             Err(_) => error,
         };
-        told.of(kind)
+        told.with_kind(kind)
     }
 
     /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it

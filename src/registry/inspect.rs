@@ -111,11 +111,11 @@ impl Difference {
             o.entries().map(|(_, e)| (e.id, o.entry_json(&e))).collect()
         };
         let policies = (&a.manifest.policy, &b.manifest.policy);
-        Self::of(by_id(a), by_id(b), policies)
+        Self::between_entries(by_id(a), by_id(b), policies)
     }
 
     /// Compares keys by id, and policies.
-    pub fn of(
+    pub fn between_entries(
         before: BTreeMap<KeyId, Value>,
         mut after: BTreeMap<KeyId, Value>,
         policies: (&RawPolicy, &RawPolicy),

@@ -213,7 +213,7 @@ pub fn rotate(
                     ],
                 )
                 .about("expires")
-                .of(Kind::Invalid));
+                .with_kind(Kind::Invalid));
             }
             None => {}
         }

@@ -308,7 +308,7 @@ fn unreadable() -> Problem {
         "the store cannot be read",
         "try again, or ask who runs this server",
     )
-    .of(Kind::Unavailable)
+    .with_kind(Kind::Unavailable)
     .into()
 }
 

@@ -114,7 +114,7 @@ impl Backups {
 
     async fn read(self: Arc<Self>, asked: Read) -> Result<BackupPiece> {
         let mut kept = self.kept.lock().await;
-        let found = of(&mut kept, &asked.id)?;
+        let found = in_progress(&mut kept, &asked.id)?;
         found.used = system::instant();
         let partial = match asked.part {
             BackupPart::Store => Some(&found.store),
@@ -154,7 +154,7 @@ impl Backups {
 
     async fn end(self: Arc<Self>, asked: End) -> Result<Ended> {
         let mut kept = self.kept.lock().await;
-        of(&mut kept, &asked.id)?;
+        in_progress(&mut kept, &asked.id)?;
         *kept = None;
         Ok(Ended { id: asked.id })
     }
@@ -166,7 +166,7 @@ impl Kept {
     }
 }
 
-fn of<'k>(kept: &'k mut MutexGuard<'_, Option<Kept>>, id: &str) -> Result<&'k mut Kept> {
+fn in_progress<'k>(kept: &'k mut MutexGuard<'_, Option<Kept>>, id: &str) -> Result<&'k mut Kept> {
     kept.as_mut().filter(|k| k.id == id).ok_or_else(gone)
 }
 
@@ -213,5 +213,5 @@ fn unreadable(e: std::io::Error) -> Error {
         format_args!("the backup cannot be read ({})", e.kind()),
         "make another one",
     )
-    .of(Kind::Unavailable)
+    .with_kind(Kind::Unavailable)
 }

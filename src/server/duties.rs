@@ -106,7 +106,7 @@ fn placed(router: Router) -> Router {
         |mut request: Request, next: middleware::Next| async move {
             if let Some(peer) = request.extensions().get::<HttpPeer>() {
                 let address = ConnectInfo(peer.address);
-                let papers = peer.certificate.as_deref().map(Papers::of);
+                let papers = peer.certificate.as_deref().map(Papers::from_certificate);
                 request.extensions_mut().insert(address);
                 if let Some(papers) = papers {
                     request.extensions_mut().insert(papers);

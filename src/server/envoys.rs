@@ -72,7 +72,7 @@ async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::SignedKe
     }
     let build = |store: &mut Store| {
         let ready = store.read(publish::unrenewed)?;
-        Ok(keyset::SignedKeyset::of(&ready))
+        Ok(keyset::SignedKeyset::from_ready(&ready))
     };
     pool.ask(&world, build).await
 }

@@ -40,7 +40,7 @@ pub fn router(app: App, routes: Router) -> Router {
     macro_rules! all {
         ($($operation:ty,)*) => {
             $(if !<$operation>::ENDPOINT.live {
-                let entry = Entry::of::<$operation>();
+                let entry = Entry::for_operation::<$operation>();
                 router = router.route(entry.route.path, entry.handler());
             })*
         };

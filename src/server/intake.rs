@@ -48,7 +48,7 @@ pub struct Intake {
 
 /// Why a batch is not counted.
 #[derive(Debug)]
-pub enum BatchRefusal {
+pub enum NotCounted {
     /// It is not authentic.
     Message(MessageError),
     /// It will never be counted; the refusal is signed, so that its sender accepts it.
@@ -106,47 +106,47 @@ impl Intake {
     /// on disk.
     ///
     /// # Errors
-    /// [`BatchRefusal`]; the batch is not counted then.
-    pub async fn take(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, BatchRefusal> {
+    /// [`NotCounted`]; the batch is not counted then.
+    pub async fn take(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, NotCounted> {
         let taken = self.taken(body, kid, tag).await;
         match &taken {
             Ok(_) => {}
-            Err(BatchRefusal::Later(_)) => self.count.put_off(),
+            Err(NotCounted::Later(_)) => self.count.put_off(),
             Err(_) => self.count.refused(),
         }
         taken
     }
 
-    async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, BatchRefusal> {
-        let believed = self.believed().await.map_err(BatchRefusal::Later)?;
+    async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, NotCounted> {
+        let believed = self.believed().await.map_err(NotCounted::Later)?;
         let keys = believed.nodes.keys(kid, body, &believed.keys);
         let batch =
             usage::open_batch(body, kid, tag, &keys).map_err(|e| {
                 match usage::final_refusal(body, kid, tag, &keys) {
-                    Some(sealed) => BatchRefusal::Never(Box::new(sealed)),
-                    None => BatchRefusal::Message(e),
+                    Some(sealed) => NotCounted::Never(Box::new(sealed)),
+                    None => NotCounted::Message(e),
                 }
             })?;
         // An Envoy may only report its own counts.
         let admitted = believed.nodes.admit(kid, &batch.node);
-        admitted.map_err(BatchRefusal::Node)?;
+        admitted.map_err(NotCounted::Node)?;
         if batch.store != believed.store {
-            return Err(BatchRefusal::OtherStore);
+            return Err(NotCounted::OtherStore);
         }
         let (done, receipt) = oneshot::channel();
         self.queue
             .try_send(Waiting { batch, done })
-            .map_err(|_| BatchRefusal::Later(busy()))?;
+            .map_err(|_| NotCounted::Later(busy()))?;
         let receipt = receipt
             .await
             .unwrap_or_else(|_| Err(busy()))
-            .map_err(BatchRefusal::Later)?;
+            .map_err(NotCounted::Later)?;
         // With the key that signed the batch, because an Envoy with its old environment after a
         // rotation knows no other.
         let keys: &[SigningKey] = keys.as_ref();
         let signer = keys.iter().filter(|key| key.kid() == kid).cloned();
         let signer = SigningKeys::new(signer.collect());
-        usage::seal_receipt(&receipt, &signer).ok_or_else(|| BatchRefusal::Later(busy()))
+        usage::seal_receipt(&receipt, &signer).ok_or_else(|| NotCounted::Later(busy()))
     }
 
     /// The signing keys of the store and its nodes, read again only when the store has changed, so

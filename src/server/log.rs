@@ -44,7 +44,7 @@ pub struct TokenId(pub String);
 pub struct Quiet;
 
 impl RequestId {
-    fn of(headers: &HeaderMap, app: &App) -> Self {
+    fn from_headers(headers: &HeaderMap, app: &App) -> Self {
         let given = headers
             .get(REQUEST_ID)
             .and_then(|v| v.to_str().ok())
@@ -60,7 +60,7 @@ impl RequestId {
 /// Gives every request its id, counts it and logs it.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = system::instant();
-    let id = RequestId::of(request.headers(), &app);
+    let id = RequestId::from_headers(request.headers(), &app);
     let method = request.method().as_str();
     // An unknown method must not become a label.
     let method = match method {

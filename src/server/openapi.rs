@@ -226,7 +226,7 @@ fn responses(route: &Endpoint, output: &Value) -> Value {
         all.insert("304".to_owned(), same);
     }
     let schema = reference("Problem");
-    for (status, title) in problem::of(route) {
+    for (status, title) in problem::possible_at(route) {
         let problem = json!({
             "description": format!("Refused: {title} (RFC 9457)."),
             "content": {"application/problem+json": {"schema": schema}},

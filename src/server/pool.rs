@@ -172,7 +172,7 @@ impl StorePool {
                 "the store cannot be opened any more",
                 "nothing was changed; the server's log says why",
             )
-            .of(kind)
+            .with_kind(kind)
             .because(&e)
         })
     }
@@ -217,7 +217,7 @@ impl StorePool {
                 format_args!("the store is failing ({})", trouble.as_str()),
                 "see the server's log; the store is tried again every few seconds",
             )
-            .of(Kind::Store(trouble))),
+            .with_kind(Kind::Store(trouble))),
         }
     }
 

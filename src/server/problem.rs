@@ -86,7 +86,7 @@ fn status(kind: Kind) -> u16 {
 }
 
 /// The problems that a route may answer with: status and title.
-pub fn of(route: &Endpoint) -> Vec<(u16, &'static str)> {
+pub fn possible_at(route: &Endpoint) -> Vec<(u16, &'static str)> {
     let mut kinds = vec![
         Kind::Malformed,
         Kind::Unauthenticated,
@@ -110,7 +110,7 @@ pub fn of(route: &Endpoint) -> Vec<(u16, &'static str)> {
 }
 
 impl ProblemPart {
-    fn of(fault: &Fault) -> Self {
+    fn from_fault(fault: &Fault) -> Self {
         Self {
             code: fault.code,
             field: fault.field.as_deref().map(str::to_owned),
@@ -177,7 +177,11 @@ impl From<Error> for Problem {
             status: status(kind),
             detail: String::new(),
             code: kind.as_str(),
-            errors: faults.iter().take(MOST).map(ProblemPart::of).collect(),
+            errors: faults
+                .iter()
+                .take(MOST)
+                .map(ProblemPart::from_fault)
+                .collect(),
             more: u32::try_from(e.more() + faults.len().saturating_sub(MOST)).unwrap_or(u32::MAX),
             retry_after: (kind == Kind::Unavailable).then_some(RETRY_AFTER),
         };

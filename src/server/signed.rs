@@ -81,20 +81,20 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             signed(StatusCode::OK, receipt)
         }
         // Only this answer makes the sender drop a batch.
-        Err(batches::BatchRefusal::Never(refusal)) => {
+        Err(batches::NotCounted::Never(refusal)) => {
             signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal)
         }
-        Err(batches::BatchRefusal::Later(e)) => {
-            Problem::from(e.of(Kind::Unavailable)).into_response()
+        Err(batches::NotCounted::Later(e)) => {
+            Problem::from(e.with_kind(Kind::Unavailable)).into_response()
         }
-        Err(batches::BatchRefusal::OtherStore) => refused_batch(
+        Err(batches::NotCounted::OtherStore) => refused_batch(
             "the batch is of another store",
             "send it to the server of that",
         ),
-        Err(batches::BatchRefusal::Node(e)) => {
+        Err(batches::NotCounted::Node(e)) => {
             Problem::from(e.at("the batch is not counted")).into_response()
         }
-        Err(batches::BatchRefusal::Message(e)) => refused_batch(
+        Err(batches::NotCounted::Message(e)) => refused_batch(
             format_args!("the batch is not counted: {e}"),
             "look at KEYSTILE_SIGNING_KEYS of its Envoy",
         ),
@@ -129,7 +129,7 @@ fn refused_report(refused: &ReportRefusal) -> Problem {
         format_args!("the report is not taken: {refused}"),
         next,
     )
-    .of(kind)
+    .with_kind(kind)
     .into()
 }
 
@@ -152,7 +152,7 @@ async fn leaks(
                 format_args!("the message cannot be judged: {}", UntrustedReport::NoKeys),
                 "send it again later",
             );
-            return Problem::from(problem.of(Kind::Unavailable)).into_response();
+            return Problem::from(problem.with_kind(Kind::Unavailable)).into_response();
         }
         Err(untrusted) => {
             let problem = refuse(
@@ -160,7 +160,7 @@ async fn leaks(
                 format_args!("the message is not believed: {untrusted}"),
                 "send it as the secret scanning partner program says",
             );
-            return Problem::from(problem.of(Kind::Forbidden)).into_response();
+            return Problem::from(problem.with_kind(Kind::Forbidden)).into_response();
         }
     };
     let (Some(peer), id) = (
@@ -210,7 +210,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
             format_args!("the body is larger than {most} bytes"),
             "send less at once",
         )
-        .of(Kind::Malformed)
+        .with_kind(Kind::Malformed)
         .into(),
         _ => Problem {
             retry_after: e.retry_after,
@@ -219,7 +219,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
                 "the body broke off, or came too slowly",
                 "send it again",
             )
-            .of(Kind::Unavailable)
+            .with_kind(Kind::Unavailable)
             .into()
         },
     })

@@ -54,7 +54,7 @@ pub struct UsageTx<'s> {
 
 impl UsageKey {
     /// From a secret that only this store has, and that never changes.
-    pub(super) fn of(secret: &[u8]) -> Self {
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         key.copy_from_slice(
             &Sha256::new()

@@ -64,10 +64,10 @@ impl IssuedKeys {
 }
 
 impl IssuedKey {
-    fn of(issued: &key::Issued, now: u64) -> Self {
+    fn from_issued(issued: &key::Issued, now: u64) -> Self {
         Self {
             key: Some(Secret::new(issued.text.expose_secret())),
-            view: KeyView::of(&issued.key, now),
+            view: KeyView::from_key(&issued.key, now),
             warnings: Vec::new(),
         }
     }
@@ -107,7 +107,10 @@ impl Operation for Issue {
                 hear(n);
             }
         })?;
-        let mut keys: Vec<IssuedKey> = issued.iter().map(|i| IssuedKey::of(i, now)).collect();
+        let mut keys: Vec<IssuedKey> = issued
+            .iter()
+            .map(|i| IssuedKey::from_issued(i, now))
+            .collect();
         if let Some(first) = keys.first_mut()
             && !policy.environments.contains(&first.view.environment.0)
         {
@@ -205,7 +208,7 @@ impl Operation for Fetch {
         let issued = handover::fetch(store, world, self.id.0)?;
         Ok(IssuedKey {
             key: Some(Secret::new(issued.text.expose_secret())),
-            view: KeyView::of(&issued.key, world.now.seconds()),
+            view: KeyView::from_key(&issued.key, world.now.seconds()),
             warnings: Vec::new(),
         })
     }
@@ -230,7 +233,7 @@ impl Operation for Rotate {
         let expires = self.expires.map(|w| w.map(|w| w.0.at(now)));
         let (new, old) = key::rotate(store, world, self.id.0, self.grace.0, expires)?;
         Ok(RotatedKeyView {
-            new: IssuedKey::of(&new, now),
+            new: IssuedKey::from_issued(&new, now),
             old: OldKey {
                 id: Id(old.id),
                 works_until: old.effective_expiry().map(Time),
@@ -314,7 +317,10 @@ impl Operation for Import {
         let keys = if self.dry_run {
             Vec::new()
         } else {
-            done.keys.iter().map(|k| KeyView::of(k, now)).collect()
+            done.keys
+                .iter()
+                .map(|k| KeyView::from_key(k, now))
+                .collect()
         };
         Ok(ImportedView {
             dry_run: self.dry_run,

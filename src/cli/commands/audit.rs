@@ -246,7 +246,7 @@ fn who(r: &RecordView) -> String {
 }
 
 fn what(r: &RecordView) -> String {
-    match Outcome::of(&r.outcome) {
+    match Outcome::from_word(&r.outcome) {
         Some(Outcome::Refused) => format!("{} refused: {}", r.action, r.reason),
         _ => r.action.clone(),
     }

@@ -62,7 +62,7 @@ impl Backup {
         interrupt::leave_nothing()?;
         let kept = match &cx.server {
             Some(server) => fetched(server.remote()?, &self.file)?,
-            None => Saved::of(&cx.home.backup(&cx.world, &self.file)?),
+            None => Saved::from_kept(&cx.home.backup(&cx.world, &self.file)?),
         };
         let shown = self.file.display().to_string();
         let json = json!({
@@ -133,7 +133,7 @@ struct Saved {
 }
 
 impl Saved {
-    fn of(kept: &KeptBackup) -> Self {
+    fn from_kept(kept: &KeptBackup) -> Self {
         Self {
             bytes: kept.bytes,
             version: kept.version,

@@ -126,7 +126,7 @@ impl Check {
         let (name, text) = read(&self.file)?;
         let no_store = cx.server.is_none() && !cx.home.exists();
         let checked = if self.alone || no_store {
-            Checked::of(&policy_file::parse(&name, text)?, Vec::new())
+            Checked::from_file(&policy_file::parse(&name, text)?, Vec::new())
         } else {
             cx.perform(policy::Check { name, text })?
         };

@@ -31,7 +31,7 @@ impl RequestSource {
     ///
     /// # Errors
     /// If its origin is unknown.
-    pub fn of(head: &Parts) -> Result<Self, Problem> {
+    pub fn from_head(head: &Parts) -> Result<Self, Problem> {
         let peer = head
             .extensions
             .get::<HttpPeer>()

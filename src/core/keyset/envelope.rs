@@ -184,7 +184,7 @@ impl Fields {
             ArtefactKind::Keyset => {
                 let parsed: Box<super::Manifest> =
                     serde_json::from_slice(&manifest).map_err(bad)?;
-                let name = BaseName::of(parsed.version, &manifest);
+                let name = BaseName::from_manifest(parsed.version, &manifest);
                 Signed::Keyset(parsed, name)
             }
             ArtefactKind::Overlay => {

@@ -40,7 +40,7 @@ pub struct PolicyId(pub [u8; 8]);
 
 impl PolicyId {
     /// Only signed policies are compared, so nobody can construct a collision.
-    pub(super) fn of(policy: &RawPolicy) -> Self {
+    pub(super) fn from_policy(policy: &RawPolicy) -> Self {
         let mut mix = FastHasher::default();
         policy.hash(&mut mix);
         Self(mix.finish().to_be_bytes())

@@ -25,7 +25,7 @@ pub struct BaseName {
 }
 
 impl BaseName {
-    pub(super) fn of(version: u64, manifest: &[u8]) -> Self {
+    pub(super) fn from_manifest(version: u64, manifest: &[u8]) -> Self {
         let digest: [u8; 32] = Sha256::digest(manifest).into();
         Self {
             version,

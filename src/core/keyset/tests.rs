@@ -46,7 +46,11 @@ fn load(text: &[u8]) -> Result<Keyset, KeysetRefusal> {
 }
 
 fn assemble(manifest: &Manifest, pages: Vec<u8>) -> Result<Keyset, KeysetRefusal> {
-    Keyset::new(manifest.clone(), BaseName::of(manifest.version, b""), pages)
+    Keyset::new(
+        manifest.clone(),
+        BaseName::from_manifest(manifest.version, b""),
+        pages,
+    )
 }
 
 fn find(keyset: &Keyset, n: u64) -> Option<Entry<'_>> {

@@ -311,14 +311,14 @@ macro_rules! properties {
 
         impl KeyView {
             /// The view of a key at a time, in seconds since the epoch.
-            pub fn of(key: &Key, now: u64) -> Self {
+            pub fn from_key(key: &Key, now: u64) -> Self {
                 let rules = &key.rules;
                 Self {
                     id: Id(key.id),
                     client: key.client.clone(),
                     status: KeyStatus(key.status(now)),
                     environment: Environment(rules.environment.clone()),
-                    kind: KeyType::of(rules),
+                    kind: KeyType::from_rules(rules),
                     effective_plan: key.effective_plan().map(str::to_owned),
                     works_until: key.overlap_end.map(Time),
                     imported: key.imported,

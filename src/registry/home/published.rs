@@ -264,7 +264,7 @@ mod tests {
         let now = meta.timeline.to_string();
         for seq in 1..=last {
             let written_on = if seq < cut { &former } else { &now };
-            assert_eq!(timelines.of(seq).as_ref(), Some(written_on), "{seq}");
+            assert_eq!(timelines.at(seq).as_ref(), Some(written_on), "{seq}");
         }
 
         // Receivers take no message for one that they have had on the other timeline.

@@ -248,7 +248,7 @@ fn take_key(
         return Ok(());
     }
     let disabled = line.disabled;
-    let line = Line::of(&line);
+    let line = Line::from_key_line(&line);
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
     key.disabled = disabled;
     tx.add_key(world, &key)?;

@@ -152,7 +152,7 @@ fn only_a_token_of_the_role_client_is_bound() {
         let narrowed = if bound { "acme" } else { "other" };
         assert_eq!(caller.narrowed(Some("other")), Some(narrowed), "{role}");
         assert_eq!(caller.owner("x").is_ok(), role == Role::Owner, "{role}");
-        assert_eq!(Role::of(role.as_str()), Some(role));
+        assert_eq!(Role::from_word(role.as_str()), Some(role));
     }
 }
 

@@ -107,11 +107,11 @@ impl VersionContent {
         let policies = (&self.base.manifest.policy, &after.base.manifest.policy);
         if self.overlay.base != after.overlay.base {
             let all = |content: &Self| content.keys(|_| true);
-            return Difference::of(all(self), all(after), policies);
+            return Difference::between_entries(all(self), all(after), policies);
         }
         let (old, new) = (self.changed(), after.changed());
         let wanted = |id| old.contains_key(&id) || new.contains_key(&id);
-        Difference::of(self.keys(wanted), after.keys(wanted), policies)
+        Difference::between_entries(self.keys(wanted), after.keys(wanted), policies)
     }
 }
 

@@ -57,7 +57,7 @@ pub enum KnownVersions {
 
 impl KnownVersions {
     /// What it has of a resource.
-    pub fn of(&self, name: &str) -> &str {
+    pub fn of_resource(&self, name: &str) -> &str {
         match self {
             Self::All(version) => version,
             Self::Each(versions) => versions.get(name).map(String::as_str).unwrap_or_default(),

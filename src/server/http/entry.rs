@@ -79,7 +79,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn of<O: Operation>() -> Self {
+    pub(super) fn for_operation<O: Operation>() -> Self {
         Self {
             route: O::ENDPOINT,
             read: |path, query, body| {

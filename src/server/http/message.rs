@@ -21,7 +21,7 @@ pub(super) fn json<T: serde::Serialize>(output: T) -> Result<Value> {
             format_args!("it was done, but the answer cannot be written ({e})"),
             "please report this: it is a mistake in Keystile",
         )
-        .of(Kind::Unavailable)
+        .with_kind(Kind::Unavailable)
     })
 }
 

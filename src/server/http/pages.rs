@@ -33,7 +33,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     *known = Some((now, well.is_ok()));
     match well {
         Ok(()) => "ready\n".into_response(),
-        Err(e) => Problem::from(e.of(Kind::Unavailable)).into_response(),
+        Err(e) => Problem::from(e.with_kind(Kind::Unavailable)).into_response(),
     }
 }
 

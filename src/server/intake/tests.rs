@@ -41,21 +41,18 @@ async fn a_batch_is_judged_by_what_the_store_says_when_it_arrives() {
     assert!(send(1, &shared).await.is_ok());
     let first = enroll().await;
     assert_eq!(first.as_ref()[0].kid(), NodeKey::KID);
-    assert!(matches!(send(2, &shared).await, Err(BatchRefusal::Node(_))));
+    assert!(matches!(send(2, &shared).await, Err(NotCounted::Node(_))));
     assert!(send(2, &first).await.is_ok());
     let second = enroll().await;
-    assert!(matches!(
-        send(3, &first).await,
-        Err(BatchRefusal::Message(_))
-    ));
+    assert!(matches!(send(3, &first).await, Err(NotCounted::Message(_))));
     assert!(send(3, &second).await.is_ok());
     pool.write(|s| node::revoke(s, &system::local(), "edge-0"))
         .await
         .unwrap();
     assert!(matches!(
         send(4, &second).await,
-        Err(BatchRefusal::Message(_))
+        Err(NotCounted::Message(_))
     ));
-    assert!(matches!(send(4, &shared).await, Err(BatchRefusal::Node(_))));
+    assert!(matches!(send(4, &shared).await, Err(NotCounted::Node(_))));
     counting.abort();
 }

@@ -71,7 +71,7 @@ impl Update {
             remove_scopes: self.remove_scope,
             allow_unknown_scope: self.allow_unknown_scope,
             remove_labels: self.remove_label,
-            ..key::Update::of(self.key)
+            ..key::Update::nothing_for(self.key)
         };
         self.changed.tell(&mut update)?;
         print(cx, &cx.perform(update)?)

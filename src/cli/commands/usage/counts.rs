@@ -18,7 +18,7 @@ const BAR: u64 = 40;
 #[derive(Args)]
 pub(super) struct Show {
     /// A client's name or a key's id [default: all clients]
-    #[arg(value_name = "CLIENT|KEY", value_parser = of)]
+    #[arg(value_name = "CLIENT|KEY", value_parser = client_or_key)]
     of: Option<String>,
     /// Since this time: `24h` and `7d` are counted back from now
     #[arg(long, value_name = "WHEN", default_value = "7d")]
@@ -38,7 +38,7 @@ pub(super) struct Show {
 }
 
 /// A client's name or a key's id; from a whole key, the id in it.
-fn of(text: &str) -> std::result::Result<String, String> {
+fn client_or_key(text: &str) -> std::result::Result<String, String> {
     Ok(match Parsed::parse(text.as_bytes()) {
         Ok(key) => key.id().to_string(),
         Err(_) => text.to_owned(),

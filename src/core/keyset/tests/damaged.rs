@@ -176,7 +176,7 @@ proptest! {
             true => built.seal_raw(&key, 5),
             false => built.seal(&key, 5).into_bytes(),
         };
-        let changed = damage.of(&sealed);
+        let changed = damage.apply(&sealed);
         let is_same = without_nonce(&changed) == without_nonce(&sealed);
         if let Ok(keyset) = load(&changed) {
             prop_assert_eq!(is_whole(&keyset, 150), is_same);
@@ -189,7 +189,7 @@ proptest! {
     #[test]
     fn a_manifest_that_was_signed_damaged_makes_up_no_key(damage in damage()) {
         let built = build(&content((0..150).map(row).collect())).unwrap();
-        let signed = Built { manifest: damage.of(&built.manifest), ..built };
+        let signed = Built { manifest: damage.apply(&built.manifest), ..built };
         if let Ok(keyset) = load(signed.seal(&signing_key("new", 2), 0).as_bytes()) {
             is_whole(&keyset, 150);
         }

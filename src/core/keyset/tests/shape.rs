@@ -45,7 +45,7 @@ fn a_keyset_tells_how_many_keys_pages_and_bytes_it_has() {
 #[test]
 fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
     let base = build(&content(vec![row(1)])).unwrap();
-    let named = Base::of(&base).unwrap();
+    let named = Base::from_built(&base).unwrap();
     assert_eq!(named.version(), 42);
     let later = Content {
         version: 43,
@@ -78,7 +78,7 @@ fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
 
 #[test]
 fn an_overlay_tells_how_many_keys_pages_and_bytes_it_has() {
-    let base = Base::of(&build(&content((0..3).map(row).collect())).unwrap()).unwrap();
+    let base = Base::from_built(&build(&content((0..3).map(row).collect())).unwrap()).unwrap();
     for (keys, pages) in [(0, 0), (1, 2), (129, 3)] {
         let later = Content {
             version: 43,

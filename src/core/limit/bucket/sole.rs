@@ -27,7 +27,7 @@ impl SoleLevel<'_> {
     /// The keys that a lease of it may serve.
     #[cold]
     pub(crate) fn served(&self) -> Members {
-        Members::of(self.members)
+        Members::from_numbers(self.members)
     }
 }
 

@@ -215,7 +215,7 @@ impl Fold {
     /// In the order in which detail is given up.
     pub const ALL: [Self; 3] = [Self::RefusedRoutes, Self::RefusedKeys, Self::Routes];
 
-    fn of(self, row: RowKey) -> RowKey {
+    fn fold(self, row: RowKey) -> RowKey {
         match (self, row.outcome) {
             (Self::RefusedRoutes | Self::RefusedKeys, OK) => row,
             (Self::RefusedKeys, _) => RowKey {
@@ -267,7 +267,7 @@ impl Minute {
     pub fn fold(&mut self, fold: Fold) {
         let before = self.rows.len();
         for (row, count) in &mut self.rows {
-            *row = fold.of(*row);
+            *row = fold.fold(*row);
             if row.key.is_none() {
                 count.slot = NO_SLOT;
             }

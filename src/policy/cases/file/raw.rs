@@ -224,7 +224,7 @@ impl Fields {
                 })
             })
             .transpose()?;
-        sent.certificate = ClientCertificate::of(&self.certificates)?;
+        sent.certificate = ClientCertificate::from_identities(&self.certificates)?;
         // As Envoy passes them: names in lower case.
         sent.headers = self
             .headers

@@ -99,7 +99,11 @@ impl Session {
             }
             repeated += u32::from(self.begun.contains(&kind));
             // What the client says that it has counts only when the stream is new.
-            let claim = if first { request.held.of(name) } else { "" };
+            let claim = if first {
+                request.held.of_resource(name)
+            } else {
+                ""
+            };
             let claim = part(claim, kind);
             self.member.subscribed(kind, claim.is_none());
             let held = claim.map(|(version_info, version, content)| {
