@@ -20,7 +20,7 @@ pub enum AuditCommand {
     List(List),
     Verify(Verify),
     Export(Export),
-    Checkpoint(Checkpoint),
+    Checkpoint(MakeCheckpoint),
     Prune(Prune),
 }
 
@@ -107,7 +107,7 @@ pub struct Export {
 #[command(after_help = "\
 Example, to keep it where those who can write to the store cannot write:
   keystilectl audit checkpoint | ssh vault 'cat >> keystile-checkpoints'")]
-pub struct Checkpoint {}
+pub struct MakeCheckpoint {}
 
 /// Remove old records; the rest still verifies
 #[derive(Args)]
