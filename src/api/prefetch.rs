@@ -10,7 +10,7 @@ pub struct Ahead(Option<Arc<dyn Any + Send + Sync>>);
 
 impl Ahead {
     /// This.
-    pub fn of<T: Any + Send + Sync>(read: T) -> Self {
+    pub fn holding<T: Any + Send + Sync>(read: T) -> Self {
         Self(Some(Arc::new(read)))
     }
 

@@ -19,7 +19,7 @@ mod health;
 mod turns;
 mod write;
 
-pub use health::{Health, Next};
+pub use health::{Health, StoreProbe};
 use turns::{Shares, Turns};
 
 /// Readers at once; more would only wait for the disk.
@@ -44,7 +44,7 @@ const PART: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A server's access to the store.
-pub struct Desk {
+pub struct StorePool {
     home: Home,
     /// The store's file as it was opened.
     file: FileId,
@@ -63,7 +63,7 @@ pub struct Desk {
     health: Health,
 }
 
-impl Desk {
+impl StorePool {
     /// Opens the store.
     ///
     /// # Errors
@@ -126,16 +126,16 @@ impl Desk {
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
-        let desk = Arc::clone(self);
+        let pool = Arc::clone(self);
         let done = blocking(move || {
-            desk.is_in_place()?;
-            let idle = locked(&desk.readers).pop();
+            pool.is_in_place()?;
+            let idle = locked(&pool.readers).pop();
             let mut store = match idle.and_then(Store::still_readable) {
                 Some(store) => store,
-                None => desk.open_again()?,
+                None => pool.open_again()?,
             };
             let out = f(&mut store);
-            locked(&desk.readers).push(store);
+            locked(&pool.readers).push(store);
             Ok(out)
         });
         self.heeded(done.await.flatten())
@@ -172,7 +172,7 @@ impl Desk {
                 "the store cannot be opened any more",
                 "nothing was changed; the server's log says why",
             )
-            .of(kind)
+            .with_kind(kind)
             .because(&e)
         })
     }
@@ -192,15 +192,15 @@ impl Desk {
     /// If it is not, or was not a short while ago.
     pub async fn is_well(self: &Arc<Self>) -> Result<()> {
         let trouble = match self.health.next() {
-            Next::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),
-            Next::Wait(trouble) => Err(trouble),
-            Next::Write(_) => {
+            StoreProbe::Well => return self.read(|tx| Ok(tx.meta())).await.map(drop),
+            StoreProbe::Wait(trouble) => Err(trouble),
+            StoreProbe::Write(_) => {
                 let world = system::of_server();
                 let write = move |store: &mut Store| store.write(&world, |_| Ok(()));
                 self.write_at(Pace::Urgent, write).await?;
                 Ok(())
             }
-            Next::Check(_) => {
+            StoreProbe::Check(_) => {
                 // Idle readers hold pages that were good in the past.
                 locked(&self.readers).clear();
                 self.look_at(Store::check).await?;
@@ -217,7 +217,7 @@ impl Desk {
                 format_args!("the store is failing ({})", trouble.as_str()),
                 "see the server's log; the store is tried again every few seconds",
             )
-            .of(Kind::Store(trouble))),
+            .with_kind(Kind::Store(trouble))),
         }
     }
 
@@ -326,20 +326,20 @@ fn closed() -> Error {
     )
 }
 
-/// A desk for tests. Always compiled, like the benches that it uses.
+/// A pool for tests. Always compiled, like the benches that it uses.
 #[doc(hidden)]
 pub mod bench {
     #![allow(clippy::unwrap_used)]
 
     use std::sync::Arc;
 
-    use super::Desk;
+    use super::StorePool;
 
     /// A fresh store with this policy, a signing key and clients of these names, in a folder
     /// that is removed with it.
-    pub fn desk(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Arc<Desk>) {
+    pub fn pool(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Arc<StorePool>) {
         let (folder, home) = keystile_registry::bench::home(policy, clients);
-        (folder, Desk::open(home).unwrap())
+        (folder, StorePool::open(home).unwrap())
     }
 }
 

@@ -4,10 +4,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use keystile_model::error::{Code, defect, refuse};
-use keystile_server::listen::Peer;
+use keystile_server::listen::HttpPeer;
 use keystile_server::log::RequestId;
-use keystile_server::presence::Presence;
 use keystile_server::problem::Problem;
+use keystile_server::request_connection::Presence;
 use std::net::IpAddr;
 
 use super::super::session::SessionId;
@@ -31,10 +31,10 @@ impl RequestSource {
     ///
     /// # Errors
     /// If its origin is unknown.
-    pub fn of(head: &Parts) -> Result<Self, Problem> {
+    pub fn from_head(head: &Parts) -> Result<Self, Problem> {
         let peer = head
             .extensions
-            .get::<Peer>()
+            .get::<HttpPeer>()
             .ok_or_else(|| defect("nobody knows where the request comes from"))?;
         let authority = match head.uri.authority() {
             Some(authority) => authority.as_str(),
@@ -139,7 +139,7 @@ impl RequestSource {
 }
 
 /// A proxy's claim is trusted: claiming TLS only makes cookies stricter.
-fn secure(peer: &Peer, headers: &HeaderMap) -> bool {
+fn secure(peer: &HttpPeer, headers: &HeaderMap) -> bool {
     let forwarded = headers
         .get("x-forwarded-proto")
         .and_then(|v| v.to_str().ok());

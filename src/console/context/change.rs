@@ -15,14 +15,14 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::super::form::{Form, SEEN};
-use super::super::held;
-use super::Visit;
+use super::super::snapshot;
+use super::PageContext;
 
-impl Visit {
+impl PageContext {
     /// Performs an operation in parts, if its subject passes a check before the first part.
     ///
     /// # Errors
-    /// Those of [`Visit::run`], and of `check`.
+    /// Those of [`PageContext::run`], and of `check`.
     pub async fn in_parts<O: Operation, C>(
         &self,
         subject: &str,
@@ -86,7 +86,7 @@ impl Visit {
     /// nothing a second time. `None` if it was created before.
     ///
     /// # Errors
-    /// Those of [`Visit::run`].
+    /// Those of [`PageContext::run`].
     pub async fn once<O: Operation>(
         &self,
         asked: O,
@@ -94,7 +94,7 @@ impl Visit {
     ) -> Result<Option<O::Output>, Problem> {
         let nonce = format!("console-{}", form.text("nonce"));
         let request: [u8; 32] = Sha256::new()
-            .chain_update(O::ROUTE.name)
+            .chain_update(O::ENDPOINT.name)
             .chain_update(form.digest())
             .finalize()
             .into();
@@ -102,7 +102,7 @@ impl Visit {
         self.with::<O, _>("", move |store, world| {
             asked.check_size()?;
             let run = |store: &mut Store| {
-                if O::ROUTE.etag {
+                if O::ENDPOINT.etag {
                     is_as_seen(&asked, seen.as_deref().unwrap_or_default(), store, world)?;
                 }
                 asked.run(store, world)
@@ -134,7 +134,7 @@ impl Visit {
     /// The same with another priority, if it is not one that is started again.
     ///
     /// # Errors
-    /// Those of [`Visit::with`].
+    /// Those of [`PageContext::with`].
     pub async fn with_at<O: Operation, T: Send + 'static>(
         &self,
         subject: &str,
@@ -152,14 +152,14 @@ impl Visit {
     /// Its refusals that are certain already, and 403 for a role that may not.
     pub async fn read_ahead<O: Operation>(&self, asked: O) -> Result<(O, Ahead), Problem> {
         let app = self.console.app();
-        auth::admit(app, &self.asker, &O::ROUTE).await?;
+        auth::admit(app, &self.asker, &O::ENDPOINT).await?;
         let world = self.asker.world();
         let asking = world.clone();
         let read = move |store: &mut Store| {
             let ahead = asked.read_ahead(store, &asking)?;
             Ok((asked, ahead))
         };
-        match app.desk().ask(&world, read).await {
+        match app.pool().ask(&world, read).await {
             Ok(read) => Ok(read),
             Err(e) => Err(self.noted::<O>("", e).await),
         }
@@ -176,7 +176,7 @@ impl Visit {
     where
         F: FnOnce(&mut Store, &World) -> keystile_model::error::Result<T> + Send + 'static,
     {
-        let route = O::ROUTE;
+        let route = O::ENDPOINT;
         let app = self.console.app();
         auth::admit(app, &self.asker, &route).await?;
         let world = self.asker.world();
@@ -185,9 +185,9 @@ impl Visit {
             Ok(move |store: &mut Store| f(store, &world))
         };
         let done = match route.writes {
-            true if on_the_store_alone => app.desk().write_unless_done(&world, pace, run).await,
-            true => app.desk().write_for(&world, pace, run).await,
-            false => app.desk().ask(&world, run()?).await,
+            true if on_the_store_alone => app.pool().write_unless_done(&world, pace, run).await,
+            true => app.pool().write_for(&world, pace, run).await,
+            false => app.pool().ask(&world, run()?).await,
         };
         match done {
             Ok(done) => Ok(done),
@@ -197,7 +197,7 @@ impl Visit {
 
     /// A refusal. Those of changes have a record in the audit log.
     async fn noted<O: Operation>(&self, subject: &str, e: Error) -> Problem {
-        let (app, route) = (self.console.app(), O::ROUTE);
+        let (app, route) = (self.console.app(), O::ENDPOINT);
         let failed = matches!(e.kind(), Kind::Store(_));
         if (route.writes && !failed) || e.kind() == Kind::Forbidden {
             auth::write_down(app, self.asker.world(), route.name, subject, &e.to_string()).await;
@@ -226,6 +226,6 @@ fn is_as_seen<O: Operation>(
     let now = asked.current(store, world)?;
     match now.is_some_and(|now| operation::tag(&now) == seen) {
         true => Ok(()),
-        false => Err(held::changed()),
+        false => Err(snapshot::changed()),
     }
 }

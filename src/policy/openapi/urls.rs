@@ -12,7 +12,7 @@ const MOST: usize = 1024;
 
 /// Where the paths of a document begin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Base {
+pub struct ServerBase {
     /// As a policy writes it; empty for all hosts.
     pub host: String,
     /// Without a slash at the end.
@@ -22,7 +22,7 @@ pub struct Base {
 }
 
 /// Where the paths begin; at least one place.
-pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Base> {
+pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<ServerBase> {
     let mut out = BTreeSet::new();
     for server in servers {
         for url in values(server, place, notes) {
@@ -30,7 +30,7 @@ pub fn bases(servers: &[Server], place: &str, notes: &mut Notes) -> BTreeSet<Bas
         }
     }
     if out.is_empty() {
-        out.insert(Base {
+        out.insert(ServerBase {
             host: String::new(),
             prefix: String::new(),
             is_inexact: false,
@@ -92,14 +92,14 @@ fn at(server: &Server, place: &str) -> String {
     }
 }
 
-fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> Base {
+fn base(url: &str, server: &Server, place: &str, notes: &mut Notes) -> ServerBase {
     let at = at(server, place);
     let (authority, path) = match without_scheme(url) {
         None => ("", url),
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
     };
     let (host, is_inexact) = host(authority, server, &at, notes);
-    Base {
+    ServerBase {
         host,
         prefix: prefix(path, server, &at, notes),
         is_inexact,
@@ -221,7 +221,7 @@ fn filled(text: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
 }
 
 /// A path that a policy can express.
-pub struct Named {
+pub struct PolicyPath {
     /// The template.
     pub path: String,
     /// Its shape: equal shapes match the same paths.
@@ -236,7 +236,7 @@ pub fn template(
     many: &BTreeSet<String>,
     place: &str,
     notes: &mut Notes,
-) -> Option<Named> {
+) -> Option<PolicyPath> {
     let path = without_query(path);
     // What follows `#` only tells operations with one path apart: no client sends it.
     let path = path.split('#').next().unwrap_or_default();
@@ -272,7 +272,7 @@ pub fn template(
         out.push('/');
     }
     match shape(&out) {
-        Some(shape) => Some(Named {
+        Some(shape) => Some(PolicyPath {
             path: out,
             shape,
             widened,

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 /// Multiplies and folds.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mix(u64);
+pub struct FastHasher(u64);
 
-impl Hasher for Mix {
+impl Hasher for FastHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -37,10 +37,10 @@ impl Hasher for Mix {
     }
 }
 
-/// A table under [`Mix`].
-pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+/// A table under [`FastHasher`].
+pub type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
 
 /// What such tables hash with, for who spreads keys over several.
-pub fn hasher() -> BuildHasherDefault<Mix> {
+pub fn hasher() -> BuildHasherDefault<FastHasher> {
     BuildHasherDefault::default()
 }

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::budget::{Account, Charge};
-use super::flight::{Flights, InFlight};
-use super::room::{Rank, Seat};
+use super::budget::{Account, Reservation};
+use super::in_progress::{Flights, InFlight};
+use super::seats::{Rank, Seat};
 
 /// A connection as its requests see it. Without one, as in tests of handlers, nothing is
 /// counted.
@@ -15,7 +15,7 @@ pub struct Presence(Option<Arc<Present>>);
 
 struct Present {
     connection: Arc<Connection>,
-    charge: Arc<Charge>,
+    charge: Arc<Reservation>,
 }
 
 impl Presence {
@@ -60,7 +60,7 @@ impl Connection {
         self.flights.begin()
     }
 
-    pub(super) fn present(self: &Arc<Self>, place: IpAddr) -> (Presence, Arc<Charge>) {
+    pub(super) fn present(self: &Arc<Self>, place: IpAddr) -> (Presence, Arc<Reservation>) {
         let charge = Arc::new(self.account.charge(place));
         let present = Present {
             connection: Arc::clone(self),

@@ -5,38 +5,38 @@ fn home(folder: &std::path::Path) -> Home {
     Home::new(folder.to_owned(), None)
 }
 
-fn fresh(folder: &std::path::Path) -> Arc<Desk> {
+fn fresh(folder: &std::path::Path) -> Arc<StorePool> {
     let world = system::at(1_800_000_000);
     home(folder)
         .create(&world, |store| {
             store.write(&world, |tx| signing::insert(tx, &world).map(drop))
         })
         .unwrap();
-    Desk::open(home(folder)).unwrap()
+    StorePool::open(home(folder)).unwrap()
 }
 
 #[tokio::test]
 async fn a_write_is_announced_when_it_is_done() {
     let folder = tempfile::tempdir().unwrap();
-    let desk = fresh(folder.path());
-    let mut versions = desk.versions();
+    let pool = fresh(folder.path());
+    let mut versions = pool.versions();
     let before = *versions.borrow_and_update();
-    desk.write(|store| signing::renew(store, &system::at(1_800_000_001)))
+    pool.write(|store| signing::renew(store, &system::at(1_800_000_001)))
         .await
         .unwrap();
     assert!(versions.has_changed().unwrap());
     let after = *versions.borrow_and_update();
     assert!(after > before);
-    assert_eq!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap(), after);
+    assert_eq!(pool.read(|tx| Ok(tx.meta().version)).await.unwrap(), after);
 }
 
 #[tokio::test]
 async fn a_change_by_another_process_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let desk = fresh(folder.path());
-    let mut versions = desk.versions();
+    let pool = fresh(folder.path());
+    let mut versions = pool.versions();
     versions.borrow_and_update();
-    let looking = tokio::spawn(Arc::clone(&desk).watch_others());
+    let looking = tokio::spawn(Arc::clone(&pool).watch_others());
     let mut other = home(folder.path()).open().unwrap();
     signing::renew(&mut other, &system::at(1_800_000_002)).unwrap();
     tokio::time::timeout(Duration::from_secs(10), versions.changed())
@@ -49,31 +49,31 @@ async fn a_change_by_another_process_is_noticed() {
 #[tokio::test]
 async fn a_rotation_of_the_master_key_by_another_process_is_no_outage() {
     let folder = tempfile::tempdir().unwrap();
-    let desk = fresh(folder.path());
+    let pool = fresh(folder.path());
     for n in 10..13 {
         // A reader that is idle, and the writer, have the store open with the former key.
-        let before = desk.read(|tx| Ok(tx.meta().version)).await.unwrap();
+        let before = pool.read(|tx| Ok(tx.meta().version)).await.unwrap();
         home(folder.path())
             .rotate_master_key(&system::at(1_800_000_000 + n), None)
             .unwrap();
-        assert_eq!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap(), before);
-        desk.write(move |store| signing::renew(store, &system::at(1_800_000_000 + n)))
+        assert_eq!(pool.read(|tx| Ok(tx.meta().version)).await.unwrap(), before);
+        pool.write(move |store| signing::renew(store, &system::at(1_800_000_000 + n)))
             .await
             .unwrap();
-        assert!(desk.read(|tx| Ok(tx.meta().version)).await.unwrap() > before);
+        assert!(pool.read(|tx| Ok(tx.meta().version)).await.unwrap() > before);
     }
 }
 
 #[tokio::test]
 async fn readers_do_not_wait_for_a_writer() {
     let folder = tempfile::tempdir().unwrap();
-    let desk = fresh(folder.path());
+    let pool = fresh(folder.path());
     let (started, is_started) = tokio::sync::oneshot::channel();
     let (go_on, may_go_on) = std::sync::mpsc::channel();
     let writing = tokio::spawn({
-        let desk = Arc::clone(&desk);
+        let pool = Arc::clone(&pool);
         async move {
-            desk.write(move |store| {
+            pool.write(move |store| {
                 store.write(&system::at(1_800_000_003), |tx| {
                     let _ = started.send(());
                     let _ = may_go_on.recv_timeout(Duration::from_secs(10));
@@ -85,7 +85,7 @@ async fn readers_do_not_wait_for_a_writer() {
         }
     });
     is_started.await.unwrap();
-    let read = desk.read(|tx| Ok(tx.meta().version));
+    let read = pool.read(|tx| Ok(tx.meta().version));
     tokio::time::timeout(Duration::from_secs(5), read)
         .await
         .unwrap()

@@ -15,16 +15,16 @@ use keystile_core::report::usage;
 use serde_json::json;
 
 use super::body;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::log::RequestId;
 use super::problem::Problem;
 use crate::delivery::{Delivery, ReportRefusal};
-use crate::desk::Desk;
 use crate::intake::{self as batches, Intake};
+use crate::pool::StorePool;
 use crate::scanner::Scanner;
 use keystile_api::Pace;
 use keystile_model::error::{Code, Kind, Result, refuse};
-use keystile_model::scanning::Untrusted;
+use keystile_model::scanning::UntrustedReport;
 use keystile_registry::leak::{self, Ownership};
 use keystile_system as system;
 
@@ -35,7 +35,7 @@ const ALERTS: usize = 8 << 20;
 
 /// `/v1/reports`, `/v1/usage`, and `/v1/leaks` where a scanner is set up.
 pub fn router(
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     delivery: Arc<Delivery>,
     intake: Arc<Intake>,
     scanner: Option<Arc<Scanner>>,
@@ -46,7 +46,7 @@ pub fn router(
         .route(usage::PATH, post(batch).with_state(intake));
     match scanner {
         None => router,
-        Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((desk, scanner))),
+        Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((pool, scanner))),
     }
 }
 
@@ -81,20 +81,20 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             signed(StatusCode::OK, receipt)
         }
         // Only this answer makes the sender drop a batch.
-        Err(batches::BatchRefusal::Never(refusal)) => {
+        Err(batches::NotCounted::Never(refusal)) => {
             signed(StatusCode::UNPROCESSABLE_ENTITY, *refusal)
         }
-        Err(batches::BatchRefusal::Later(e)) => {
-            Problem::from(e.of(Kind::Unavailable)).into_response()
+        Err(batches::NotCounted::Later(e)) => {
+            Problem::from(e.with_kind(Kind::Unavailable)).into_response()
         }
-        Err(batches::BatchRefusal::OtherStore) => refused_batch(
+        Err(batches::NotCounted::OtherStore) => refused_batch(
             "the batch is of another store",
             "send it to the server of that",
         ),
-        Err(batches::BatchRefusal::Node(e)) => {
+        Err(batches::NotCounted::Node(e)) => {
             Problem::from(e.at("the batch is not counted")).into_response()
         }
-        Err(batches::BatchRefusal::Message(e)) => refused_batch(
+        Err(batches::NotCounted::Message(e)) => refused_batch(
             format_args!("the batch is not counted: {e}"),
             "look at KEYSTILE_SIGNING_KEYS of its Envoy",
         ),
@@ -129,12 +129,12 @@ fn refused_report(refused: &ReportRefusal) -> Problem {
         format_args!("the report is not taken: {refused}"),
         next,
     )
-    .of(kind)
+    .with_kind(kind)
     .into()
 }
 
 async fn leaks(
-    State((desk, scanner)): State<(Arc<Desk>, Arc<Scanner>)>,
+    State((pool, scanner)): State<(Arc<StorePool>, Arc<Scanner>)>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -146,13 +146,13 @@ async fn leaks(
     let signature = text(&head.headers, "github-public-key-signature");
     let alerts = match scanner.open(&body, key, signature).await {
         Ok(alerts) => alerts,
-        Err(Untrusted::NoKeys) => {
+        Err(UntrustedReport::NoKeys) => {
             let problem = refuse(
                 Code::NotReady,
-                format_args!("the message cannot be judged: {}", Untrusted::NoKeys),
+                format_args!("the message cannot be judged: {}", UntrustedReport::NoKeys),
                 "send it again later",
             );
-            return Problem::from(problem.of(Kind::Unavailable)).into_response();
+            return Problem::from(problem.with_kind(Kind::Unavailable)).into_response();
         }
         Err(untrusted) => {
             let problem = refuse(
@@ -160,11 +160,11 @@ async fn leaks(
                 format_args!("the message is not believed: {untrusted}"),
                 "send it as the secret scanning partner program says",
             );
-            return Problem::from(problem.of(Kind::Forbidden)).into_response();
+            return Problem::from(problem.with_kind(Kind::Forbidden)).into_response();
         }
     };
     let (Some(peer), id) = (
-        head.extensions.get::<Peer>().map(|p| p.address.ip()),
+        head.extensions.get::<HttpPeer>().map(|p| p.address.ip()),
         head.extensions
             .get::<RequestId>()
             .map_or(String::new(), |id| id.0.clone()),
@@ -176,7 +176,7 @@ async fn leaks(
         .iter()
         .map(|a| (a.token_hash(), a.kind.clone()))
         .collect();
-    let found = desk
+    let found = pool
         .write_at(Pace::Urgent, move |store| {
             let world = system::of_scanner(peer, &id);
             leak::found(store, &world, &alerts, policy)
@@ -210,7 +210,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
             format_args!("the body is larger than {most} bytes"),
             "send less at once",
         )
-        .of(Kind::Malformed)
+        .with_kind(Kind::Malformed)
         .into(),
         _ => Problem {
             retry_after: e.retry_after,
@@ -219,7 +219,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
                 "the body broke off, or came too slowly",
                 "send it again",
             )
-            .of(Kind::Unavailable)
+            .with_kind(Kind::Unavailable)
             .into()
         },
     })
@@ -227,7 +227,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
 
 /// The message was signed by one of our Envoys, or by a trusted scanner.
 fn recognise(head: &Parts) {
-    if let Some(peer) = head.extensions.get::<Peer>() {
+    if let Some(peer) = head.extensions.get::<HttpPeer>() {
         peer.presence.recognise();
     }
 }

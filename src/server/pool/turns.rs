@@ -39,7 +39,7 @@ struct Current {
 
 struct Waiting {
     spared: Option<Duration>,
-    come: oneshot::Sender<Turn>,
+    come: oneshot::Sender<WriteTurn>,
 }
 
 impl State {
@@ -54,7 +54,7 @@ impl State {
 }
 
 /// The right to write, until it is dropped.
-pub struct Turn {
+pub struct WriteTurn {
     turns: Option<Arc<Turns>>,
 }
 
@@ -66,7 +66,7 @@ impl Turns {
 
     /// Waits for a turn. With `spared`, it is asked to stop when something urgent arrives, but not
     /// before it has had this long.
-    pub async fn take(self: &Arc<Self>, pace: Pace, spared: Option<Duration>) -> Option<Turn> {
+    pub async fn take(self: &Arc<Self>, pace: Pace, spared: Option<Duration>) -> Option<WriteTurn> {
         let (mut come, disturbs) = {
             let mut state = self.locked();
             let Some(current) = state.current else {
@@ -114,8 +114,8 @@ impl Turns {
         state.waiting.get(pace as usize).map_or(0, VecDeque::len)
     }
 
-    fn turn(self: &Arc<Self>) -> Turn {
-        Turn {
+    fn turn(self: &Arc<Self>) -> WriteTurn {
+        WriteTurn {
             turns: Some(Arc::clone(self)),
         }
     }
@@ -154,7 +154,7 @@ impl Turns {
     }
 }
 
-impl Turn {
+impl WriteTurn {
     /// Whether its holder was told to break off.
     pub fn is_hurried(&self) -> bool {
         let hurry = |t: &Arc<Turns>| t.hurry.load(Ordering::Relaxed);
@@ -162,7 +162,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for WriteTurn {
     fn drop(&mut self) {
         if let Some(turns) = self.turns.take() {
             turns.pass_on();

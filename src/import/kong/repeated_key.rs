@@ -7,31 +7,33 @@ use std::collections::BTreeMap;
 pub struct Together<'n> {
     places: u64,
     owner: &'n str,
-    /// When it ends; empty for never.
-    pub ends: String,
+    /// When it expires; empty for never.
+    pub expires: String,
     /// Why it is left out.
     out: Option<&'static str>,
 }
 
 /// By the key.
-pub type Keys<'n> = BTreeMap<&'n str, Together<'n>>;
+pub type RepeatedKeys<'n> = BTreeMap<&'n str, Together<'n>>;
 
 impl<'n> Together<'n> {
-    /// Adds a place. `ends` is `None` if the key is left out there.
-    pub(super) fn join(&mut self, owner: &'n str, ends: Option<String>) {
+    /// Adds a place. `expires` is `None` if the key is left out there.
+    pub(super) fn join(&mut self, owner: &'n str, expires: Option<String>) {
         self.places = self.places.saturating_add(1);
         if self.places == 1 {
             self.owner = owner;
         } else if self.owner != owner {
             self.out = Some("is a credential of several consumers; issue new keys");
         }
-        match ends {
+        match expires {
             None => {
                 let why = "stands twice, and is left out in one of these places";
                 self.out = self.out.or(Some(why));
             }
-            Some(ends) if self.ends.is_empty() || !ends.is_empty() && ends < self.ends => {
-                self.ends = ends;
+            Some(expires)
+                if self.expires.is_empty() || !expires.is_empty() && expires < self.expires =>
+            {
+                self.expires = expires;
             }
             Some(_) => {}
         }

@@ -12,17 +12,17 @@ use keystile_core::request::route::{Comparison, Pattern};
 
 use super::notes::Notes;
 use super::security::Demand;
-use super::shape::Shape;
+use super::shape::PathShape;
 
 /// Adds what paths require on the hosts and for the methods of others that would take their
 /// requests and require less.
-pub fn settle(shapes: &mut BTreeMap<String, Shape>, notes: &mut Notes) {
+pub fn settle(shapes: &mut BTreeMap<String, PathShape>, notes: &mut Notes) {
     for shape in shapes.values_mut() {
         shape.join_hosts(notes);
     }
     // What is added can itself take requests of a third path.
     loop {
-        let all: Vec<(Vec<&str>, &Shape)> = shapes
+        let all: Vec<(Vec<&str>, &PathShape)> = shapes
             .iter()
             .map(|(shape, s)| (segments(shape), s))
             .collect();
@@ -57,8 +57,8 @@ pub fn settle(shapes: &mut BTreeMap<String, Shape>, notes: &mut Notes) {
 /// Two paths that match some of the same requests.
 struct Pair<'s> {
     /// The less specific one.
-    loose: &'s Shape,
-    strict: &'s Shape,
+    loose: &'s PathShape,
+    strict: &'s PathShape,
     /// The shape of the latter.
     own: String,
     /// The shape of what both match.
@@ -154,16 +154,18 @@ impl Pair<'_> {
 
 impl Missing {
     /// A shape that the document has, or that was added, is compared with the other by itself.
-    fn is_new(&self, shapes: &BTreeMap<String, Shape>) -> bool {
+    fn is_new(&self, shapes: &BTreeMap<String, PathShape>) -> bool {
         let known = shapes.get(&self.shape);
         known.is_none_or(|shape| shape.asked_at(&self.host, &self.method).is_none())
     }
 
-    fn add(self, shapes: &mut BTreeMap<String, Shape>, notes: &mut Notes) {
-        let shape = shapes.entry(self.shape).or_insert_with_key(|shape| Shape {
-            path: named(shape),
-            asks: BTreeMap::new(),
-        });
+    fn add(self, shapes: &mut BTreeMap<String, PathShape>, notes: &mut Notes) {
+        let shape = shapes
+            .entry(self.shape)
+            .or_insert_with_key(|shape| PathShape {
+                path: named(shape),
+                asks: BTreeMap::new(),
+            });
         let place = place_of(&self.method, &shape.path);
         let other = self.other;
         notes.add(
@@ -182,7 +184,7 @@ impl Missing {
     }
 }
 
-impl Shape {
+impl PathShape {
     /// Two paths may differ in the names of their parameters alone, and in their hosts.
     fn join_hosts(&mut self, notes: &mut Notes) {
         let both: Vec<_> = self

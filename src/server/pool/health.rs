@@ -36,7 +36,7 @@ struct Ill {
 
 /// What to do to find out whether the store is healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum StoreProbe {
     /// Nothing: it is healthy.
     Well,
     /// Nothing yet: it is failing.
@@ -81,26 +81,26 @@ impl Health {
     }
 
     /// What to do next. A caller that is asked to do something reports the result.
-    pub fn next(&self) -> Next {
+    pub fn next(&self) -> StoreProbe {
         let now = system::instant();
         let mut ill = self.locked();
         let Some(ill) = ill.as_mut() else {
-            return Next::Well;
+            return StoreProbe::Well;
         };
         let since = |then| now.saturating_duration_since(then);
         let trouble = ill.trouble;
         if since(ill.last) < RECOVERS || since(ill.looked) < RECOVERS {
-            return Next::Wait(trouble);
+            return StoreProbe::Wait(trouble);
         }
         if trouble == Trouble::Damaged {
             if since(ill.looked) < LOOKS {
-                return Next::Wait(trouble);
+                return StoreProbe::Wait(trouble);
             }
             ill.looked = now;
-            return Next::Check(trouble);
+            return StoreProbe::Check(trouble);
         }
         ill.looked = now;
-        Next::Write(trouble)
+        StoreProbe::Write(trouble)
     }
 
     /// It works again.

@@ -87,7 +87,7 @@ pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()
     }
     let next = "what you typed is still below: compare it with what has changed, then save again";
     faults.extend(refuse(Code::ChangedMeanwhile, "nothing was saved", next).into_faults());
-    Err(refuse_all(faults).of(Kind::Stale))
+    Err(refuse_all(faults).with_kind(Kind::Stale))
 }
 
 fn quoted(text: &str) -> String {

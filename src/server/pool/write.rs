@@ -6,10 +6,10 @@ use keystile_model::world::World;
 use keystile_store::Store;
 use std::sync::Arc;
 
-use super::turns::{Share, Turn};
-use super::{Desk, blocking, closed, locked, spared};
+use super::turns::{Share, WriteTurn};
+use super::{StorePool, blocking, closed, locked, spared};
 
-impl Desk {
+impl StorePool {
     /// Changes. `f` opens its own transactions, as the functions of [`keystile_registry`] do.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Desk {
     /// repeating it interrupts nobody.
     ///
     /// # Errors
-    /// Those of [`Desk::write_for`].
+    /// Those of [`StorePool::write_for`].
     pub async fn write_unless_done<T, F>(
         self: &Arc<Self>,
         world: &World,
@@ -104,23 +104,23 @@ impl Desk {
     /// Gives the result of `f`, and whether it was asked to stop meanwhile.
     async fn write_in<T: Send + 'static>(
         self: &Arc<Self>,
-        turn: Turn,
+        turn: WriteTurn,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> (Result<T>, bool) {
-        let desk = Arc::clone(self);
+        let pool = Arc::clone(self);
         let done = blocking(move || {
             // Held until it is done, even if nobody is waiting for it any more.
             let turn = turn;
-            let mut store = locked(&desk.writer);
-            desk.is_in_place()?;
+            let mut store = locked(&pool.writer);
+            pool.is_in_place()?;
             if !store.is_readable() {
-                *store = desk.open_again()?;
-                store.break_off_when(desk.turn.hurry());
+                *store = pool.open_again()?;
+                store.break_off_when(pool.turn.hurry());
             }
             let out = f(&mut store);
             let hurried = turn.is_hurried();
-            desk.health.heed_beside(store.take_unnoted());
-            desk.look(&mut store)?;
+            pool.health.heed_beside(store.take_unnoted());
+            pool.look(&mut store)?;
             Ok((out, hurried))
         });
         match done.await {

@@ -20,7 +20,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 
 impl Papers {
     /// Of a certificate, DER.
-    pub fn of(certificate: &[u8]) -> Self {
+    pub fn from_certificate(certificate: &[u8]) -> Self {
         Self(names(certificate).unwrap_or_default())
     }
 
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_good_for_the_nodes_that_it_names_and_those_that_are_said() {
-        let papers = Papers::of(&certificate());
+        let papers = Papers::from_certificate(&certificate());
         assert_eq!(papers.0, ["edge", "edge-1", "spiffe://a/b"]);
         let none = limits(&[]);
         for node in ["edge", "edge-1", "spiffe://a/b"] {
@@ -191,11 +191,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_name_somebody_or_nobody_without_a_panic(bytes: Vec<u8>, at in any::<prop::sample::Index>(), to: u8) {
-            Papers::of(&bytes);
+            Papers::from_certificate(&bytes);
             let mut damaged = [0x30, 9, 0x30, 7, 2, 1, 1, 0x30, 0, 0x30, 0].to_vec();
             let at = at.index(damaged.len());
             damaged[at] = to;
-            Papers::of(&damaged);
+            Papers::from_certificate(&damaged);
         }
     }
 }

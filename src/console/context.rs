@@ -1,4 +1,4 @@
-//! A visit: a session, its token and the origin of the request; and performing operations in its
+//! A request of somebody signed in: a session, its token and the origin of the request; and performing operations in its
 //! name.
 
 mod change;
@@ -27,7 +27,7 @@ pub use source::RequestSource;
 const FORM: usize = 4 << 20;
 
 /// A page or an action in the name of the person signed in.
-pub struct Visit {
+pub struct PageContext {
     console: Console,
     asker: Asker,
     session: SessionId,
@@ -42,14 +42,14 @@ pub struct Visit {
 }
 
 /// An action: a form from one of our pages for this session.
-pub struct Sent {
+pub struct SubmittedForm {
     /// Whose.
-    pub visit: Visit,
+    pub cx: PageContext,
     /// Its content.
     pub form: Form,
 }
 
-impl Visit {
+impl PageContext {
     /// Its role.
     pub fn role(&self) -> Role {
         self.asker.grant.role
@@ -87,7 +87,7 @@ impl Visit {
     }
 
     /// The Envoys.
-    pub fn fleet(&self) -> keystile_api::fleet::Fleet {
+    pub fn fleet(&self) -> keystile_api::fleet::FleetView {
         (self.console.0.envoys.list)()
     }
 
@@ -96,7 +96,7 @@ impl Visit {
     /// # Errors
     /// 403 for a role that may not; or if it is not known, or is connected.
     pub async fn forget(&self, node: &str) -> Result<(), Problem> {
-        let route = fleet::Forget::ROUTE;
+        let route = fleet::Forget::ENDPOINT;
         let app = self.console.app();
         auth::admit(app, &self.asker, &route).await?;
         let forget = &self.console.0.envoys.forget;
@@ -122,7 +122,7 @@ impl Visit {
 
     /// Whether its role may perform an operation.
     pub fn may<O: Operation>(&self) -> bool {
-        O::ROUTE.roles.contains(&self.role())
+        O::ENDPOINT.roles.contains(&self.role())
     }
 
     /// Asks for an operation.
@@ -136,7 +136,7 @@ impl Visit {
     /// Performs an operation if its subject is still as the page showed it.
     ///
     /// # Errors
-    /// Those of [`Visit::run`], and 412 if it has changed since.
+    /// Those of [`PageContext::run`], and 412 if it has changed since.
     pub async fn unchanged<O: Operation>(
         &self,
         asked: O,
@@ -146,11 +146,11 @@ impl Visit {
     }
 }
 
-impl FromRequestParts<Console> for Visit {
+impl FromRequestParts<Console> for PageContext {
     type Rejection = Response;
 
     async fn from_request_parts(head: &mut Parts, console: &Console) -> Result<Self, Response> {
-        let source = RequestSource::of(head).map_err(IntoResponse::into_response)?;
+        let source = RequestSource::from_head(head).map_err(IntoResponse::into_response)?;
         let target = head
             .uri
             .path_and_query()
@@ -190,32 +190,32 @@ impl FromRequestParts<Console> for Visit {
     }
 }
 
-impl FromRequest<Console> for Sent {
+impl FromRequest<Console> for SubmittedForm {
     type Rejection = Response;
 
     async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
         let (mut head, body) = request.into_parts();
-        let source = RequestSource::of(&head).map_err(IntoResponse::into_response)?;
+        let source = RequestSource::from_head(&head).map_err(IntoResponse::into_response)?;
         let own = source.is_own(&head.headers);
-        let visit = Visit::from_request_parts(&mut head, console).await?;
+        let cx = PageContext::from_request_parts(&mut head, console).await?;
         if let Err(problem) = own {
-            return Err(visit.refused(&problem).await);
+            return Err(cx.refused(&problem).await);
         }
         let body = whole(body, FORM).await.map_err(|p| document::failure(&p))?;
         let form = Form::read(&body).map_err(|e| document::failure(&e.into()))?;
-        if !visit.session.made(form.text("csrf")) {
+        if !cx.session.made(form.text("csrf")) {
             let problem: Error = refuse(
                 Code::FormForeign,
                 "the form is not one of this session",
                 "load the page again and send it once more",
             );
-            return Err(visit.refused(&problem.of(Kind::Forbidden).into()).await);
+            return Err(cx.refused(&problem.with_kind(Kind::Forbidden).into()).await);
         }
-        Ok(Self { visit, form })
+        Ok(Self { cx, form })
     }
 }
 
-impl Visit {
+impl PageContext {
     /// A form that none of our pages made for this session.
     async fn refused(&self, problem: &Problem) -> Response {
         let world = self.asker.world();
