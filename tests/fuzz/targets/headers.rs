@@ -8,7 +8,7 @@ fuzz_target!(|bytes: &[u8]| {
     keystile_fuzz::bounded(|| {
         let read: Vec<Pair<'_>> = Headers::new(bytes).iter().collect();
         assert_eq!(read, whole(bytes));
-        let listed: Vec<Pair<'_>> = Headers::of(&read).iter().collect();
+        let listed: Vec<Pair<'_>> = Headers::from_pairs(&read).iter().collect();
         assert_eq!(listed, read);
         for (name, value) in &read {
             let Ok(name) = str::from_utf8(name) else {

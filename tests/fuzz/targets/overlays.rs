@@ -49,7 +49,7 @@ fn world() -> &'static World {
         for base in BASES {
             let whole = built(&at(base, None));
             artefacts.push((base, base, sealed(&whole)));
-            let named = Base::of(&whole).expect("a keyset");
+            let named = Base::from_built(&whole).expect("a keyset");
             for version in base..=VERSIONS {
                 let overlay = build_overlay(&at(version, Some(base)), &named).expect("it fits");
                 artefacts.push((version, base, sealed(&overlay)));
