@@ -135,7 +135,7 @@ impl Bench {
 
     /// Makes a client.
     pub fn client(&mut self, name: &str) {
-        let draft = client::Draft::named(name);
+        let draft = client::ClientDraft::named(name);
         client::create(&mut self.store, &system::at(NOON), draft).unwrap();
     }
 
@@ -145,7 +145,7 @@ impl Bench {
             &mut self.store,
             world,
             "acme",
-            key::Draft::default(),
+            key::KeyDraft::default(),
             n,
             |_| {},
         )
@@ -215,7 +215,7 @@ fn home_on(
             signing::insert(tx, &world).map(drop)
         })?;
         for name in clients {
-            client::create(store, &world, client::Draft::named(name))?;
+            client::create(store, &world, client::ClientDraft::named(name))?;
         }
         Ok(())
     })

@@ -10,7 +10,7 @@ use keystile_core::keyset::StoreId;
 use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
-use keystile_store::{Address, Alone, Store};
+use keystile_store::{Address, ExclusiveHold, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
@@ -20,7 +20,7 @@ mod master_key;
 pub mod published;
 mod restore;
 
-pub use backup::{Kept, beside_backup, put_backup};
+pub use backup::{KeptBackup, beside_backup, put_backup};
 pub use lock::Serving;
 pub use master_key::NewKey;
 pub use restore::Restored;
@@ -157,7 +157,7 @@ impl Home {
     }
 
     /// Keeps servers out while a schema changes.
-    fn alone(&self) -> Alone {
+    fn alone(&self) -> ExclusiveHold {
         let home = self.clone();
         Arc::new(move || match home.held {
             Some(_) => Ok(Box::new(())),
@@ -188,7 +188,7 @@ impl Home {
                     "run as the user who made it",
                 )
             }
-            .of(Kind::Store(Trouble::Access)));
+            .with_kind(Kind::Store(Trouble::Access)));
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Home {
         self.unlock_beside(Some(self.alone()))
     }
 
-    fn unlock_beside(&self, alone: Option<Alone>) -> Result<(Store, MasterKey)> {
+    fn unlock_beside(&self, alone: Option<ExclusiveHold>) -> Result<(Store, MasterKey)> {
         if self.database.is_none() {
             self.must_exist()?;
         }
@@ -220,7 +220,7 @@ impl Home {
         Err(failed)
     }
 
-    fn open_with(&self, key: &MasterKey, alone: Option<Alone>) -> Result<Store> {
+    fn open_with(&self, key: &MasterKey, alone: Option<ExclusiveHold>) -> Result<Store> {
         if let Some(address) = &self.database {
             return Store::open_in(address, &self.folder, key, system::local().entropy, alone);
         }
@@ -260,7 +260,7 @@ impl Home {
             ),
             Err(_) => error,
         };
-        told.of(kind)
+        told.with_kind(kind)
     }
 
     /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it

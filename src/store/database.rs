@@ -8,7 +8,7 @@ use keystile_model::audit::Link;
 use keystile_model::error::{Act, Code, Error, Result, refuse};
 
 use crate::master_key::MasterKey;
-use crate::schema::{self, Alone};
+use crate::schema::{self, ExclusiveHold};
 use crate::seal::{Entropy, Seal};
 use crate::sql::postgres::{self, Address, Part};
 use crate::sql::{Access, Connection, params};
@@ -64,7 +64,7 @@ impl Store {
         beside: &Path,
         key: &MasterKey,
         entropy: Entropy,
-        alone: Option<Alone>,
+        alone: Option<ExclusiveHold>,
     ) -> Result<Self> {
         let db = postgres::Connection::open(address, Part::Store)?;
         let mut store = Self::new(Connection::Postgres(db), beside.join("store.db"));

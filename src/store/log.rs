@@ -103,7 +103,7 @@ fn read(row: &Row<'_>) -> Result<Record> {
             Format::Two
         },
         client: row.get(14)?,
-        outcome: Outcome::of(&outcome).unwrap_or(Outcome::Refused),
+        outcome: Outcome::from_word(&outcome).unwrap_or(Outcome::Refused),
         reason: row.get(16)?,
     })
 }
@@ -205,7 +205,7 @@ impl Tx<'_> {
                 Ok(Deed {
                     seq: column::unsigned(row, 0)?,
                     action: row.get(1)?,
-                    is_done: Outcome::of(&outcome) == Some(Outcome::Done),
+                    is_done: Outcome::from_word(&outcome) == Some(Outcome::Done),
                 })
             },
         )

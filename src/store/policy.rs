@@ -61,7 +61,7 @@ impl Tx<'_> {
             let kid: String = r.get(0)?;
             let kept: Vec<u8> = r.get(1)?;
             let state: String = r.get(2)?;
-            let state = SigningState::of(&state).unwrap_or(SigningState::Retired);
+            let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
                 _ => Some(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::scope::Scope;
+use crate::scope::TransactionScope;
 use crate::sql::{Access, Connection};
 use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
@@ -13,10 +13,10 @@ const TRIES: u32 = 100;
 
 /// Takes the store exclusively while its result is kept: no server may have it open while the
 /// schema changes, because that server may have an earlier version and go on writing.
-pub type Alone = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
+pub type ExclusiveHold = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
 
 /// For a store that nobody else has open.
-pub fn nobody_else() -> Alone {
+pub fn nobody_else() -> ExclusiveHold {
     Arc::new(|| Ok(Box::new(())))
 }
 
@@ -70,7 +70,12 @@ fn bring(db: &Connection, seen: usize, scripts: &Scripts) -> Result<()> {
 /// # Errors
 /// If it has a newer version, or an earlier one but may not be changed or is open elsewhere; and
 /// those of the database.
-pub fn update(db: &Connection, what: &str, scripts: &Scripts, alone: Option<&Alone>) -> Result<()> {
+pub fn update(
+    db: &Connection,
+    what: &str,
+    scripts: &Scripts,
+    alone: Option<&ExclusiveHold>,
+) -> Result<()> {
     let mut tries = TRIES;
     let _alone = loop {
         match scripts.newest().checked_sub(db.schema_version()?) {
@@ -94,7 +99,7 @@ pub fn update(db: &Connection, what: &str, scripts: &Scripts, alone: Option<&Alo
             Some(Err(e)) => return Err(e),
         }
     };
-    let tx = Scope::begin(db, Access::Write, false)?;
+    let tx = TransactionScope::begin(db, Access::Write, false)?;
     // Read again: another process may have done it meanwhile.
     let seen = tx.schema_version()?;
     bring(&tx, seen, scripts)?;

@@ -7,13 +7,13 @@ use keystile_model::error::Result;
 use crate::sql::{Access, Connection};
 
 /// A transaction of the database, or a nested part of one. Rolled back unless committed.
-pub struct Scope<'s> {
+pub struct TransactionScope<'s> {
     db: &'s Connection,
     inner: bool,
     open: bool,
 }
 
-impl<'s> Scope<'s> {
+impl<'s> TransactionScope<'s> {
     /// Begins one; nested in the running one if `inner`.
     pub fn begin(db: &'s Connection, access: Access, inner: bool) -> Result<Self> {
         match inner {
@@ -38,7 +38,7 @@ impl<'s> Scope<'s> {
     }
 }
 
-impl Deref for Scope<'_> {
+impl Deref for TransactionScope<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -46,7 +46,7 @@ impl Deref for Scope<'_> {
     }
 }
 
-impl Drop for Scope<'_> {
+impl Drop for TransactionScope<'_> {
     fn drop(&mut self) {
         match (self.open, self.inner) {
             (false, _) => {}

@@ -527,7 +527,7 @@ impl Connection {
     }
 }
 
-/// Transactions; [`crate::scope::Scope`] ends them in any case.
+/// Transactions; [`crate::scope::TransactionScope`] ends them in any case.
 impl Connection {
     /// Begins one.
     ///

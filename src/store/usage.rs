@@ -9,8 +9,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::schema::{self, Alone, Scripts};
-use super::scope::Scope;
+use super::schema::{self, ExclusiveHold, Scripts};
+use super::scope::TransactionScope;
 use super::sql::postgres::{self, Address, Part};
 use super::sql::sqlite::{self, Mode, Settings};
 use super::sql::{Access, Connection};
@@ -53,12 +53,12 @@ pub struct UsageStore {
 
 /// A transaction of it: a consistent view for reading, all or nothing for writing.
 pub struct UsageTx<'s> {
-    pub(super) tx: Scope<'s>,
+    pub(super) tx: TransactionScope<'s>,
 }
 
 impl UsageKey {
     /// From a secret that only this store has, and that never changes.
-    pub(super) fn of(secret: &[u8]) -> Self {
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         key.copy_from_slice(
             &Sha256::new()
@@ -76,14 +76,14 @@ impl UsageKey {
 }
 
 impl UsageStore {
-    pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&Alone>) -> Result<Self> {
+    pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&ExclusiveHold>) -> Result<Self> {
         let db = connect(path, key, Mode::Made)?;
         db.write_ahead()?;
         Self::with(Connection::Sqlite(db), alone)
     }
 
     /// Of a store in a database.
-    pub(super) fn open_in(address: &Arc<Address>, alone: Option<&Alone>) -> Result<Self> {
+    pub(super) fn open_in(address: &Arc<Address>, alone: Option<&ExclusiveHold>) -> Result<Self> {
         let db = postgres::Connection::open(address, Part::Usage)?;
         Self::with(Connection::Postgres(db), alone)
     }
@@ -93,7 +93,7 @@ impl UsageStore {
         Self::with(Connection::Sqlite(sqlite::Connection::in_memory()?), None)
     }
 
-    fn with(db: Connection, alone: Option<&Alone>) -> Result<Self> {
+    fn with(db: Connection, alone: Option<&ExclusiveHold>) -> Result<Self> {
         schema::update(&db, USAGE, &SCRIPTS, alone)?;
         Ok(Self { db })
     }
@@ -108,7 +108,7 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, Access::Read, false)?;
+        let tx = TransactionScope::begin(&self.db, Access::Read, false)?;
         schema::unchanged(&tx, USAGE, &SCRIPTS)?;
         f(&UsageTx { tx })
     }
@@ -118,7 +118,7 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, Access::Write, false)?;
+        let tx = TransactionScope::begin(&self.db, Access::Write, false)?;
         schema::unchanged(&tx, USAGE, &SCRIPTS)?;
         let mut tx = UsageTx { tx };
         let out = f(&mut tx)?;
