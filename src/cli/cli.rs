@@ -14,7 +14,7 @@ use crate::commands::{self, Context, Through};
 use crate::output::{self, Output, OutputFormat};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
-use keystile_store::Address;
+use keystile_store::DatabaseAddress;
 use keystile_system as system;
 
 const STYLES: Styles = Styles::styled()
@@ -299,19 +299,19 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 /// The database of the store, if it is in one.
-fn database(given: Option<String>) -> Result<Option<Address>> {
+fn database(given: Option<String>) -> Result<Option<DatabaseAddress>> {
     if let Some(text) = given.filter(|text| !text.is_empty()) {
-        if Address::has_password(&text) {
+        if DatabaseAddress::has_password(&text) {
             return Err(refuse(
                 Code::StoreAddress,
                 "`--store` holds a password, and others on this machine can see command lines",
                 "give the address in KEYSTILE_STORE, or the password in the file that PGPASSFILE names",
             ));
         }
-        return Address::parse(&text).map(Some);
+        return DatabaseAddress::parse(&text).map(Some);
     }
     let text = system::secret_variable("KEYSTILE_STORE");
-    text.map(|text| Address::parse(&text)).transpose()
+    text.map(|text| DatabaseAddress::parse(&text)).transpose()
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {

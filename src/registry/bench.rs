@@ -23,7 +23,7 @@ use keystile_model::world::World;
 use keystile_policy::file as policy_file;
 use keystile_store::bench::fresh_address;
 use keystile_store::master_key::MasterKey;
-use keystile_store::{Address, Store};
+use keystile_store::{DatabaseAddress, Store};
 
 /// When it was made, in seconds.
 pub const NOON: u64 = 1_800_000_000;
@@ -39,7 +39,7 @@ pub struct Bench {
     /// Its folder.
     pub folder: tempfile::TempDir,
     /// The database that it is in, if it is in one.
-    pub database: Option<Arc<Address>>,
+    pub database: Option<Arc<DatabaseAddress>>,
 }
 
 /// The way to a store.
@@ -52,7 +52,7 @@ pub struct Door<'b> {
     /// Its folder.
     pub folder: &'b Path,
     /// Its database, if it is in one.
-    pub database: Option<&'b Arc<Address>>,
+    pub database: Option<&'b Arc<DatabaseAddress>>,
 }
 
 impl Door<'_> {
@@ -82,7 +82,7 @@ impl Bench {
         Self::on(None)
     }
 
-    fn on(database: Option<Arc<Address>>) -> Self {
+    fn on(database: Option<Arc<DatabaseAddress>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let world = system::at(NOON);
@@ -199,7 +199,7 @@ pub fn home_in_folder(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Hom
 }
 
 fn home_on(
-    database: Option<Arc<Address>>,
+    database: Option<Arc<DatabaseAddress>>,
     policy: &str,
     clients: &[&str],
 ) -> (tempfile::TempDir, Home) {

@@ -10,7 +10,7 @@ use keystile_core::keyset::StoreId;
 use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
-use keystile_store::{Address, ExclusiveHold, Store};
+use keystile_store::{DatabaseAddress, ExclusiveHold, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
@@ -32,7 +32,7 @@ pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
     /// The database that the store is in, unless it is in the folder.
-    database: Option<Arc<Address>>,
+    database: Option<Arc<DatabaseAddress>>,
     /// This process holds the folder: see [`Home::hold`].
     held: Option<Serving>,
 }
@@ -53,7 +53,7 @@ impl Home {
     }
 
     /// The same for a store in a database; the folder has what is kept on this machine.
-    pub fn in_database(self, address: Arc<Address>) -> Self {
+    pub fn in_database(self, address: Arc<DatabaseAddress>) -> Self {
         Self {
             database: Some(address),
             ..self

@@ -2,7 +2,7 @@
 
 mod row;
 
-use crate::sql::{Row as SqlRow, ToValue, Value, params};
+use crate::sql::{SqlRow, ToValue, Value, params};
 use std::collections::BTreeMap;
 
 use keystile_core::key::{Digest, KeyId};

@@ -1,6 +1,6 @@
 //! The audit log in the store.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use zeroize::Zeroizing;
 
 use super::rows::{self, Sql};
@@ -77,7 +77,7 @@ pub struct Deed {
     pub is_done: bool,
 }
 
-fn read(row: &Row<'_>) -> Result<Record> {
+fn read(row: &SqlRow<'_>) -> Result<Record> {
     let uid: i64 = row.get(2)?;
     let format: u8 = row.get(11)?;
     let outcome: String = row.get(15)?;

@@ -1,6 +1,6 @@
 //! Webhooks, their messages, and the state of key rotation.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
 
 use super::{Timeline, Tx, column};
@@ -25,7 +25,7 @@ pub struct DueMessage {
     pub timeline: Option<Timeline>,
 }
 
-fn webhook(row: &Row<'_>) -> Result<Webhook> {
+fn webhook(row: &SqlRow<'_>) -> Result<Webhook> {
     let events: String = row.get(3)?;
     Ok(Webhook {
         number: column::number(row, 0)?,

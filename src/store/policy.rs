@@ -1,13 +1,13 @@
 //! Policies and signing keys in the store.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use keystile_core::keyset::SigningKey;
 
 use super::{Tx, column};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::{Revision, SigningRecord, SigningState};
 
-fn revision(row: &Row<'_>) -> Result<Revision> {
+fn revision(row: &SqlRow<'_>) -> Result<Revision> {
     Ok(Revision {
         revision: column::unsigned(row, 0)?,
         text: column::text(row, 1)?.to_owned(),

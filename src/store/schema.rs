@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::scope::TransactionScope;
-use crate::sql::{Access, Connection};
+use crate::sql::{Database, TransactionAccess};
 use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
 /// How often, and for how long, to check whether another process has done it meanwhile.
@@ -36,10 +36,10 @@ impl Scripts {
     }
 
     /// Those that are to be run on a database of a version; 0 if it is empty.
-    fn after(&self, db: &Connection, seen: usize) -> &'static [&'static str] {
+    fn after(&self, db: &Database, seen: usize) -> &'static [&'static str] {
         let all = match db {
-            Connection::Sqlite(_) => self.sqlite,
-            Connection::Postgres(_) => self.postgres,
+            Database::Sqlite(_) => self.sqlite,
+            Database::Postgres(_) => self.postgres,
         };
         let missing = match seen {
             0 => all.len(),
@@ -54,11 +54,11 @@ impl Scripts {
 ///
 /// # Errors
 /// Those of the database.
-pub fn make(db: &Connection, scripts: &Scripts) -> Result<()> {
+pub fn make(db: &Database, scripts: &Scripts) -> Result<()> {
     bring(db, 0, scripts)
 }
 
-fn bring(db: &Connection, seen: usize, scripts: &Scripts) -> Result<()> {
+fn bring(db: &Database, seen: usize, scripts: &Scripts) -> Result<()> {
     for script in scripts.after(db, seen) {
         db.batch(script)?;
     }
@@ -71,7 +71,7 @@ fn bring(db: &Connection, seen: usize, scripts: &Scripts) -> Result<()> {
 /// If it has a newer version, or an earlier one but may not be changed or is open elsewhere; and
 /// those of the database.
 pub fn update(
-    db: &Connection,
+    db: &Database,
     what: &str,
     scripts: &Scripts,
     alone: Option<&ExclusiveHold>,
@@ -99,7 +99,7 @@ pub fn update(
             Some(Err(e)) => return Err(e),
         }
     };
-    let tx = TransactionScope::begin(db, Access::Write, false)?;
+    let tx = TransactionScope::begin(db, TransactionAccess::Write, false)?;
     // Read again: another process may have done it meanwhile.
     let seen = tx.schema_version()?;
     bring(&tx, seen, scripts)?;
@@ -110,7 +110,7 @@ pub fn update(
 ///
 /// # Errors
 /// If another process has updated it.
-pub fn unchanged(db: &Connection, what: &str, scripts: &Scripts) -> Result<()> {
+pub fn unchanged(db: &Database, what: &str, scripts: &Scripts) -> Result<()> {
     match db.schema_version()? == scripts.newest() {
         true => Ok(()),
         false => Err(newer(what)),

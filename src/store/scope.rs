@@ -4,18 +4,18 @@ use std::ops::Deref;
 
 use keystile_model::error::Result;
 
-use crate::sql::{Access, Connection};
+use crate::sql::{Database, TransactionAccess};
 
 /// A transaction of the database, or a nested part of one. Rolled back unless committed.
 pub struct TransactionScope<'s> {
-    db: &'s Connection,
+    db: &'s Database,
     inner: bool,
     open: bool,
 }
 
 impl<'s> TransactionScope<'s> {
     /// Begins one; nested in the running one if `inner`.
-    pub fn begin(db: &'s Connection, access: Access, inner: bool) -> Result<Self> {
+    pub fn begin(db: &'s Database, access: TransactionAccess, inner: bool) -> Result<Self> {
         match inner {
             true => db.begin_part()?,
             false => db.begin(access)?,
@@ -39,9 +39,9 @@ impl<'s> TransactionScope<'s> {
 }
 
 impl Deref for TransactionScope<'_> {
-    type Target = Connection;
+    type Target = Database;
 
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &Database {
         self.db
     }
 }
