@@ -148,6 +148,8 @@ enum Command {
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
+    Store(commands::store::StoreCommand),
+    #[command(subcommand)]
     MasterKey(commands::master_key::MasterKeyCommand),
     Completions(Completions),
 }
@@ -280,6 +282,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),
+        Command::Store(c) => c.run(cx),
         Command::MasterKey(c) => c.run(cx),
         Command::Completions(_) => Ok(()),
     }

@@ -15,12 +15,14 @@ use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
 mod backup;
+mod copy;
 mod lock;
 mod master_key;
 pub mod published;
 mod restore;
 
 pub use backup::{KeptBackup, beside_backup, put_backup};
+pub use copy::CopiedStore;
 pub use lock::Serving;
 pub use master_key::NewKey;
 pub use restore::Restored;
@@ -302,6 +304,10 @@ impl Home {
         let mut store = Store::create(&new, &key, id).map_err(|e| e.at(path.display()))?;
         fill(&mut store)?;
         store.close()?;
+        let usage = beside.path().join("usage.db");
+        if usage.exists() {
+            fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
+        }
         // Replaces what is there: a link would lead elsewhere.
         file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
         fs::hard_link(&new, &path).map_err(|e| match e.kind() {

@@ -3,6 +3,8 @@
 //! Rows are copied as they are, table by table, and secrets sealed anew. A table or column that is
 //! not listed here would be lost: a test compares the lists with the schemas.
 
+use std::collections::BTreeMap;
+
 use keystile_model::error::Result;
 
 mod tables;
@@ -59,27 +61,35 @@ impl Store {
         })
     }
 
+    /// All rows but those of the master key, by table, with open secrets: for tests.
+    #[doc(hidden)]
+    pub fn dump(&mut self) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut dump = BTreeMap::new();
+        self.read(|tx| {
+            for table in [&META].into_iter().chain(&STORE) {
+                let rows = rows_of(&tx.tx, table, |values| open(tx, table, values))?;
+                dump.insert(table.name.to_owned(), rows);
+            }
+            Ok(())
+        })?;
+        self.with_made_usage(|_, usage| {
+            usage.read(|tx| {
+                for table in &USAGE {
+                    let rows = rows_of(&tx.tx, table, |_| Ok(()))?;
+                    dump.insert(format!("usage.{}", table.name), rows);
+                }
+                Ok(())
+            })
+        })?;
+        Ok(dump)
+    }
+
     fn copied(&self, from: &Tx<'_>, table: &Table, progress: CopyProgress<'_>) -> Result<()> {
-        let (at, named) = table.places();
-        let seal = self.seal.as_deref();
         copy(&from.tx, &self.db, table, progress, |values| {
-            let Some(secret) = at else { return Ok(()) };
-            let name = match named.and_then(|n| values.get(n)) {
-                Some(Value::Text(name)) => name.clone().into_owned(),
-                _ => String::new(),
-            };
-            let place = match name.as_str() {
-                "" => format!("{}.audit_secret", table.name),
-                name => format!("{}.secret {name}", table.name),
-            };
-            if let Some(Value::Bytes(kept)) = values.get_mut(secret)
-                && !kept.is_empty()
-            {
-                let open = from.revealed(&place, kept.to_vec())?;
-                *kept = match seal {
-                    Some(seal) => seal.close(&place, &open)?.into(),
-                    None => open.to_vec().into(),
-                };
+            open(from, table, values)?;
+            let place = table.place(values);
+            if let (Some(seal), Some(secret)) = (&self.seal, table.secret(values)) {
+                *secret = seal.close(&place, secret)?.into();
             }
             Ok(())
         })
@@ -100,6 +110,35 @@ impl Store {
             Ok(true)
         })
     }
+}
+
+/// Opens the secret of a row, if it has one.
+fn open(tx: &Tx<'_>, table: &Table, values: &mut [Value<'static>]) -> Result<()> {
+    let place = table.place(values);
+    if let Some(secret) = table.secret(values) {
+        *secret = tx.revealed(&place, secret.to_vec())?.to_vec().into();
+    }
+    Ok(())
+}
+
+fn rows_of(
+    db: &Database,
+    table: &Table,
+    open: impl Fn(&mut [Value<'static>]) -> Result<()>,
+) -> Result<Vec<String>> {
+    let columns = table.columns();
+    let names: Vec<String> = columns.iter().map(|(n, _)| format!("\"{n}\"")).collect();
+    let sql = format!(
+        "SELECT {} FROM {} ORDER BY {}",
+        names.join(", "),
+        table.name,
+        table.order
+    );
+    db.all(&sql, &[], |r| {
+        let mut values = values(r, &columns)?;
+        open(&mut values)?;
+        Ok(format!("{values:?}"))
+    })
 }
 
 /// Replaces usage.

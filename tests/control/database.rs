@@ -1,7 +1,10 @@
 //! A store in PostgreSQL, as a person meets it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
+use crate::pki::Authority;
 use crate::postgres::Postgres;
 use crate::support::{Home, word};
 
@@ -83,4 +86,70 @@ fn what_is_not_there_is_named_and_no_password_is_shown() {
     let words = on_line.refused(&["key", "list", "--store", "postgres://me:hidden@h/keys"]);
     assert!(words.contains("`--store` holds a password"), "{words}");
     assert!(!words.contains("hidden"), "{words}");
+}
+
+#[test]
+fn a_store_moves_into_a_database_and_back_and_its_keysets_stay_the_same() {
+    let home = Home::new();
+    for _ in 0..3 {
+        home.ok(&["key", "issue", "acme"]);
+    }
+    home.ok(&["keyset", "build", "--out", "before.keyset"]);
+    let database = Postgres::shared().fresh();
+    home.ok(&["store", "copy", "home", &database]);
+    let moved = Home::kept(&home.path("")).in_database(&database);
+    moved.ok(&["keyset", "build", "--out", "there.keyset"]);
+    moved.ok(&["audit", "verify"]);
+    let words = home.refused(&["store", "copy", "home", &database]);
+    assert!(words.contains("there is a store"), "{words}");
+    let said = moved.ok(&["store", "copy", &database, "back"]);
+    assert!(said.contains("audit log verified up to"), "{said}");
+    let run = |args: &[&str]| {
+        let mut command = home.command(args);
+        let output = command.env("KEYSTILE_HOME", "back").output().unwrap();
+        assert!(output.status.success(), "{args:?}");
+    };
+    run(&["keyset", "build", "--out", "back.keyset"]);
+    run(&["audit", "verify"]);
+    let content = |name: &str| fs::read_to_string(home.path(name)).unwrap();
+    assert_eq!(content("there.keyset"), content("before.keyset"));
+    assert_eq!(content("back.keyset"), content("before.keyset"));
+}
+
+#[test]
+fn a_server_is_trusted_only_with_a_certificate_that_names_it() {
+    let home = Home::empty();
+    let authority = Authority::new(home.path("pki"));
+    authority.issue("server", "localhost");
+    let (_server, port) = Postgres::with_tls(&home.path("pki"));
+    let ca = authority.path("ca.pem");
+    let at = |host: &str, more: &str| {
+        format!("postgres://keystile@{host}:{port}/keystile?sslmode=verify-full{more}")
+    };
+    let run = |address: &str, password: &str| {
+        let file = home.path("pgpass");
+        fs::write(&file, format!("*:*:*:*:{password}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut command = home.command(&["init", "--unless-there", "--store", address]);
+        let output = Command::env(&mut command, "PGPASSFILE", "pgpass")
+            .output()
+            .unwrap();
+        crate::support::text(&output.stderr)
+    };
+    let rooted = format!("&sslrootcert={ca}");
+    let words = run(&at("localhost", ""), "tested");
+    assert!(
+        words.contains("cannot be reached") && words.contains("UnknownIssuer"),
+        "{words}"
+    );
+    let other = format!("{rooted}&hostaddr=127.0.0.1");
+    let words = run(&at("db.example.com", &other), "tested");
+    assert!(
+        words.contains("cannot be reached") && words.contains("certificate"),
+        "{words}"
+    );
+    let words = run(&at("localhost", &rooted), "wrong");
+    assert!(words.contains("lets nobody in"), "{words}");
+    assert!(!words.contains("wrong"), "{words}");
+    assert_eq!(run(&at("localhost", &rooted), "tested"), "");
 }

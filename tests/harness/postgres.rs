@@ -1,6 +1,7 @@
 //! A PostgreSQL of the tests' own, and homes whose store is in it.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -17,8 +18,22 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one.
     pub fn start() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/postgres");
-        let mut child = Command::new(script)
+        Self::started(&mut script())
+    }
+
+    /// Starts one that also answers on a port, with TLS and the certificate `server.pem` of a
+    /// folder; gives the port. The password is `tested`.
+    pub fn with_tls(folder: &Path) -> (Self, u16) {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = port.local_addr().unwrap().port();
+        let mut script = script();
+        script.env("KEYSTILE_TEST_TLS", folder);
+        script.env("KEYSTILE_TEST_PORT", port.to_string());
+        (Self::started(&mut script), port)
+    }
+
+    fn started(script: &mut Command) -> Self {
+        let mut child = script
             .args(["sh", "-c", "echo $KEYSTILE_TEST_STORE; exec cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -95,6 +110,10 @@ impl Postgres {
         );
         crate::support::text(&output.stdout)
     }
+}
+
+fn script() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/postgres"))
 }
 
 impl Drop for Postgres {

@@ -1,6 +1,8 @@
 //! The tables of a store, as they are copied.
 
-use crate::sql::SqlKind;
+use std::borrow::Cow;
+
+use crate::sql::{SqlKind, Value};
 
 /// A table, and its columns in the order in which they are read and written.
 pub(super) struct Table {
@@ -174,13 +176,29 @@ impl Table {
         self.columns.split(',').filter_map(one).collect()
     }
 
-    /// Where its secret stands, and the name of its row.
-    pub(super) fn places(&self) -> (Option<usize>, Option<usize>) {
-        let columns = self.columns();
-        let at = |wanted: &str| columns.iter().position(|(name, _)| *name == wanted);
-        match self.secret {
-            Some((secret, name)) => (at(secret), at(name)),
-            None => (None, None),
+    fn at(&self, wanted: &str) -> Option<usize> {
+        self.columns().iter().position(|(name, _)| *name == wanted)
+    }
+
+    /// Where the secret of a row is kept, as the queries for it name the place.
+    pub(super) fn place(&self, values: &[Value<'_>]) -> String {
+        let Some((secret, name)) = self.secret else {
+            return String::new();
+        };
+        match self.at(name).and_then(|at| values.get(at)) {
+            Some(Value::Text(name)) => format!("{}.{secret} {name}", self.name),
+            _ => format!("{}.{secret}", self.name),
+        }
+    }
+
+    /// The secret of a row, unless it has none.
+    pub(super) fn secret<'r>(
+        &self,
+        values: &'r mut [Value<'static>],
+    ) -> Option<&'r mut Cow<'static, [u8]>> {
+        match values.get_mut(self.at(self.secret?.0)?)? {
+            Value::Bytes(secret) if !secret.is_empty() => Some(secret),
+            _ => None,
         }
     }
 }
