@@ -3,6 +3,7 @@
 mod envoy_gateway;
 mod istio;
 mod kubernetes;
+mod module;
 mod plane;
 
 use std::path::{self, PathBuf};
