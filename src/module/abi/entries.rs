@@ -24,6 +24,8 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
     let called = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         super::fake::break_at(entry);
+        #[cfg(feature = "faults")]
+        super::faults::meet(entry);
         f()
     }));
     called.unwrap_or_else(|what| {
@@ -204,7 +206,12 @@ unsafe fn judged(
     f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> bool,
 ) -> u32 {
     let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
-        let done = caught(entry, || None, || Some(f(config, stream, state)));
+        let called = || {
+            #[cfg(feature = "faults")]
+            super::faults::above(stream);
+            Some(f(config, stream, state))
+        };
+        let done = caught(entry, || None, called);
         done.unwrap_or_else(|| {
             caught("close", || (), || request::close(stream, state));
             false

@@ -276,6 +276,13 @@ pub fn version() -> String {
     std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into())
 }
 
+/// The second number of that version.
+pub fn minor() -> u32 {
+    let version = version();
+    let minor = version.split('.').nth(1).and_then(|m| m.parse().ok());
+    minor.unwrap_or_else(|| panic!("KEYSTILE_ENVOY_VERSION is {version}"))
+}
+
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
     fs::write(&config, super::shell::configuration(&setup.config)).unwrap();
