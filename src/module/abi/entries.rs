@@ -30,7 +30,8 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
     }));
     called.unwrap_or_else(|what| {
         // To drop it could panic again.
-        core::mem::forget(what);
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(what)));
+        dropped.unwrap_or_else(core::mem::forget);
         log(
             Level::Error,
             &format!("keystile: a mistake in `{entry}`, which is caught; please report it with the line before"),

@@ -10,6 +10,10 @@ use super::entries::{self, CONTINUE};
 use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Map};
 
 mod functions;
+mod odd;
+
+pub use functions::count_schedulers;
+pub use odd::configure_route;
 
 thread_local! {
     static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };
@@ -309,6 +313,16 @@ impl Request {
     pub fn eager(mut self) -> Self {
         self.stream.calls_back = self.filter;
         self
+    }
+
+    /// Whether a reply to it will call back.
+    pub fn is_eager(&self) -> bool {
+        !self.stream.calls_back.is_null()
+    }
+
+    /// Whether a reply has.
+    pub fn is_destroyed(&self) -> bool {
+        self.stream.is_destroyed
     }
 
     /// Its headers have come. Whether it goes on.
