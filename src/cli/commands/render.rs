@@ -1,6 +1,7 @@
 //! `keystilectl render …`
 
 mod envoy_gateway;
+mod image;
 mod istio;
 mod kubernetes;
 mod module;

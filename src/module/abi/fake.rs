@@ -315,16 +315,6 @@ impl Request {
         self
     }
 
-    /// Whether a reply to it will call back.
-    pub fn is_eager(&self) -> bool {
-        !self.stream.calls_back.is_null()
-    }
-
-    /// Whether a reply has.
-    pub fn is_destroyed(&self) -> bool {
-        self.stream.is_destroyed
-    }
-
     /// Its headers have come. Whether it goes on.
     pub fn headers(&self) -> bool {
         // SAFETY: the filter lives.

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::super::Context;
 use super::super::push::Filter;
-use super::istio::{keyset_for_object, sha256, warn_if_unpinned};
+use super::image::{sha256, warn_if_unpinned};
+use super::istio::keyset_for_object;
 use super::module::{Module, is_native};
 use super::plane::Plane;
 use crate::output;

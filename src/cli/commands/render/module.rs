@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::Context;
 use super::super::push::{Filter, Shell};
-use super::istio::warn_if_unpinned;
+use super::image::warn_if_unpinned;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_render::ecds::module_name;
 

@@ -8,6 +8,16 @@ use super::super::entries::{self, CONTINUE};
 use super::{Made, Request};
 
 impl Request {
+    /// Whether a reply to it will call back.
+    pub fn is_eager(&self) -> bool {
+        !self.stream.calls_back.is_null()
+    }
+
+    /// Whether a reply has.
+    pub fn is_destroyed(&self) -> bool {
+        self.stream.is_destroyed
+    }
+
     /// It is given up, and will be once more.
     pub fn gives_up(&self) {
         // SAFETY: the filter lives; whoever asks for this has it break before it is freed.
