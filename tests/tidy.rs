@@ -8,6 +8,7 @@ mod tidy {
     mod circles;
     mod danger;
     mod modules;
+    mod names;
     mod pages;
     mod ports;
     mod refusals;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::ecds::{self, MODULE_FOLDER, MODULE_FOLDERS, NODE, NODE_KEY, SIGNING_KEYS};
-use crate::envoy::parts::{ControlPlane, Parts};
+use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::kubernetes::pod::{EnvVar, Volume, VolumeMount, VolumeSource};
 use crate::manifest::{self, Metadata, Resource};
 use keystile_model::error::Result;
@@ -27,7 +27,7 @@ const FIRST: &str = "$..http_filters[0]";
 const BEFORE_ROUTER: &str = "$..http_filters[?(@.name=='envoy.filters.http.router')]";
 
 /// How the keyset reaches the gateway.
-pub enum Delivery {
+pub enum GatewayDelivery {
     /// Inside an EnvoyExtensionPolicy.
     Extension {
         /// Where the filter's code is.
@@ -60,23 +60,23 @@ pub struct Gateway {
     /// Its name.
     pub name: String,
     /// Its listeners that check keys.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<GatewayListener>,
     /// Whether they speak HTTP/3, too.
     pub http3: bool,
     /// How the keyset is delivered.
-    pub delivery: Delivery,
+    pub delivery: GatewayDelivery,
 }
 
 /// A listener of a Gateway, from which its name in Envoy is derived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listener {
+pub enum GatewayListener {
     /// By its own name: up to Envoy Gateway 1.9.
     Named(String),
     /// By its port: with the runtime flag `XDSNameSchemeV2`, the default from 1.10 on.
     Port(u16),
 }
 
-impl Listener {
+impl GatewayListener {
     /// Reads `https` or `https:443`.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let wrong = || {
@@ -100,15 +100,15 @@ impl Gateway {
     /// All resources, with a head that says what else has to be done.
     pub fn render(&self) -> Result<String> {
         let parts = match self.is_native() {
-            true => Parts::native()?,
-            false => Parts::new()?,
+            true => EnvoyParts::native()?,
+            false => EnvoyParts::new()?,
         };
         let mut documents = vec![manifest::yaml(&self.proxy(&parts)?)?];
         match &self.delivery {
-            Delivery::Extension { keyset, .. } | Delivery::Module { keyset, .. } => {
+            GatewayDelivery::Extension { keyset, .. } | GatewayDelivery::Module { keyset, .. } => {
                 documents.push(manifest::yaml(&self.extension(keyset)?)?);
             }
-            Delivery::Discovery { .. } => {}
+            GatewayDelivery::Discovery { .. } => {}
         }
         documents.push(manifest::yaml(&self.patches(&parts))?);
         Ok(format!("{}{}", self.head(), documents.join("---\n")))
@@ -116,9 +116,9 @@ impl Gateway {
 
     fn is_native(&self) -> bool {
         match self.delivery {
-            Delivery::Extension { .. } => false,
-            Delivery::Module { .. } => true,
-            Delivery::Discovery { is_native, .. } => is_native,
+            GatewayDelivery::Extension { .. } => false,
+            GatewayDelivery::Module { .. } => true,
+            GatewayDelivery::Discovery { is_native, .. } => is_native,
         }
     }
 
@@ -142,19 +142,21 @@ impl Gateway {
     /// The `vm_id` of the filter: each EnvoyExtensionPolicy has its own.
     fn vm_id(&self) -> String {
         match self.delivery {
-            Delivery::Extension { .. } => {
+            GatewayDelivery::Extension { .. } => {
                 format!("envoyextensionpolicy/{}/{NAME}/wasm/0", self.namespace)
             }
-            Delivery::Module { .. } | Delivery::Discovery { .. } => ecds::NAME.to_owned(),
+            GatewayDelivery::Module { .. } | GatewayDelivery::Discovery { .. } => {
+                ecds::NAME.to_owned()
+            }
         }
     }
 
     /// The environment, the metrics' labels, the keeper, the module, and the clusters for discovery,
     /// which Envoy accepts only in its bootstrap.
-    fn proxy(&self, parts: &Parts) -> Result<Resource<ProxySettings>> {
+    fn proxy(&self, parts: &EnvoyParts) -> Result<Resource<ProxySettings>> {
         let mut value = parts.bootstrap(&self.vm_id())?;
         let of_plane = (&self.delivery, value.as_object_mut());
-        if let (Delivery::Discovery { plane, .. }, Some(fields)) = of_plane {
+        if let (GatewayDelivery::Discovery { plane, .. }, Some(fields)) = of_plane {
             let clusters = parts.clusters(plane)?;
             fields.insert("static_resources".to_owned(), json!({"clusters": clusters}));
         }
@@ -170,7 +172,7 @@ impl Gateway {
             container.env.push(folders);
         }
         let (mut pod, mut dynamic_modules) = (None, Vec::new());
-        if let Delivery::Module { file, image, .. } = &self.delivery {
+        if let GatewayDelivery::Module { file, image, .. } = &self.delivery {
             let (volume, mount) = volume(image);
             pod = Some(Pod {
                 volumes: vec![volume],
@@ -206,7 +208,7 @@ impl Gateway {
             dynamic_module: Vec::new(),
         };
         match &self.delivery {
-            Delivery::Extension { code, .. } => policy.wasm.push(Wasm {
+            GatewayDelivery::Extension { code, .. } => policy.wasm.push(Wasm {
                 name: NAME,
                 root_id: NAME,
                 code: code.clone(),
@@ -215,7 +217,7 @@ impl Gateway {
                     host_keys: vec![SIGNING_KEYS, NODE_KEY],
                 },
             }),
-            Delivery::Module { .. } | Delivery::Discovery { .. } => {
+            GatewayDelivery::Module { .. } | GatewayDelivery::Discovery { .. } => {
                 policy.dynamic_module.push(DynamicModule {
                     name: NAME,
                     filter_name: NAME,
@@ -228,9 +230,9 @@ impl Gateway {
 
     /// What is added at a list element is inserted before it: the guard before the router, the
     /// filters before the first one.
-    fn patches(&self, parts: &Parts) -> Resource<PatchPolicy> {
+    fn patches(&self, parts: &EnvoyParts) -> Resource<PatchPolicy> {
         let mut operations = Vec::new();
-        let is_discovery = matches!(self.delivery, Delivery::Discovery { .. });
+        let is_discovery = matches!(self.delivery, GatewayDelivery::Discovery { .. });
         if is_discovery {
             operations.push((FIRST, &parts.active));
             operations.push((FIRST, &parts.base));
@@ -268,11 +270,11 @@ impl Gateway {
         let mut names = BTreeSet::new();
         for listener in &self.listeners {
             let [plain, quic] = match listener {
-                Listener::Named(name) => {
+                GatewayListener::Named(name) => {
                     let plain = format!("{}/{}/{name}", self.namespace, self.name);
                     [plain.clone(), format!("{plain}-quic")]
                 }
-                Listener::Port(port) => [format!("tcp-{port}"), format!("udp-{port}")],
+                GatewayListener::Port(port) => [format!("tcp-{port}"), format!("udp-{port}")],
             };
             names.insert(plain);
             if self.http3 {

@@ -7,7 +7,7 @@
 
 mod head;
 mod patches;
-mod place;
+mod proxy_kind;
 mod types;
 
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
-use crate::envoy::parts::{ControlPlane, Parts};
+use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::manifest::{self, Metadata, Resource};
 use keystile_model::error::{Result, defect};
 use patches::{Patches, TypedConfig};
-pub use place::Place;
+pub use proxy_kind::ProxyKind;
 use types::{
     Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
 };
@@ -38,7 +38,7 @@ pub enum FailStrategy {
 }
 
 /// How the keyset reaches the mesh.
-pub enum Delivery {
+pub enum MeshDelivery {
     /// Inside a WasmPlugin.
     Plugin {
         /// Where the filter's code is.
@@ -75,17 +75,17 @@ pub struct Mesh {
     /// Labels of its pods.
     pub selector: BTreeMap<String, String>,
     /// Gateway or sidecar.
-    pub place: Place,
+    pub place: ProxyKind,
     /// How the keyset is delivered.
-    pub delivery: Delivery,
+    pub delivery: MeshDelivery,
 }
 
 impl Mesh {
     /// All resources, with a head that says what else has to be done.
     pub fn render(self) -> Result<String> {
         let parts = match self.is_native() {
-            true => Parts::native()?,
-            false => Parts::new()?,
+            true => EnvoyParts::native()?,
+            false => EnvoyParts::new()?,
         };
         let patches = Patches {
             namespace: &self.namespace,
@@ -94,20 +94,20 @@ impl Mesh {
         };
         let head = self.head();
         let filters = match &self.delivery {
-            Delivery::Plugin { .. } => {
+            MeshDelivery::Plugin { .. } => {
                 let guard = manifest::yaml(&patches.guard(&parts))?;
                 let stats = manifest::yaml(&patches.bootstrap(&parts, PLUGIN_VM_ID, &[])?)?;
                 let plugin = manifest::yaml(&self.plugin()?)?;
                 return Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"));
             }
-            Delivery::Module { name, keyset, .. } => {
+            MeshDelivery::Module { name, keyset, .. } => {
                 let configuration = keyset.as_str();
                 manifest::yaml(&patches.module(TypedConfig {
                     name,
                     configuration,
                 }))?
             }
-            Delivery::Discovery { is_native, .. } => match is_native {
+            MeshDelivery::Discovery { is_native, .. } => match is_native {
                 true => manifest::yaml(&patches.native_filters(&parts))?,
                 false => {
                     let guard = manifest::yaml(&patches.guard(&parts))?;
@@ -117,8 +117,8 @@ impl Mesh {
             },
         };
         let clusters = match &self.delivery {
-            Delivery::Discovery { plane, .. } => parts.clusters(plane)?.to_vec(),
-            Delivery::Plugin { .. } | Delivery::Module { .. } => Vec::new(),
+            MeshDelivery::Discovery { plane, .. } => parts.clusters(plane)?.to_vec(),
+            MeshDelivery::Plugin { .. } | MeshDelivery::Module { .. } => Vec::new(),
         };
         let bootstrap = manifest::yaml(&patches.bootstrap(&parts, ecds::NAME, &clusters)?)?;
         Ok(format!("{head}{filters}---\n{bootstrap}"))
@@ -126,14 +126,14 @@ impl Mesh {
 
     fn is_native(&self) -> bool {
         match self.delivery {
-            Delivery::Plugin { .. } => false,
-            Delivery::Module { .. } => true,
-            Delivery::Discovery { is_native, .. } => is_native,
+            MeshDelivery::Plugin { .. } => false,
+            MeshDelivery::Module { .. } => true,
+            MeshDelivery::Discovery { is_native, .. } => is_native,
         }
     }
 
     fn plugin(self) -> Result<Resource<WasmPluginSpec>> {
-        let Delivery::Plugin {
+        let MeshDelivery::Plugin {
             url,
             sha256,
             fail_strategy,
@@ -171,8 +171,8 @@ impl Mesh {
                 },
                 // A sidecar must not require keys from its own workload when that calls others.
                 matches: match self.place {
-                    Place::Gateway => Vec::new(),
-                    Place::Sidecar => vec![PluginMatch { mode: Mode::Server }],
+                    ProxyKind::Gateway => Vec::new(),
+                    ProxyKind::Sidecar => vec![PluginMatch { mode: Mode::Server }],
                 },
             },
         })

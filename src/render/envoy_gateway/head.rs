@@ -1,6 +1,6 @@
 //! What stands above the resources: what they need, and how to see that they are in force.
 
-use super::{Delivery, Gateway};
+use super::{Gateway, GatewayDelivery};
 
 const FILES: &str = "\
 # The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
@@ -70,9 +70,9 @@ impl Gateway {
     pub(super) fn head(&self) -> String {
         let (ns, name) = (&self.namespace, &self.name);
         let (since, files, end) = match self.delivery {
-            Delivery::Extension { .. } => ("Envoy Gateway 1.3", "", GUARD),
-            Delivery::Module { .. } => ("Envoy Gateway 1.8", "", MODULE_GUARD),
-            Delivery::Discovery { is_native, .. } => match is_native {
+            GatewayDelivery::Extension { .. } => ("Envoy Gateway 1.3", "", GUARD),
+            GatewayDelivery::Module { .. } => ("Envoy Gateway 1.8", "", MODULE_GUARD),
+            GatewayDelivery::Discovery { is_native, .. } => match is_native {
                 false => ("Envoy Gateway 1.3", FILES, GUARD),
                 true => ("Envoy Gateway 1.8", MODULE_FILES, PLACED),
             },

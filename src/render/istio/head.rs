@@ -1,7 +1,7 @@
 //! What stands above the resources: what has to be done by hand.
 
 use super::patches::BOOTSTRAP;
-use super::{Delivery, Mesh, Place};
+use super::{Mesh, MeshDelivery, ProxyKind};
 use crate::ecds::{MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
 
 const APPLIED: &str = "\
@@ -22,11 +22,11 @@ impl Mesh {
             false => "",
         };
         let after = match &self.delivery {
-            Delivery::Plugin { .. } => APPLIED.to_owned(),
-            Delivery::Module { .. } => {
+            MeshDelivery::Plugin { .. } => APPLIED.to_owned(),
+            MeshDelivery::Module { .. } => {
                 format!("{APPLIED}{}", WITHOUT_PLUGIN.replace("{ns}", namespace))
             }
-            Delivery::Discovery { is_native, .. } => discovery_head(namespace, *is_native),
+            MeshDelivery::Discovery { is_native, .. } => discovery_head(namespace, *is_native),
         };
         format!(
             "\
@@ -58,12 +58,12 @@ impl Mesh {
     /// What else the container needs.
     fn module_head(&self) -> String {
         let kind = match self.place {
-            Place::Gateway => "router",
-            Place::Sidecar => "sidecar",
+            ProxyKind::Gateway => "router",
+            ProxyKind::Sidecar => "sidecar",
         };
         let image = match &self.delivery {
-            Delivery::Module { image, .. } => image.as_str(),
-            Delivery::Plugin { .. } | Delivery::Discovery { .. } => {
+            MeshDelivery::Module { image, .. } => image.as_str(),
+            MeshDelivery::Plugin { .. } | MeshDelivery::Discovery { .. } => {
                 "registry.example/keystile-module@sha256:…"
             }
         };

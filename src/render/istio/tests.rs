@@ -5,12 +5,12 @@ use serde_json::json;
 
 const KEYSET: &str = r#"{"format":1,"hmac":"yes","kid":"1e5","manifest":"null","nonce":9007199254740991,"pages":"~"}"#;
 
-fn mesh(place: Place) -> Mesh {
+fn mesh(place: ProxyKind) -> Mesh {
     Mesh {
         namespace: "edge".to_owned(),
         selector: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
         place,
-        delivery: Delivery::Plugin {
+        delivery: MeshDelivery::Plugin {
             url: "oci://registry.example/keystile:1".to_owned(),
             sha256: None,
             fail_strategy: FailStrategy::Reload,
@@ -19,7 +19,7 @@ fn mesh(place: Place) -> Mesh {
     }
 }
 
-fn resources(place: Place) -> Vec<Value> {
+fn resources(place: ProxyKind) -> Vec<Value> {
     documents(mesh(place))
 }
 
@@ -32,7 +32,7 @@ fn documents(mesh: Mesh) -> Vec<Value> {
 
 #[test]
 fn the_plugin_holds_the_keyset_word_for_word() {
-    let all = resources(Place::Gateway);
+    let all = resources(ProxyKind::Gateway);
     let want: Value = serde_json::from_str(KEYSET).unwrap();
     assert_eq!(all[0].pointer("/spec/pluginConfig"), Some(&want));
     assert_eq!(all[0].pointer("/kind"), Some(&json!("WasmPlugin")));
@@ -47,8 +47,8 @@ fn the_plugin_holds_the_keyset_word_for_word() {
 #[test]
 fn the_guard_stands_before_the_router_in_the_same_place() {
     for (place, context) in [
-        (Place::Gateway, "GATEWAY"),
-        (Place::Sidecar, "SIDECAR_INBOUND"),
+        (ProxyKind::Gateway, "GATEWAY"),
+        (ProxyKind::Sidecar, "SIDECAR_INBOUND"),
     ] {
         let all = resources(place);
         let patch = all[1].pointer("/spec/configPatches/0").unwrap();
@@ -60,7 +60,7 @@ fn the_guard_stands_before_the_router_in_the_same_place() {
         assert_eq!(all[1].pointer("/metadata/namespace"), Some(&json!("edge")));
     }
     assert_eq!(
-        resources(Place::Sidecar)[0].pointer("/spec/match/0/mode"),
+        resources(ProxyKind::Sidecar)[0].pointer("/spec/match/0/mode"),
         Some(&json!("SERVER"))
     );
 }
@@ -72,7 +72,7 @@ fn the_guard_is_that_of_the_file_that_is_tried_on_a_real_envoy() {
         .unwrap();
     let path =
         "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[1]";
-    let patch = resources(Place::Gateway)[1]
+    let patch = resources(ProxyKind::Gateway)[1]
         .pointer("/spec/configPatches/0/patch/value")
         .cloned();
     assert_eq!(patch, Some(tried.at(path).unwrap().json()));
@@ -89,11 +89,11 @@ fn proxies_on_discovery_get_the_filters_first_and_the_cluster_at_their_start() {
         }),
     };
     let all = documents(Mesh {
-        delivery: Delivery::Discovery {
+        delivery: MeshDelivery::Discovery {
             plane,
             is_native: false,
         },
-        ..mesh(Place::Gateway)
+        ..mesh(ProxyKind::Gateway)
     });
     let names = all.iter().map(|d| d["metadata"]["name"].as_str().unwrap());
     let want = ["keystile-filters", "keystile-guard", "keystile-bootstrap"];
@@ -116,7 +116,7 @@ fn proxies_on_discovery_get_the_filters_first_and_the_cluster_at_their_start() {
 
 #[test]
 fn a_mesh_with_a_plugin_has_the_metrics_labels_and_no_cluster() {
-    let all = resources(Place::Gateway);
+    let all = resources(ProxyKind::Gateway);
     let value = added_bootstrap(&all[2]);
     assert_eq!(
         value["stats_config"]["stats_tags"][0]["tag_name"],
@@ -125,19 +125,19 @@ fn a_mesh_with_a_plugin_has_the_metrics_labels_and_no_cluster() {
     assert_eq!(value.get("static_resources"), None);
     assert_eq!(kept_by(&value), "");
     assert_eq!(all[2]["metadata"]["namespace"], "edge");
-    let head = mesh(Place::Gateway).render().unwrap();
+    let head = mesh(ProxyKind::Gateway).render().unwrap();
     assert!(head.contains("{sidecar.istio.io/bootstrapOverride: keystile-bootstrap}"));
 }
 
 #[test]
 fn a_module_comes_by_istio_s_own_discovery_and_its_file_by_an_image() {
     let module = || Mesh {
-        delivery: Delivery::Module {
+        delivery: MeshDelivery::Module {
             name: "keystile-2".to_owned(),
             image: "registry.example/keystile-module@sha256:00".to_owned(),
             keyset: KEYSET.to_owned(),
         },
-        ..mesh(Place::Sidecar)
+        ..mesh(ProxyKind::Sidecar)
     };
     let all = documents(module());
     let kinds: Vec<_> = all.iter().map(|d| d["kind"].as_str().unwrap()).collect();

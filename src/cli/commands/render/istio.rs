@@ -11,7 +11,7 @@ use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
-use keystile_render::istio::{Delivery, FailStrategy, Mesh, Place};
+use keystile_render::istio::{FailStrategy, Mesh, MeshDelivery, ProxyKind};
 
 /// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
@@ -32,7 +32,7 @@ Examples:
 With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
 Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
 a change is in force within milliseconds.")]
-pub struct Istio {
+pub struct IstioArgs {
     /// Namespace of the gateway or workload
     #[arg(long, default_value = "istio-system")]
     namespace: String,
@@ -41,7 +41,7 @@ pub struct Istio {
     selector: Vec<(String, String)>,
     /// Where the filter runs
     #[arg(long, default_value = "gateway")]
-    place: Place,
+    place: ProxyKind,
     /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256. With --shell module
     /// an image that holds libkeystile.so
     #[arg(
@@ -80,7 +80,7 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
     Ok(keyset)
 }
 
-impl Istio {
+impl IstioArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let is_native = is_native(&self.filter)?;
@@ -92,12 +92,12 @@ impl Istio {
             ));
         }
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => Delivery::Discovery { plane, is_native },
+            (Some(plane), _) => MeshDelivery::Discovery { plane, is_native },
             (None, Some(url)) if is_native => {
                 let Module { name, image, .. } =
                     Module::new(cx, &self.filter, &url, self.sha256.as_deref())?;
                 let keyset = keyset_for_object(cx)?;
-                Delivery::Module {
+                MeshDelivery::Module {
                     name,
                     image,
                     keyset,
@@ -110,7 +110,7 @@ impl Istio {
                         "with file:// Istio makes new VMs for every push; use oci:// or https://",
                     );
                 }
-                Delivery::Plugin {
+                MeshDelivery::Plugin {
                     url,
                     sha256: self.sha256,
                     fail_strategy: self.fail_strategy.unwrap_or(FailStrategy::Reload),

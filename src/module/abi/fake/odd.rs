@@ -88,7 +88,7 @@ impl Made {
 
 /// A route has a configuration of these bytes. Whether it is taken.
 pub fn configure_route(bytes: &[u8]) -> bool {
-    let bytes = Buffer::of(bytes);
+    let bytes = Buffer::from_bytes(bytes);
     let made = entries::envoy_dynamic_module_on_http_filter_per_route_config_new(bytes, bytes);
     !made.is_null()
 }
