@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
+use crate::ecds::{self, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, Parts};
 use crate::kubernetes::pod::EnvVar;
 use crate::manifest::{self, Metadata, Resource};
+use keystile_core::keyset::Secrets;
 use keystile_model::error::Result;
 pub use types::Code;
 use types::{
@@ -212,7 +213,7 @@ impl Gateway {
                     code: code.clone(),
                     config,
                     env: WasmEnv {
-                        host_keys: vec![SIGNING_KEYS, NODE_KEY],
+                        host_keys: Secrets::VARIABLES.to_vec(),
                     },
                 }],
             },
