@@ -70,7 +70,7 @@ pub async fn run(
         vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
     let app = App::new(Arc::clone(&desk), limits, counted).reaching(duties.sender.reach());
     let routes = edge::router(
-        Arc::clone(&desk),
+        &app,
         Arc::clone(&delivery),
         Arc::clone(&intake),
         duties.scanner,

@@ -81,6 +81,7 @@ async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configur
 pub fn all(delivery: &Delivery) -> fleet::Fleet {
     fleet::Fleet {
         version: delivery.version().unwrap_or(0),
+        signed_with: delivery.algorithms(),
         nodes: delivery.fleet(),
         next: None,
     }
@@ -96,6 +97,7 @@ pub fn list(asked: &fleet::List, delivery: &Delivery) -> Result<fleet::Fleet> {
     let (nodes, next) = delivery.fleet_after(after, room);
     Ok(fleet::Fleet {
         version: delivery.version().unwrap_or(0),
+        signed_with: delivery.algorithms(),
         nodes,
         next,
     })

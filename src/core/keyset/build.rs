@@ -99,7 +99,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         certificates: rows.iter().any(|(_, r)| r.is_bound_to_certificates()),
         environments,
         scopes: policy.scopes.clone(),
-        policy: content.policy.clone(),
+        policy: content.policy.for_filters(),
         zones: zones(content)?,
     };
     Ok(Built {
