@@ -75,6 +75,7 @@ pub async fn run(
         Arc::clone(&intake),
         duties.scanner,
     )
+    .merge(super::holder::router(&app))
     .merge(envoys::routes(&app, &delivery))
     .merge(super::backups::routes(&app))
     .merge((duties.pages)(&app, &delivery));

@@ -47,6 +47,7 @@ pub mod envoys;
 pub mod exporter;
 pub mod fleet;
 pub mod flight;
+mod holder;
 pub mod http;
 pub mod intake;
 pub mod limits;
