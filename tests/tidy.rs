@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 mod tidy {
     mod circles;
     mod modules;
+    mod names;
     mod pages;
     mod ports;
     mod refusals;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use super::{AUDITORS, Endpoint, Method, OWNERS, Operation};
 use crate::Pace;
 use keystile_core::keyset::Algorithm;
 use keystile_model::error::Result;
@@ -70,7 +70,7 @@ pub struct SigningKeyViews {
 /// A change of the key that signs.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = SigningKeyRotated)]
-pub struct Rotated {
+pub struct RotatedSigningKey {
     /// The key that signs from now on.
     pub active: String,
     /// The old key, which is accepted until it is retired.
@@ -119,7 +119,7 @@ pub struct Retire {
 
 impl Operation for List {
     type Output = SigningKeyViews;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "signing-key.list",
         "/v1/signing-keys",
         AUDITORS,
@@ -144,8 +144,8 @@ impl Operation for List {
 }
 
 impl Operation for Rotate {
-    type Output = Rotated;
-    const ROUTE: Route = Route::create(
+    type Output = RotatedSigningKey;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "signing-key.rotate",
         "/v1/signing-keys/rotate",
         OWNERS,
@@ -153,9 +153,9 @@ impl Operation for Rotate {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RotatedSigningKey> {
         let (active, accepted) = signing::rotate(store, world, None)?;
-        Ok(Rotated { active, accepted })
+        Ok(RotatedSigningKey { active, accepted })
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -164,8 +164,8 @@ impl Operation for Rotate {
 }
 
 impl Operation for Create {
-    type Output = Rotated;
-    const ROUTE: Route = Route::create(
+    type Output = RotatedSigningKey;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "signing-key.create",
         "/v1/signing-keys",
         OWNERS,
@@ -173,9 +173,9 @@ impl Operation for Create {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RotatedSigningKey> {
         let (active, accepted) = signing::rotate(store, world, Some(self.algorithm.into()))?;
-        Ok(Rotated { active, accepted })
+        Ok(RotatedSigningKey { active, accepted })
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -185,7 +185,7 @@ impl Operation for Create {
 
 impl Operation for Retire {
     type Output = Retired;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "signing-key.retire",
         "/v1/signing-keys/{kid}",

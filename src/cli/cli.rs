@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
-use crate::output::{self, Form, Output};
+use crate::output::{self, Output, OutputFormat};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
 use keystile_system as system;
@@ -64,7 +64,7 @@ struct Global {
         global = true,
         help_heading = "Everywhere"
     )]
-    output: Form,
+    output: OutputFormat,
 
     /// A command that prints the master key: `vault kv get …`, `pass show …`. Otherwise the key is
     /// read from the environment (KEYSTILE_MASTER_KEY) or from master.key in the store's folder
@@ -102,41 +102,41 @@ struct Global {
 enum Command {
     Init(commands::init::Init),
     #[command(subcommand)]
-    Client(commands::client::Client),
+    Client(commands::client::ClientCommand),
     #[command(subcommand)]
-    Key(commands::key::Key),
+    Key(commands::key::KeyCommand),
     #[command(subcommand)]
-    Plan(commands::policy::Plan),
+    Plan(commands::policy::PlanCommand),
     #[command(subcommand)]
-    Policy(commands::policy::Policy),
+    Policy(commands::policy::PolicyCommand),
     #[command(subcommand)]
-    Keyset(commands::keyset::Keyset),
-    Push(commands::push::Push),
+    Keyset(commands::keyset::KeysetCommand),
+    Push(commands::push::PushArgs),
     #[command(subcommand)]
-    Render(commands::render::Render),
+    Render(commands::render::RenderCommand),
     Explain(commands::explain::Explain),
     Import(commands::import::Import),
     #[command(subcommand)]
-    SigningKey(commands::signing_key::SigningKey),
+    SigningKey(commands::signing_key::SigningKeyCommand),
     #[command(subcommand)]
-    Audit(commands::audit::Audit),
+    Audit(commands::audit::AuditCommand),
     Serve(Box<commands::serve::Serve>),
-    Fleet(commands::fleet::Fleet),
+    Fleet(commands::fleet::FleetArgs),
     #[command(subcommand)]
-    Node(commands::node::Node),
+    Node(commands::node::NodeCommand),
     #[command(subcommand)]
-    Token(commands::token::Token),
+    Token(commands::token::TokenCommand),
     #[command(subcommand)]
-    Session(commands::session::Session),
+    Session(commands::session::SessionCommand),
     #[command(subcommand)]
-    Webhook(commands::webhook::Webhook),
-    Usage(commands::usage::Usage),
+    Webhook(commands::webhook::WebhookCommand),
+    Usage(commands::usage::UsageArgs),
     #[command(subcommand)]
-    Quota(commands::quota::Quota),
+    Quota(commands::quota::QuotaCommand),
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
-    MasterKey(commands::master_key::MasterKey),
+    MasterKey(commands::master_key::MasterKeyCommand),
     Completions(Completions),
 }
 
@@ -226,7 +226,7 @@ fn run(cli: Cli) -> Result<()> {
         return completions(c.shell);
     }
     // Before anything is done: what cannot be printed would be lost.
-    if cli.global.output == Form::Csv && !matches!(&cli.command, Command::Usage(_)) {
+    if cli.global.output == OutputFormat::Csv && !matches!(&cli.command, Command::Usage(_)) {
         return Err(refuse(
             Code::OutputFailed,
             "only `keystilectl usage` has a form for spreadsheets",

@@ -21,7 +21,7 @@ use keystile_model::record::Status;
 
 /// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Form {
+pub enum OutputFormat {
     /// For people.
     Table,
     /// For programs.
@@ -33,30 +33,30 @@ pub enum Form {
 /// Prints output and messages.
 #[derive(Clone, Copy)]
 pub struct Output {
-    form: Form,
+    form: OutputFormat,
 }
 
 impl Output {
     /// In this format.
-    pub fn new(form: Form) -> Self {
+    pub fn new(form: OutputFormat) -> Self {
         Self { form }
     }
 
     /// Whether programs read it.
     pub fn is_json(self) -> bool {
-        self.form == Form::Json
+        self.form == OutputFormat::Json
     }
 
     /// Whether spreadsheets read it.
     pub fn is_csv(self) -> bool {
-        self.form == Form::Csv
+        self.form == OutputFormat::Csv
     }
 
     /// Prints JSON or, for people, the text from `table`.
     pub fn show(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
         match self.form {
-            Form::Json => self.json(json),
-            Form::Table | Form::Csv => text(&table()),
+            OutputFormat::Json => self.json(json),
+            OutputFormat::Table | OutputFormat::Csv => text(&table()),
         }
     }
 
@@ -70,8 +70,8 @@ impl Output {
 
     /// Prints a JSON list in parts, so that it may be longer than fits into memory.
     /// It has the form of [`Output::json`].
-    pub fn list() -> List {
-        List { begun: false }
+    pub fn list() -> ListOutput {
+        ListOutput { begun: false }
     }
 
     /// Prints a note on stderr.
@@ -100,11 +100,11 @@ impl Output {
 }
 
 /// A JSON list that is printed in parts.
-pub struct List {
+pub struct ListOutput {
     begun: bool,
 }
 
-impl List {
+impl ListOutput {
     /// Prints items.
     pub fn add<T: Serialize>(&mut self, items: &[T]) -> Result<()> {
         let mut out = String::new();

@@ -33,7 +33,7 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, RootContext};
 
 use host::Level;
-use keystile_core::keyset::{Artefact, Refusal, Secrets};
+use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets};
 use names::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON};
 
 /// Soon after the start, so that the gauges exist early; then once a second.
@@ -140,7 +140,7 @@ impl Drop for Root {
     reason = "Envoy hands secrets over by environment alone; they are read once for each push"
 )]
 #[inline(never)]
-fn load(size: usize) -> Result<Artefact, Refusal> {
+fn load(size: usize) -> Result<Artefact, KeysetRefusal> {
     let [shared, public, node_key] =
         Secrets::VARIABLES.map(|v| zeroize::Zeroizing::new(std::env::var(v).unwrap_or_default()));
     let Secrets { keys, node_key } = Secrets::parse(&shared, &public, &node_key)?;

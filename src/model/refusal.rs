@@ -6,7 +6,7 @@ mod next;
 mod surface;
 
 pub use code::{Code, Kind, Trouble};
-pub use next::{Act, ActStep, Named, Next, Piece, named};
+pub use next::{Act, ActStep, Next, NextField, Piece, named};
 pub use surface::Surface;
 
 use std::borrow::Cow;

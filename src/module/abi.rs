@@ -39,7 +39,7 @@ impl Buffer {
         length: 0,
     };
 
-    fn of(bytes: &[u8]) -> Self {
+    fn from_bytes(bytes: &[u8]) -> Self {
         Self {
             ptr: bytes.as_ptr(),
             length: bytes.len(),
@@ -66,10 +66,10 @@ struct Header {
 }
 
 impl Header {
-    fn of(name: &str, value: &[u8]) -> Self {
+    fn new(name: &str, value: &[u8]) -> Self {
         Self {
-            name: Buffer::of(name.as_bytes()),
-            value: Buffer::of(value),
+            name: Buffer::from_bytes(name.as_bytes()),
+            value: Buffer::from_bytes(value),
         }
     }
 }
@@ -196,7 +196,7 @@ pub enum Level {
 pub fn log(level: Level, text: &str) {
     if let Some(envoy) = functions() {
         // SAFETY: pointer and length of a live string.
-        unsafe { (envoy.log)(level as u32, Buffer::of(text.as_bytes())) };
+        unsafe { (envoy.log)(level as u32, Buffer::from_bytes(text.as_bytes())) };
     }
 }
 
@@ -280,7 +280,7 @@ impl Configuration<'_> {
         name: &str,
     ) -> Option<Metric> {
         let mut id = 0;
-        let name = Buffer::of(name.as_bytes());
+        let name = Buffer::from_bytes(name.as_bytes());
         // SAFETY: pointer and length of a live slice, no labels, a live location to write to.
         let result = unsafe { define(self.at, name, null(), 0, &raw mut id) };
         (result == 0).then_some(Metric(id))
@@ -323,10 +323,13 @@ impl Configuration<'_> {
         timeout_ms: u64,
     ) -> Result<u64, Refused> {
         let call = self.envoy.config_http_callout.ok_or(Refused)?;
-        let of = |(name, value): &(&str, &str)| Header::of(name, value.as_bytes());
+        let of = |(name, value): &(&str, &str)| Header::new(name, value.as_bytes());
         let headers: Vec<Header> = headers.iter().map(of).collect();
         let (first, count) = (headers.as_ptr(), headers.len());
-        let (cluster, body) = (Buffer::of(cluster.as_bytes()), Buffer::of(body));
+        let (cluster, body) = (
+            Buffer::from_bytes(cluster.as_bytes()),
+            Buffer::from_bytes(body),
+        );
         let mut id = 0;
         // SAFETY: pointers and lengths of live slices, a live location to write to.
         let result = unsafe {

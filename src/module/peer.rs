@@ -9,13 +9,13 @@ use keystile_core::request::certificate::Peer;
 use crate::abi::{Attribute, Stream};
 
 /// What Envoy says of a certificate that was presented.
-pub struct Shown {
+pub struct PresentedCertificate {
     proven: bool,
     uri: Option<Vec<u8>>,
     dns: Option<Vec<u8>>,
 }
 
-impl Shown {
+impl PresentedCertificate {
     /// Asks, if some key is bound to certificates.
     pub fn read(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<Self> {
         let keyset = keyset.filter(|k| k.certificates())?;

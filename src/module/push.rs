@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use keystile_core::keyset::{Artefact, Refusal, Secrets, SigningKeys};
+use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets, SigningKeys};
 use keystile_core::policy::ClientCertificates;
 use keystile_core::report::MAX_NODE;
 
 use crate::abi::{Configuration, Level, log};
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::FilterMetrics;
 use crate::{clock, state, tick, tunnels};
 
 /// Why a configuration is not taken.
 enum Refused {
     /// What every filter refuses.
-    Refusal(Refusal),
+    Refusal(KeysetRefusal),
     /// What this one cannot enforce.
     Unsupported(&'static str),
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
+impl From<KeysetRefusal> for Refused {
+    fn from(refusal: KeysetRefusal) -> Self {
         Self::Refusal(refusal)
     }
 }
@@ -33,7 +33,7 @@ impl From<Refusal> for Refused {
 pub fn new(host: &Configuration<'_>, name: &[u8], bytes: &[u8]) -> Option<Arc<Config>> {
     let started = clock::monotonic();
     clock::tick();
-    let metrics = Metrics::new(host);
+    let metrics = FilterMetrics::new(host);
     match load(bytes) {
         Ok(Loaded {
             artefact,

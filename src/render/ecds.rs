@@ -40,7 +40,7 @@ pub const NODE_KEY: &str = "KEYSTILE_NODE_KEY";
 const RELOAD_AFTER_MS: u32 = 20;
 
 /// The content of a push.
-pub struct Push<'a> {
+pub struct EcdsPush<'a> {
     /// Name of the resource: of the filter in Envoy's configuration, and of the plugin. The
     /// filter leaves a mark under it for its own guard.
     pub name: &'a str,
@@ -50,7 +50,7 @@ pub struct Push<'a> {
     pub version_info: String,
 }
 
-impl Push<'_> {
+impl EcdsPush<'_> {
     /// As JSON, with the sealed keyset as a StringValue.
     pub fn json(self, configuration: &str) -> Vec<u8> {
         let configuration = json!({"@type": STRING, "value": configuration});
@@ -204,8 +204,8 @@ pub fn configuration_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn push(file: &'static str) -> Push<'static> {
-        Push {
+    fn push(file: &'static str) -> EcdsPush<'static> {
+        EcdsPush {
             name: "keystile",
             wasm: Path::new(file),
             version_info: "7-1".to_owned(),

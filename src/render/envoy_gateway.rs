@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::ecds::{self, SIGNING_KEYS};
-use crate::envoy::parts::{ControlPlane, Parts};
+use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::kubernetes::pod::EnvVar;
 use crate::manifest::{self, Metadata, Resource};
 use keystile_core::keyset::Secrets;
@@ -47,7 +47,7 @@ const FILES: &str = "\
 ";
 
 /// How the keyset reaches the gateway.
-pub enum Delivery {
+pub enum GatewayDelivery {
     /// Inside an EnvoyExtensionPolicy.
     Extension {
         /// Where the filter's code is.
@@ -66,23 +66,23 @@ pub struct Gateway {
     /// Its name.
     pub name: String,
     /// Its listeners that check keys.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<GatewayListener>,
     /// Whether they speak HTTP/3, too.
     pub http3: bool,
     /// How the keyset is delivered.
-    pub delivery: Delivery,
+    pub delivery: GatewayDelivery,
 }
 
 /// A listener of a Gateway, from which its name in Envoy is derived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listener {
+pub enum GatewayListener {
     /// By its own name: up to Envoy Gateway 1.9.
     Named(String),
     /// By its port: with the runtime flag `XDSNameSchemeV2`, the default from 1.10 on.
     Port(u16),
 }
 
-impl Listener {
+impl GatewayListener {
     /// Reads `https` or `https:443`.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let wrong = || {
@@ -105,9 +105,9 @@ impl Listener {
 impl Gateway {
     /// All resources, with a head that says what else has to be done.
     pub fn render(&self) -> Result<String> {
-        let parts = Parts::new()?;
+        let parts = EnvoyParts::new()?;
         let mut documents = vec![manifest::yaml(&self.proxy(&parts)?)?];
-        if let Delivery::Extension { code, keyset } = &self.delivery {
+        if let GatewayDelivery::Extension { code, keyset } = &self.delivery {
             documents.push(manifest::yaml(&self.extension(code, keyset)?)?);
         }
         documents.push(manifest::yaml(&self.patches(&parts))?);
@@ -117,8 +117,8 @@ impl Gateway {
     fn head(&self) -> String {
         let (ns, name) = (&self.namespace, &self.name);
         let files = match self.delivery {
-            Delivery::Extension { .. } => "",
-            Delivery::Discovery(_) => FILES,
+            GatewayDelivery::Extension { .. } => "",
+            GatewayDelivery::Discovery(_) => FILES,
         };
         format!(
             "\
@@ -163,18 +163,19 @@ impl Gateway {
     /// The `vm_id` of the filter: each EnvoyExtensionPolicy has its own.
     fn vm_id(&self) -> String {
         match self.delivery {
-            Delivery::Extension { .. } => {
+            GatewayDelivery::Extension { .. } => {
                 format!("envoyextensionpolicy/{}/{NAME}/wasm/0", self.namespace)
             }
-            Delivery::Discovery(_) => ecds::NAME.to_owned(),
+            GatewayDelivery::Discovery(_) => ecds::NAME.to_owned(),
         }
     }
 
     /// The environment, the metrics' labels, the keeper, and the clusters for discovery, which
     /// Envoy accepts only in its bootstrap.
-    fn proxy(&self, parts: &Parts) -> Result<Resource<ProxySettings>> {
+    fn proxy(&self, parts: &EnvoyParts) -> Result<Resource<ProxySettings>> {
         let mut value = parts.bootstrap(&self.vm_id())?;
-        if let (Delivery::Discovery(plane), Some(fields)) = (&self.delivery, value.as_object_mut())
+        if let (GatewayDelivery::Discovery(plane), Some(fields)) =
+            (&self.delivery, value.as_object_mut())
         {
             let clusters = parts.clusters(plane)?;
             fields.insert("static_resources".to_owned(), json!({"clusters": clusters}));
@@ -222,9 +223,9 @@ impl Gateway {
 
     /// What is added at a list element is inserted before it: the guard before the router, the
     /// filters before the first one.
-    fn patches(&self, parts: &Parts) -> Resource<PatchPolicy> {
+    fn patches(&self, parts: &EnvoyParts) -> Resource<PatchPolicy> {
         let mut operations = Vec::new();
-        if matches!(self.delivery, Delivery::Discovery(_)) {
+        if matches!(self.delivery, GatewayDelivery::Discovery(_)) {
             operations.push((FIRST, &parts.active));
             operations.push((FIRST, &parts.base));
         }
@@ -258,11 +259,11 @@ impl Gateway {
         let mut names = BTreeSet::new();
         for listener in &self.listeners {
             let [plain, quic] = match listener {
-                Listener::Named(name) => {
+                GatewayListener::Named(name) => {
                     let plain = format!("{}/{}/{name}", self.namespace, self.name);
                     [plain.clone(), format!("{plain}-quic")]
                 }
-                Listener::Port(port) => [format!("tcp-{port}"), format!("udp-{port}")],
+                GatewayListener::Port(port) => [format!("tcp-{port}"), format!("udp-{port}")],
             };
             names.insert(plain);
             if self.http3 {

@@ -6,7 +6,7 @@
 //! places the filters.
 
 mod patches;
-mod place;
+mod proxy_kind;
 mod types;
 
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::ecds::{self, SIGNING_KEYS};
-use crate::envoy::parts::{ControlPlane, Parts};
+use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::manifest::{self, Metadata, Resource};
 use keystile_core::keyset::Secrets;
 use keystile_model::error::{Result, defect};
 use patches::{BOOTSTRAP, Patches};
-pub use place::Place;
+pub use proxy_kind::ProxyKind;
 use types::{
     Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
 };
@@ -38,7 +38,7 @@ pub enum FailStrategy {
 }
 
 /// How the keyset reaches the mesh.
-pub enum Delivery {
+pub enum MeshDelivery {
     /// Inside a WasmPlugin.
     Plugin {
         /// Where the filter's code is.
@@ -61,15 +61,15 @@ pub struct Mesh {
     /// Labels of its pods.
     pub selector: BTreeMap<String, String>,
     /// Gateway or sidecar.
-    pub place: Place,
+    pub place: ProxyKind,
     /// How the keyset is delivered.
-    pub delivery: Delivery,
+    pub delivery: MeshDelivery,
 }
 
 impl Mesh {
     /// All resources, with a head that says what else has to be done.
     pub fn render(self) -> Result<String> {
-        let parts = Parts::new()?;
+        let parts = EnvoyParts::new()?;
         let patches = Patches {
             namespace: &self.namespace,
             selector: &self.selector,
@@ -79,12 +79,12 @@ impl Mesh {
         let head = self.head();
         let namespace = &self.namespace;
         match &self.delivery {
-            Delivery::Plugin { .. } => {
+            MeshDelivery::Plugin { .. } => {
                 let stats = manifest::yaml(&patches.bootstrap(&parts, PLUGIN_VM_ID, &[])?)?;
                 let plugin = manifest::yaml(&self.plugin()?)?;
                 Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"))
             }
-            Delivery::Discovery(plane) => {
+            MeshDelivery::Discovery(plane) => {
                 let filters = manifest::yaml(&patches.filters(&parts))?;
                 let clusters = parts.clusters(plane)?;
                 let bootstrap =
@@ -97,13 +97,13 @@ impl Mesh {
 
     fn head(&self) -> String {
         let after = match self.delivery {
-            Delivery::Plugin { .. } => {
+            MeshDelivery::Plugin { .. } => {
                 "\
 # Print and apply again after every change of keys, with `kubectl apply --server-side -f -`:
 # without --server-side, kubectl keeps a second copy in an annotation, which holds 256 KiB.
 "
             }
-            Delivery::Discovery(_) => "",
+            MeshDelivery::Discovery(_) => "",
         };
         format!(
             "\
@@ -134,7 +134,7 @@ impl Mesh {
     }
 
     fn plugin(self) -> Result<Resource<WasmPluginSpec>> {
-        let Delivery::Plugin {
+        let MeshDelivery::Plugin {
             url,
             sha256,
             fail_strategy,
@@ -172,8 +172,8 @@ impl Mesh {
                 },
                 // A sidecar must not require keys from its own workload when that calls others.
                 matches: match self.place {
-                    Place::Gateway => Vec::new(),
-                    Place::Sidecar => vec![PluginMatch { mode: Mode::Server }],
+                    ProxyKind::Gateway => Vec::new(),
+                    ProxyKind::Sidecar => vec![PluginMatch { mode: Mode::Server }],
                 },
             },
         })
@@ -209,12 +209,12 @@ mod tests {
 
     const KEYSET: &str = r#"{"format":1,"hmac":"yes","kid":"1e5","manifest":"null","nonce":9007199254740991,"pages":"~"}"#;
 
-    fn mesh(place: Place) -> Mesh {
+    fn mesh(place: ProxyKind) -> Mesh {
         Mesh {
             namespace: "edge".to_owned(),
             selector: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             place,
-            delivery: Delivery::Plugin {
+            delivery: MeshDelivery::Plugin {
                 url: "oci://registry.example/keystile:1".to_owned(),
                 sha256: None,
                 fail_strategy: FailStrategy::Reload,
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    fn resources(place: Place) -> Vec<Value> {
+    fn resources(place: ProxyKind) -> Vec<Value> {
         documents(mesh(place))
     }
 
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_plugin_holds_the_keyset_word_for_word() {
-        let all = resources(Place::Gateway);
+        let all = resources(ProxyKind::Gateway);
         let want: Value = serde_json::from_str(KEYSET).unwrap();
         assert_eq!(all[0].pointer("/spec/pluginConfig"), Some(&want));
         assert_eq!(all[0].pointer("/kind"), Some(&json!("WasmPlugin")));
@@ -251,8 +251,8 @@ mod tests {
     #[test]
     fn the_guard_stands_before_the_router_in_the_same_place() {
         for (place, context) in [
-            (Place::Gateway, "GATEWAY"),
-            (Place::Sidecar, "SIDECAR_INBOUND"),
+            (ProxyKind::Gateway, "GATEWAY"),
+            (ProxyKind::Sidecar, "SIDECAR_INBOUND"),
         ] {
             let all = resources(place);
             let patch = all[1].pointer("/spec/configPatches/0").unwrap();
@@ -264,7 +264,7 @@ mod tests {
             assert_eq!(all[1].pointer("/metadata/namespace"), Some(&json!("edge")));
         }
         assert_eq!(
-            resources(Place::Sidecar)[0].pointer("/spec/match/0/mode"),
+            resources(ProxyKind::Sidecar)[0].pointer("/spec/match/0/mode"),
             Some(&json!("SERVER"))
         );
     }
@@ -275,7 +275,7 @@ mod tests {
             .ok()
             .unwrap();
         let path = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[1]";
-        let patch = resources(Place::Gateway)[1]
+        let patch = resources(ProxyKind::Gateway)[1]
             .pointer("/spec/configPatches/0/patch/value")
             .cloned();
         assert_eq!(patch, Some(tried.at(path).unwrap().json()));
@@ -292,8 +292,8 @@ mod tests {
             }),
         };
         let all = documents(Mesh {
-            delivery: Delivery::Discovery(plane),
-            ..mesh(Place::Gateway)
+            delivery: MeshDelivery::Discovery(plane),
+            ..mesh(ProxyKind::Gateway)
         });
         let names = all.iter().map(|d| d["metadata"]["name"].as_str().unwrap());
         let want = ["keystile-filters", "keystile-guard", "keystile-bootstrap"];
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_mesh_with_a_plugin_has_the_metrics_labels_and_no_cluster() {
-        let all = resources(Place::Gateway);
+        let all = resources(ProxyKind::Gateway);
         let value = added_bootstrap(&all[2]);
         assert_eq!(
             value["stats_config"]["stats_tags"][0]["tag_name"],
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(value.get("static_resources"), None);
         assert_eq!(kept_by(&value), "");
         assert_eq!(all[2]["metadata"]["namespace"], "edge");
-        let head = mesh(Place::Gateway).render().unwrap();
+        let head = mesh(ProxyKind::Gateway).render().unwrap();
         assert!(head.contains("{sidecar.istio.io/bootstrapOverride: keystile-bootstrap}"));
     }
 

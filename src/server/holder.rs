@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::app::App;
 use super::auth;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::log::RequestId;
 use super::problem::Problem;
 use keystile_api::Pace;
@@ -47,7 +47,7 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
         );
         return Problem::from(refused).into_response();
     };
-    let Some(address) = head.extensions.get::<Peer>().map(|p| p.address.ip()) else {
+    let Some(address) = head.extensions.get::<HttpPeer>().map(|p| p.address.ip()) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     // Whoever tries many keys here is slowed like one that tries many tokens.
@@ -56,7 +56,7 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     }
     let id = head.extensions.get::<RequestId>();
     let id = id.map_or(String::new(), |id| id.0.clone());
-    let work = app.desk().write_at(Pace::Urgent, move |store| {
+    let work = app.pool().write_at(Pace::Urgent, move |store| {
         leak::given_up(store, &system::of_holder(address, &id), &key)
     });
     let (done, ()) = tokio::join!(work, sleep(AT_LEAST));

@@ -90,8 +90,8 @@ impl Tx<'_> {
             .sql()?;
         rows.map(|row| {
             let (kid, secret, state, created, retired, algorithm) = row.sql()?;
-            let algorithm = Algorithm::of(&algorithm).unwrap_or(Algorithm::HmacSha256);
-            let state = SigningState::of(&state).unwrap_or(SigningState::Retired);
+            let algorithm = Algorithm::from_word(&algorithm).unwrap_or(Algorithm::HmacSha256);
+            let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
                 _ => Some(key(algorithm, &kid, secret).map_err(|e| {

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::keyset::SigningKey;
-use keystile_render::ecds::Push;
+use keystile_render::ecds::EcdsPush;
 
 use crate::fixture::{Keys, in_force};
 use crate::support::{
@@ -283,7 +283,7 @@ fn what_a_stolen_environment_signs_changes_nothing_in_a_real_envoy() {
     .enumerate()
     {
         for edge in &case.edges {
-            let push = Push {
+            let push = EcdsPush {
                 name: "keystile",
                 wasm: &edge.code,
                 version_info: format!("forged-{n}"),

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Context;
 use crate::output::{self, cell};
-use keystile_api::signing_key::{self, Rotated, SigningAlgorithm};
+use keystile_api::signing_key::{self, RotatedSigningKey, SigningAlgorithm};
 use keystile_core::keyset::Algorithm;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::SigningState;
@@ -15,7 +15,7 @@ use keystile_render::ecds::{SIGNING_KEYS, VERIFY_KEYS};
 
 /// Signing keys, by which the filter trusts keysets
 #[derive(Subcommand)]
-pub enum SigningKey {
+pub enum SigningKeyCommand {
     List(List),
     Create(Create),
     Rotate(Rotate),
@@ -86,7 +86,7 @@ pub struct Export {
     public: bool,
 }
 
-impl SigningKey {
+impl SigningKeyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -129,7 +129,7 @@ fn list(cx: &Context) -> Result<()> {
     })
 }
 
-fn created(cx: &Context, rotated: &Rotated) -> Result<()> {
+fn created(cx: &Context, rotated: &RotatedSigningKey) -> Result<()> {
     cx.out.show(rotated, || {
         format!(
             "{} signs from now on, {} is accepted until it is retired\n",

@@ -42,7 +42,7 @@ impl Algorithm {
     }
 
     /// The algorithm with this name.
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|a| a.as_str() == word)
     }
 }

@@ -7,7 +7,7 @@ use super::format::Algorithm;
 /// Why a configuration is rejected. The verdict depends only on the bytes and the signing keys, so
 /// it is the same in Envoy's canary and in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum KeysetRefusal {
     /// No configuration, or an empty one.
     Missing,
     /// There is neither `KEYSTILE_SIGNING_KEYS` nor `KEYSTILE_VERIFY_KEYS`, or the first is
@@ -61,7 +61,7 @@ pub enum Refusal {
     Overlay,
 }
 
-impl Refusal {
+impl KeysetRefusal {
     /// The tag of the metric `keystile_pushes_refused_total`.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -82,7 +82,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for KeysetRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no plugin configuration; push the output of `keystilectl keyset build`"),
@@ -113,7 +113,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for KeysetRefusal {}
 
 /// Why a signing key cannot be used. Says nothing of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

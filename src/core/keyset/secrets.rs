@@ -1,6 +1,6 @@
 //! The keys and secrets that reach an Envoy by its environment.
 
-use super::{NodeKey, Refusal, SigningKeyError, SigningKeys};
+use super::{KeysetRefusal, NodeKey, SigningKeyError, SigningKeys};
 
 /// What the three variables hold.
 pub struct Secrets {
@@ -23,21 +23,21 @@ impl Secrets {
     /// # Errors
     /// The variable that is missing or malformed.
     #[inline(never)]
-    pub fn parse(shared: &str, public: &str, node_key: &str) -> Result<Self, Refusal> {
+    pub fn parse(shared: &str, public: &str, node_key: &str) -> Result<Self, KeysetRefusal> {
         let shared = match (shared.is_empty(), public.is_empty()) {
-            (true, true) => return Err(Refusal::SigningKeys(SigningKeyError::Empty)),
+            (true, true) => return Err(KeysetRefusal::SigningKeys(SigningKeyError::Empty)),
             (true, false) => SigningKeys::new(Vec::new()),
-            (false, _) => SigningKeys::parse(shared).map_err(Refusal::SigningKeys)?,
+            (false, _) => SigningKeys::parse(shared).map_err(KeysetRefusal::SigningKeys)?,
         };
         let keys = match public.is_empty() {
             true => shared,
             false => SigningKeys::parse_public(public)
                 .and_then(|public| shared.and(public))
-                .map_err(Refusal::VerifyKeys)?,
+                .map_err(KeysetRefusal::VerifyKeys)?,
         };
         let node_key = match node_key.is_empty() {
             true => None,
-            false => Some(NodeKey::parse(node_key).map_err(Refusal::NodeKey)?),
+            false => Some(NodeKey::parse(node_key).map_err(KeysetRefusal::NodeKey)?),
         };
         Ok(Self { keys, node_key })
     }
@@ -63,11 +63,11 @@ mod tests {
         assert_eq!(both.node_key.unwrap().node(), "edge-7");
         assert!(matches!(
             Secrets::parse("", "", NODE),
-            Err(Refusal::SigningKeys(SigningKeyError::Empty))
+            Err(KeysetRefusal::SigningKeys(SigningKeyError::Empty))
         ));
         assert!(matches!(
             Secrets::parse(SHARED, "", "edge-7"),
-            Err(Refusal::NodeKey(_))
+            Err(KeysetRefusal::NodeKey(_))
         ));
     }
 
@@ -103,13 +103,13 @@ mod tests {
         ] {
             assert_eq!(
                 Secrets::parse(shared, public, "").err(),
-                Some(Refusal::VerifyKeys(error)),
+                Some(KeysetRefusal::VerifyKeys(error)),
                 "{shared} {public}"
             );
         }
         assert_eq!(
             Secrets::parse(&named, "", "").err(),
-            Some(Refusal::SigningKeys(SigningKeyError::PublicKey))
+            Some(KeysetRefusal::SigningKeys(SigningKeyError::PublicKey))
         );
     }
 }

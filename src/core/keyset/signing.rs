@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::ed25519::{self, Pair, Public};
 use super::format::{Algorithm, ArtefactKind};
-use super::refusal::{Refusal, SigningKeyError};
+use super::refusal::{KeysetRefusal, SigningKeyError};
 
 /// What a tag is for: a line that is signed before the message, so that a tag made with the same
 /// secret for another purpose is not accepted.
@@ -334,7 +334,7 @@ impl SigningKeys {
     pub fn parse_public(text: &str) -> Result<Self, SigningKeyError> {
         entries(text, "KEYSTILE_VERIFY_KEYS=", |kid, rest| {
             let (algorithm, public) = rest.split_once(':').ok_or(SigningKeyError::NoAlgorithm)?;
-            if Algorithm::of(algorithm) != Some(Algorithm::Ed25519) {
+            if Algorithm::from_word(algorithm) != Some(Algorithm::Ed25519) {
                 return Err(SigningKeyError::NoAlgorithm);
             }
             SigningKey::public(kid, &decoded(public)?)
@@ -372,40 +372,40 @@ impl SigningKeys {
         kind: ArtefactKind,
         signed: &Signatures<'_>,
         manifest: &[u8],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), KeysetRefusal> {
         let mut known = false;
         let mut tags = signed.tags.split(',');
         let mut algorithms = signed.algorithms.map(|all| all.split(','));
         for kid in signed.kids.split(',') {
-            let tag = tags.next().ok_or(Refusal::Base64("hmac"))?;
+            let tag = tags.next().ok_or(KeysetRefusal::Base64("hmac"))?;
             let algorithm = match &mut algorithms {
                 None => Algorithm::HmacSha256.as_str(),
-                Some(all) => all.next().ok_or(Refusal::Algorithms)?,
+                Some(all) => all.next().ok_or(KeysetRefusal::Algorithms)?,
             };
             let Some(key) = self.0.iter().find(|k| k.kid == kid) else {
                 continue;
             };
             if key.algorithm().as_str() != algorithm {
-                return Err(Refusal::OtherAlgorithm {
+                return Err(KeysetRefusal::OtherAlgorithm {
                     kid: kid.to_owned(),
                     is: key.algorithm(),
                 });
             }
             let tag = URL_SAFE_NO_PAD
                 .decode(tag)
-                .map_err(|_| Refusal::Base64("hmac"))?;
+                .map_err(|_| KeysetRefusal::Base64("hmac"))?;
             if !key.verifies(kind.into(), manifest, &tag) {
-                return Err(Refusal::Signature);
+                return Err(KeysetRefusal::Signature);
             }
             known = true;
         }
         if algorithms.is_some_and(|mut all| all.next().is_some()) {
-            return Err(Refusal::Algorithms);
+            return Err(KeysetRefusal::Algorithms);
         }
         match (known, tags.next()) {
             (true, None) => Ok(()),
-            (true, Some(_)) => Err(Refusal::Base64("hmac")),
-            (false, _) => Err(Refusal::UnknownKid(signed.kids.to_owned())),
+            (true, Some(_)) => Err(KeysetRefusal::Base64("hmac")),
+            (false, _) => Err(KeysetRefusal::UnknownKid(signed.kids.to_owned())),
         }
     }
 }

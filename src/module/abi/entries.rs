@@ -144,7 +144,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_
             let headers: Vec<_> = headers.iter().map(header).collect();
             // SAFETY: likewise.
             let chunks: Vec<&[u8]> = chunks.iter().map(|c| unsafe { c.bytes() }).collect();
-            let answer = (result == 0).then(|| answers::Answer::new(&headers, &chunks));
+            let answer = (result == 0).then(|| answers::CalloutAnswer::new(&headers, &chunks));
             tick::answered(&host, config, call, answer.as_ref());
         },
     );
@@ -201,9 +201,9 @@ unsafe fn judged(
     entry: &'static str,
     envoy: Envoys,
     filter: *const c_void,
-    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> bool,
+    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::RequestState) -> bool,
 ) -> u32 {
-    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
         let done = caught(entry, || None, || Some(f(config, stream, state)));
         done.unwrap_or_else(|| {
             caught("close", || (), || request::close(stream, state));
@@ -235,7 +235,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trai
     envoy: Envoys,
     filter: *const c_void,
 ) -> u32 {
-    let trailers = |_: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+    let trailers = |_: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
         request::trailers(stream, state)
     };
     // SAFETY: Envoy calls about a filter that is alive, on its thread.
@@ -269,7 +269,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     filter: *const c_void,
     _: u64,
 ) {
-    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
         let done = caught(
             "scheduled",
             || false,

@@ -65,7 +65,7 @@ struct Side {
 }
 
 impl Side {
-    fn of<'a>(at: Envoys) -> &'a Self {
+    fn from_pointer<'a>(at: Envoys) -> &'a Self {
         // SAFETY: tests hand in a configuration that lives.
         unsafe { &*at.cast::<Self>() }
     }
@@ -101,15 +101,15 @@ struct Stream {
 }
 
 impl Stream {
-    fn of<'a>(at: Envoys) -> &'a mut Self {
+    fn from_pointer<'a>(at: Envoys) -> &'a mut Self {
         // SAFETY: tests hand in a request that lives, from one thread.
         unsafe { &mut *at.cast::<Self>() }
     }
 
     fn call_back(at: Envoys) {
-        let filter = core::mem::replace(&mut Self::of(at).calls_back, core::ptr::null());
+        let filter = core::mem::replace(&mut Self::from_pointer(at).calls_back, core::ptr::null());
         if !filter.is_null() {
-            Self::of(at).is_destroyed = true;
+            Self::from_pointer(at).is_destroyed = true;
             // SAFETY: as Envoy does within a reply.
             unsafe {
                 entries::envoy_dynamic_module_on_http_filter_response_headers(at, filter, true);
@@ -171,7 +171,10 @@ unsafe impl Sync for Made {}
 pub fn configure(name: &str, bytes: &[u8]) -> (Option<Made>, BTreeMap<String, u64>) {
     let side = Box::<Side>::default();
     let at = (&raw const *side).cast_mut().cast();
-    let (name, bytes) = (Buffer::of(name.as_bytes()), Buffer::of(bytes));
+    let (name, bytes) = (
+        Buffer::from_bytes(name.as_bytes()),
+        Buffer::from_bytes(bytes),
+    );
     // SAFETY: all of it lives as long as the call.
     let made = unsafe { entries::envoy_dynamic_module_on_http_filter_config_new(at, name, bytes) };
     let metrics = side.metrics.lock().unwrap().iter().cloned().collect();
@@ -204,9 +207,9 @@ impl Made {
 
     /// An answer to a call of this number.
     pub fn answer(&self, call: u64, headers: &[(&str, &str)], body: &[u8]) {
-        let of = |(name, value): &(&str, &str)| Header::of(name, value.as_bytes());
+        let of = |(name, value): &(&str, &str)| Header::new(name, value.as_bytes());
         let headers: Vec<Header> = headers.iter().map(of).collect();
-        let body = Buffer::of(body);
+        let body = Buffer::from_bytes(body);
         // SAFETY: all of it lives as long as the call.
         unsafe {
             entries::envoy_dynamic_module_on_http_filter_config_http_callout_done(

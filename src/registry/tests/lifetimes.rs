@@ -2,7 +2,7 @@
 
 use crate::bench::home;
 use crate::client;
-use crate::key::{self, Draft, Patch};
+use crate::key::{self, KeyDraft, KeyPatch};
 use crate::rotation::{self, RotationOptions};
 use keystile_model::error::{Code, Error};
 use keystile_model::record::Key;
@@ -44,8 +44,8 @@ impl Shop {
         system::at(self.now)
     }
 
-    fn issue(&mut self, change: impl FnOnce(&mut Draft)) -> Result<Key, Error> {
-        let mut draft = Draft::default();
+    fn issue(&mut self, change: impl FnOnce(&mut KeyDraft)) -> Result<Key, Error> {
+        let mut draft = KeyDraft::default();
         change(&mut draft);
         let world = self.world();
         let (mut made, _) = key::issue(&mut self.store, &world, "acme", draft, 1, |_| {})?;
@@ -61,7 +61,7 @@ fn is_too_long(refused: Result<Key, Error>) -> bool {
 fn a_new_key_ends_within_the_shortest_life_that_is_about_it() {
     let mut shop = Shop::new(POLICY);
     let now = shop.now;
-    type Case = (u64, fn(&mut Draft));
+    type Case = (u64, fn(&mut KeyDraft));
     let table: [Case; 5] = [
         (100, |_| {}),
         (10, |d| d.environment = Some("test".parse().unwrap())),
@@ -75,7 +75,7 @@ fn a_new_key_ends_within_the_shortest_life_that_is_about_it() {
     ];
     for (days, kind) in table {
         let ending = |end: Option<u64>| {
-            move |d: &mut Draft| {
+            move |d: &mut KeyDraft| {
                 kind(d);
                 d.expires = end;
             }
@@ -98,14 +98,14 @@ fn a_new_key_ends_within_the_shortest_life_that_is_about_it() {
 fn a_client_that_moves_to_a_plan_takes_its_longest_life_along() {
     let mut shop = Shop::new(POLICY);
     let world = shop.world();
-    let draft = client::Draft {
+    let draft = client::ClientDraft {
         plan: Some("short".into()),
-        ..client::Draft::named("brief")
+        ..client::ClientDraft::named("brief")
     };
     client::create(&mut shop.store, &world, draft).unwrap();
-    let draft = |days: u64| Draft {
+    let draft = |days: u64| KeyDraft {
         expires: Some(shop.now + days * DAY),
-        ..Draft::default()
+        ..KeyDraft::default()
     };
     let [long, short] = [6, 5].map(draft);
     assert!(key::issue(&mut shop.store, &world, "brief", long, 1, |_| {}).is_err());
@@ -120,9 +120,9 @@ fn an_end_is_moved_within_the_life_of_the_key_and_what_is_not_changed_stays() {
     shop.now += 50 * DAY;
     let later = shop.world();
     let update = |store: &mut Store, world: &World, expires| {
-        let patch = Patch {
+        let patch = KeyPatch {
             expires: Some(expires),
-            ..Patch::default()
+            ..KeyPatch::default()
         };
         key::update(store, world, made.id, patch)
     };
@@ -141,9 +141,9 @@ fn an_end_is_moved_within_the_life_of_the_key_and_what_is_not_changed_stays() {
     old.store
         .write(&world, |tx| tx.insert_policy(POLICY, 0).map(drop))
         .unwrap();
-    let named = Patch {
+    let named = KeyPatch {
         name: Some("mine".into()),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     assert!(key::update(&mut old.store, &later, endless.id, named).is_ok());
     // Its successor has one.
@@ -157,7 +157,7 @@ fn an_end_is_moved_within_the_life_of_the_key_and_what_is_not_changed_stays() {
 fn who_rotates_many_keys_makes_none_that_lives_too_long() {
     struct Taken(Vec<Key>);
     impl rotation::Receive for Taken {
-        fn take(&mut self, some: &[rotation::Rotated]) -> Result<(), Error> {
+        fn take(&mut self, some: &[rotation::RotatedKey]) -> Result<(), Error> {
             self.0.extend(some.iter().map(|r| r.new.key.clone()));
             Ok(())
         }

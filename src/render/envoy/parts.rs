@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use super::{CLUSTERS, DISCOVERY, FILTERS, HostPort, drifted};
 use keystile_model::error::Result;
-use keystile_policy::yaml::{self, Node};
+use keystile_policy::yaml::{self, YamlNode};
 
 const TLS: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// Filters and tags in the form of Envoy's configuration.
-pub struct Parts {
+pub struct EnvoyParts {
     /// The disabled filter that receives the base.
     pub base: Value,
     /// The filter that decides.
@@ -45,7 +45,7 @@ pub struct Tls {
     pub certificate: Option<(String, String)>,
 }
 
-impl Parts {
+impl EnvoyParts {
     /// Reads them out of the template.
     pub fn new() -> Result<Self> {
         let root = yaml::parse(DISCOVERY).map_err(|e| drifted(&e.problem))?;
@@ -86,9 +86,9 @@ impl Parts {
     }
 }
 
-fn at(root: &Node, path: &str) -> Result<Value> {
+fn at(root: &YamlNode, path: &str) -> Result<Value> {
     root.at(path)
-        .map(Node::json)
+        .map(YamlNode::json)
         .ok_or_else(|| drifted(&format!("nothing stands at `{path}`")))
 }
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn filters_and_guard_come_from_the_file_that_is_tried_on_a_real_envoy() {
-        let parts = Parts::new().unwrap();
+        let parts = EnvoyParts::new().unwrap();
         assert_eq!(parts.base["name"], "keystile-base");
         assert_eq!(parts.base["disabled"], true);
         assert_eq!(parts.active["name"], "keystile");
@@ -171,7 +171,7 @@ mod tests {
     fn the_keeper_is_the_one_that_is_tried_on_a_real_envoy_for_any_vm_id() {
         let shipped = yaml::parse(DISCOVERY).ok().unwrap();
         let shipped = shipped.at("bootstrap_extensions").unwrap().json();
-        let parts = Parts::new().unwrap();
+        let parts = EnvoyParts::new().unwrap();
         let keeper = |id: &str| parts.bootstrap(id).unwrap()["bootstrap_extensions"].clone();
         assert_eq!(keeper(crate::ecds::NAME), shipped);
         let id = "/0/typed_config/config/vm_config/vm_id";
@@ -187,7 +187,10 @@ mod tests {
                 "/etc/keystile/tls.key".into(),
             )),
         };
-        let [discovery, control] = Parts::new().unwrap().clusters(&plane(Some(tls))).unwrap();
+        let [discovery, control] = EnvoyParts::new()
+            .unwrap()
+            .clusters(&plane(Some(tls)))
+            .unwrap();
         assert_eq!(discovery["name"], "keystile-discovery");
         assert_eq!(discovery["type"], "STRICT_DNS");
         assert_eq!(control["type"], "STATIC");
@@ -202,7 +205,7 @@ mod tests {
             context(&control).pointer(san),
             Some(&json!({"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.7"}}))
         );
-        let [clear, _] = Parts::new().unwrap().clusters(&plane(None)).unwrap();
+        let [clear, _] = EnvoyParts::new().unwrap().clusters(&plane(None)).unwrap();
         assert_eq!(clear.get("transport_socket"), None);
     }
 }

@@ -3,12 +3,12 @@ use crate::envoy::HostPort;
 
 const KEYSET: &str = r#"{"format":1,"nonce":9007199254740991,"pages":"~"}"#;
 
-fn documents(delivery: Delivery) -> Vec<Value> {
+fn documents(delivery: GatewayDelivery) -> Vec<Value> {
     let gateway = Gateway {
         namespace: "edge".to_owned(),
         name: "public".to_owned(),
         listeners: ["http", "https"]
-            .map(|l| Listener::parse(l).unwrap())
+            .map(|l| GatewayListener::parse(l).unwrap())
             .into(),
         http3: false,
         delivery,
@@ -32,7 +32,7 @@ fn names(policy: &Value) -> Vec<&str> {
 }
 
 fn extension(url: &str) -> Vec<Value> {
-    documents(Delivery::Extension {
+    documents(GatewayDelivery::Extension {
         code: Code::new(url, None),
         keyset: KEYSET.to_owned(),
     })
@@ -74,7 +74,7 @@ fn the_guard_stands_before_the_router_of_every_listener() {
             operation["jsonPath"],
             "$..http_filters[?(@.name=='envoy.filters.http.router')]"
         );
-        assert_eq!(operation["value"], Parts::new().unwrap().guard);
+        assert_eq!(operation["value"], EnvoyParts::new().unwrap().guard);
     }
 }
 
@@ -85,10 +85,10 @@ fn listeners_are_named_as_envoy_gateway_names_them_and_a_port_is_patched_once() 
         name: "public".to_owned(),
         listeners: listeners
             .iter()
-            .map(|l| Listener::parse(l).unwrap())
+            .map(|l| GatewayListener::parse(l).unwrap())
             .collect(),
         http3,
-        delivery: Delivery::Extension {
+        delivery: GatewayDelivery::Extension {
             code: Code::new("registry.example/keystile:1", None),
             keyset: KEYSET.to_owned(),
         },
@@ -101,7 +101,7 @@ fn listeners_are_named_as_envoy_gateway_names_them_and_a_port_is_patched_once() 
     let want = ["edge/public/https", "edge/public/https-quic"];
     assert_eq!(names(&all[2]), want);
     for bad in ["", ":80", "http:", "http:0", "http:x", "HTTP", "a/b"] {
-        assert!(Listener::parse(bad).is_err(), "{bad}");
+        assert!(GatewayListener::parse(bad).is_err(), "{bad}");
     }
 }
 
@@ -129,7 +129,7 @@ fn a_digest_stands_beside_the_address_that_it_is_of() {
 
 #[test]
 fn a_gateway_on_discovery_has_clusters_in_its_bootstrap_and_filters_in_order() {
-    let all = documents(Delivery::Discovery(ControlPlane {
+    let all = documents(GatewayDelivery::Discovery(ControlPlane {
         discovery: HostPort::parse("keystile.infra.svc:18000").unwrap(),
         control: HostPort::parse("keystile.infra.svc:8443").unwrap(),
         tls: None,

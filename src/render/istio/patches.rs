@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::place::Place;
+use super::proxy_kind::ProxyKind;
 use super::types::{
     ApplyTo, ConfigPatch, Context, EnvoyFilterSpec, FilterChainMatch, FilterMatch, ListenerMatch,
     Operation, Patch, PatchMatch, SubFilterMatch, WorkloadSelector,
 };
-use crate::envoy::parts::Parts;
+use crate::envoy::parts::EnvoyParts;
 use crate::kubernetes::types::ConfigMap;
 use crate::manifest::{Metadata, Resource};
 use keystile_model::error::{Result, defect};
@@ -33,14 +33,14 @@ pub struct Patches<'a> {
     /// Labels of its pods.
     pub selector: &'a BTreeMap<String, String>,
     /// Gateway or sidecar.
-    pub place: Place,
+    pub place: ProxyKind,
 }
 
 impl Patches<'_> {
     /// The guard: a worker that fails to load the filter leaves it out and lets requests pass; this
     /// answers 403 unless the filter has set the caller. Right before the router, which is after
     /// every phase of a WasmPlugin.
-    pub fn guard(&self, parts: &Parts) -> EnvoyFilter {
+    pub fn guard(&self, parts: &EnvoyParts) -> EnvoyFilter {
         let before_router = Some(ROUTER);
         let guard = self.http_filter(Operation::InsertBefore, before_router, &parts.guard);
         self.resource(GUARD, vec![guard, self.no_underscores()])
@@ -64,7 +64,7 @@ impl Patches<'_> {
 
     /// The filters for base and overlay, before all others: a request is judged before anything
     /// else is done with it. Each is inserted first, so the last one ends up first.
-    pub fn filters(&self, parts: &Parts) -> EnvoyFilter {
+    pub fn filters(&self, parts: &EnvoyParts) -> EnvoyFilter {
         let first = |filter| self.http_filter(Operation::InsertFirst, None, filter);
         self.resource(FILTERS, vec![first(&parts.active), first(&parts.base)])
     }
@@ -72,7 +72,12 @@ impl Patches<'_> {
     /// What a proxy must know when it starts: the labels of metrics, the keeper, and the clusters,
     /// because Envoy refuses discovery from a cluster that is added later. Not an EnvoyFilter,
     /// because Istio applies none to the bootstrap.
-    pub fn bootstrap(&self, parts: &Parts, vm_id: &str, clusters: &[Value]) -> Result<ConfigMap> {
+    pub fn bootstrap(
+        &self,
+        parts: &EnvoyParts,
+        vm_id: &str,
+        clusters: &[Value],
+    ) -> Result<ConfigMap> {
         let mut value = parts.bootstrap(vm_id)?;
         if let (false, Some(fields)) = (clusters.is_empty(), value.as_object_mut()) {
             let resources = json!({"clusters": clusters});
@@ -103,8 +108,8 @@ impl Patches<'_> {
             apply_to: ApplyTo::HttpFilter,
             matches: PatchMatch {
                 context: match self.place {
-                    Place::Gateway => Context::Gateway,
-                    Place::Sidecar => Context::SidecarInbound,
+                    ProxyKind::Gateway => Context::Gateway,
+                    ProxyKind::Sidecar => Context::SidecarInbound,
                 },
                 listener: ListenerMatch {
                     filter_chain: FilterChainMatch { filter },

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::types::{LabelSelector, Port, Resources};
-use crate::manifest::Labels;
+use crate::manifest::ManifestLabels;
 
 #[derive(Serialize)]
 pub struct PodTemplate {
@@ -13,7 +13,7 @@ pub struct PodTemplate {
 
 #[derive(Serialize)]
 pub struct PodMetadata {
-    pub labels: Labels,
+    pub labels: ManifestLabels,
 }
 
 #[derive(Serialize)]

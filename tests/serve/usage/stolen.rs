@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keystile_core::keyset::{Artefact, ArtefactKind, Built, NodeKey, Refusal, Secrets, SigningKey};
+use keystile_core::keyset::{
+    Artefact, ArtefactKind, Built, KeysetRefusal, NodeKey, Secrets, SigningKey,
+};
 use keystile_core::report::usage::seal_receipt;
 
 use super::nodes::{enroll, report};
@@ -42,7 +44,7 @@ impl Stolen {
     }
 
     /// What another Envoy makes of a push.
-    fn elsewhere(&self, push: &[u8]) -> Option<Refusal> {
+    fn elsewhere(&self, push: &[u8]) -> Option<KeysetRefusal> {
         let secrets = Secrets::parse("", &self.public, "").unwrap();
         Artefact::load(&mut &*push, &secrets.keys, |_| {}).err()
     }
@@ -90,7 +92,11 @@ fn a_stolen_environment_forges_no_keyset_no_overlay_and_no_receipt() {
             let refused = stolen.elsewhere(forged.as_bytes());
             let by_signature = matches!(
                 refused,
-                Some(Refusal::Signature | Refusal::OtherAlgorithm { .. } | Refusal::UnknownKid(_))
+                Some(
+                    KeysetRefusal::Signature
+                        | KeysetRefusal::OtherAlgorithm { .. }
+                        | KeysetRefusal::UnknownKid(_)
+                )
             );
             assert!(by_signature, "{refused:?}");
         }
@@ -100,7 +106,7 @@ fn a_stolen_environment_forges_no_keyset_no_overlay_and_no_receipt() {
     let as_overlay = as_overlay.replacen("\"manifest\"", "\"kind\":\"overlay\",\"manifest\"", 1);
     assert_eq!(
         stolen.elsewhere(as_overlay.as_bytes()),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
 
     let receipt = Receipt {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keystile_core::hex;
 use keystile_core::key::Prefix;
-use keystile_core::keyset::{Entry, Keyset, Refusal, Secrets, SigningKeyError, SigningKeys};
+use keystile_core::keyset::{Entry, Keyset, KeysetRefusal, Secrets, SigningKeyError, SigningKeys};
 use serde_json::{Value, json};
 
 use super::versions::{self, version_in_place_of};
@@ -83,8 +83,8 @@ fn signing_keys(cx: &Context) -> Result<SigningKeys> {
         )
     };
     let secrets = Secrets::parse(&text(&shared), &text(&public), "").map_err(|e| match e {
-        Refusal::SigningKeys(e) => bad(SIGNING_KEYS, e, ""),
-        Refusal::VerifyKeys(e) => bad(VERIFY_KEYS, e, " --public"),
+        KeysetRefusal::SigningKeys(e) => bad(SIGNING_KEYS, e, ""),
+        KeysetRefusal::VerifyKeys(e) => bad(VERIFY_KEYS, e, " --public"),
         e => refuse(Code::SettingInvalid, e, "unset both to use the store's"),
     })?;
     Ok(secrets.keys)
@@ -99,7 +99,7 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
         )
     })?;
     inspect::open(&bytes, keys).map_err(|e| match e {
-        Refusal::UnknownKid(kid) => refuse(
+        KeysetRefusal::UnknownKid(kid) => refuse(
             Code::KeysetInvalid,
             format_args!(
                 "{}: signed with key `{}`, which is not among the signing keys at hand",
@@ -108,7 +108,7 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
             ),
             "it is of another store, or its signing key is retired: build it again",
         ),
-        Refusal::Overlay => refuse(
+        KeysetRefusal::Overlay => refuse(
             Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
             "name a file that holds a whole keyset, such as `keyset build` writes",

@@ -7,7 +7,7 @@ use super::istio::{keyset_for_object, sha256, warn_if_unpinned};
 use super::plane::Plane;
 use crate::output;
 use keystile_model::error::{Result, refuse};
-use keystile_render::envoy_gateway::{Code, Delivery, Gateway, Listener};
+use keystile_render::envoy_gateway::{Code, Gateway, GatewayDelivery, GatewayListener};
 
 /// Print the resources for a Gateway of Envoy Gateway
 #[derive(Args)]
@@ -20,7 +20,7 @@ Examples:
 
 With --image, every change to keys changes the listener, and open connections keep the old keys until
 they drain. With --discovery, a change is in force at once.")]
-pub struct EnvoyGateway {
+pub struct EnvoyGatewayArgs {
     /// Namespace of the Gateway
     #[arg(long, default_value = "default")]
     namespace: String,
@@ -29,8 +29,8 @@ pub struct EnvoyGateway {
     gateway: String,
     /// A listener of the Gateway; with its port from Envoy Gateway 1.10 on (or with XDSNameSchemeV2).
     /// Repeat this for every listener
-    #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = Listener::parse)]
-    listener: Vec<Listener>,
+    #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = GatewayListener::parse)]
+    listener: Vec<GatewayListener>,
     /// The listeners also speak HTTP/3, which adds a second listener for each in Envoy
     #[arg(long)]
     http3: bool,
@@ -49,14 +49,14 @@ pub struct EnvoyGateway {
     plane: Plane,
 }
 
-impl EnvoyGateway {
+impl EnvoyGatewayArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => Delivery::Discovery(plane),
+            (Some(plane), _) => GatewayDelivery::Discovery(plane),
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
-                Delivery::Extension {
+                GatewayDelivery::Extension {
                     code: Code::new(&url, self.sha256),
                     keyset: keyset_for_object(cx)?,
                 }

@@ -8,7 +8,7 @@ use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
-use keystile_render::istio::{Delivery, FailStrategy, Mesh, Place};
+use keystile_render::istio::{FailStrategy, Mesh, MeshDelivery, ProxyKind};
 
 /// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
@@ -27,7 +27,7 @@ Examples:
 With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
 Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
 a change is in force within milliseconds.")]
-pub struct Istio {
+pub struct IstioArgs {
     /// Namespace of the gateway or workload
     #[arg(long, default_value = "istio-system")]
     namespace: String,
@@ -36,7 +36,7 @@ pub struct Istio {
     selector: Vec<(String, String)>,
     /// Where the filter runs
     #[arg(long, default_value = "gateway")]
-    place: Place,
+    place: ProxyKind,
     /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
     #[arg(
         long,
@@ -89,11 +89,11 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
     Ok(keyset)
 }
 
-impl Istio {
+impl IstioArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => Delivery::Discovery(plane),
+            (Some(plane), _) => MeshDelivery::Discovery(plane),
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
                 if url.starts_with("file://") {
@@ -101,7 +101,7 @@ impl Istio {
                         "with file:// Istio makes new VMs for every push; use oci:// or https://",
                     );
                 }
-                Delivery::Plugin {
+                MeshDelivery::Plugin {
                     url,
                     sha256: self.sha256,
                     fail_strategy: self.fail_strategy,

@@ -14,11 +14,11 @@ fn both_signing_keys_are_accepted_while_one_is_rotated() {
     }
     assert_eq!(
         load(built.seal(&signing_key("gone", 3), 0).as_bytes()).err(),
-        Some(Refusal::UnknownKid("gone".into()))
+        Some(KeysetRefusal::UnknownKid("gone".into()))
     );
     assert_eq!(
         load(built.seal(&signing_key("old", 2), 0).as_bytes()).err(),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
 }
 
@@ -37,7 +37,7 @@ fn a_keyset_signed_twice_is_taken_by_who_knows_either_key() {
     assert_eq!(load(&text, &keys()), None);
     assert_eq!(
         load(&text, &key("other", 1)),
-        Some(Refusal::UnknownKid("old,new".into()))
+        Some(KeysetRefusal::UnknownKid("old,new".into()))
     );
     // A wrong tag of a known key counts, whatever the others say.
     assert_eq!(
@@ -45,20 +45,20 @@ fn a_keyset_signed_twice_is_taken_by_who_knows_either_key() {
             &text,
             &SigningKeys::new(vec![signing_key("old", 1), signing_key("new", 9)])
         ),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
     // Tags cannot change places, and none may be left over.
     assert_eq!(
         load(&text.replace("old,new", "new,old"), &key("old", 1)),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
     assert_eq!(
         load(&text.replace("old,new", "old"), &key("old", 1)),
-        Some(Refusal::Base64("hmac"))
+        Some(KeysetRefusal::Base64("hmac"))
     );
     assert_eq!(
         load(&text.replace("old,new", "old,new,more"), &key("old", 1)),
-        Some(Refusal::Base64("hmac"))
+        Some(KeysetRefusal::Base64("hmac"))
     );
 }
 
@@ -83,7 +83,7 @@ fn pair(kid: &str, byte: u8) -> (SigningKey, SigningKey) {
     (pair, keys[0].clone())
 }
 
-fn loaded(text: &str, keys: &[&SigningKey]) -> Option<Refusal> {
+fn loaded(text: &str, keys: &[&SigningKey]) -> Option<KeysetRefusal> {
     let keys = SigningKeys::new(keys.iter().map(|k| SigningKey::clone(k)).collect());
     let whole = Keyset::load(&mut text.as_bytes(), &keys, |_| {}).err();
     let open = crate::keyset::Artefact::load(&mut text.as_bytes(), &keys, |_| {}).err();
@@ -106,26 +106,32 @@ fn a_keyset_signed_with_a_pair_is_taken_by_who_has_the_public_key_which_signs_no
     let (other, _) = pair("p1", 2);
     assert_eq!(
         loaded(&built.seal(&other, 7), &[&public]),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
     let (gone, _) = pair("p0", 1);
     assert_eq!(
         loaded(&built.seal(&gone, 7), &[&public]),
-        Some(Refusal::UnknownKid("p0".into()))
+        Some(KeysetRefusal::UnknownKid("p0".into()))
     );
     // A public key makes no signature, and its holder no keyset.
     assert_eq!(
         loaded(&built.seal(&public, 7), &[&public]),
-        Some(Refusal::UnknownKid("".into()))
+        Some(KeysetRefusal::UnknownKid("".into()))
     );
     assert!(public.tag(Domain::Keyset, &built.manifest).is_empty());
     // A signature is for one kind of artefact.
     let as_overlay = text.replace("\",\"manifest", "\",\"kind\":\"overlay\",\"manifest");
-    assert_eq!(loaded(&as_overlay, &[&public]), Some(Refusal::Signature));
+    assert_eq!(
+        loaded(&as_overlay, &[&public]),
+        Some(KeysetRefusal::Signature)
+    );
     // And for one id.
     let renamed = text.replace("\"kid\":\"p1\"", "\"kid\":\"p2\"");
     let (_, namesake) = pair("p2", 1);
-    assert_eq!(loaded(&renamed, &[&namesake]), Some(Refusal::Signature));
+    assert_eq!(
+        loaded(&renamed, &[&namesake]),
+        Some(KeysetRefusal::Signature)
+    );
 }
 
 #[test]
@@ -146,14 +152,14 @@ fn in_a_change_over_either_key_is_enough_and_a_broken_one_of_those_known_is_refu
     let wrong_secret = signing_key("old", 9);
     let (_, wrong_public) = pair("p1", 9);
     for keys in [[&wrong_secret, &public], [&secret, &wrong_public]] {
-        assert_eq!(loaded(&text, &keys), Some(Refusal::Signature));
+        assert_eq!(loaded(&text, &keys), Some(KeysetRefusal::Signature));
     }
     let lists = |from: &str, to: &str, keys: &[&SigningKey]| loaded(&text.replace(from, to), keys);
     let both = [&secret, &public];
     for shorter_or_longer in ["hmac-sha256", "hmac-sha256,ed25519,ed25519"] {
         assert_eq!(
             lists("hmac-sha256,ed25519", shorter_or_longer, &both),
-            Some(Refusal::Algorithms)
+            Some(KeysetRefusal::Algorithms)
         );
     }
     // Another algorithm under an unknown id is one that this filter is too old for.
@@ -161,7 +167,7 @@ fn in_a_change_over_either_key_is_enough_and_a_broken_one_of_those_known_is_refu
     assert_eq!(lists("hmac-sha256", "ml-dsa-44", &[&public]), None);
     assert!(matches!(
         lists("ed25519", "ml-dsa-44", &both),
-        Some(Refusal::OtherAlgorithm { kid, is: Algorithm::Ed25519 }) if kid == "p1"
+        Some(KeysetRefusal::OtherAlgorithm { kid, is: Algorithm::Ed25519 }) if kid == "p1"
     ));
 }
 
@@ -175,7 +181,7 @@ fn a_public_key_is_never_taken_for_a_secret_whatever_the_envelope_says() {
         .unwrap();
     // What everybody knows, used as the secret of the same id.
     let forged = built.seal(&SigningKey::new("p1", bytes.into()).unwrap(), 0);
-    let confused = Some(Refusal::OtherAlgorithm {
+    let confused = Some(KeysetRefusal::OtherAlgorithm {
         kid: "p1".into(),
         is: Algorithm::Ed25519,
     });
@@ -186,20 +192,20 @@ fn a_public_key_is_never_taken_for_a_secret_whatever_the_envelope_says() {
     assert_eq!(loaded(&told(""), &[&public]), confused);
     assert_eq!(
         loaded(&told("ed25519"), &[&public]),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
     // And the other way round: a pair under the id of a secret.
     let secret = signing_key("p1", 1);
     let signed = built.seal(&pair_1, 0);
     assert_eq!(
         loaded(&signed, &[&secret]),
-        Some(Refusal::OtherAlgorithm {
+        Some(KeysetRefusal::OtherAlgorithm {
             kid: "p1".into(),
             is: Algorithm::HmacSha256,
         })
     );
     let untold = signed.replace("\"alg\":\"ed25519\",", "");
-    assert_eq!(loaded(&untold, &[&secret]), Some(Refusal::Signature));
+    assert_eq!(loaded(&untold, &[&secret]), Some(KeysetRefusal::Signature));
 }
 
 #[test]
