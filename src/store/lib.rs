@@ -62,7 +62,7 @@ use transaction::go_on;
 use trouble::{PATIENCE, Sql as _, damaged, trouble};
 
 /// One script per version of the schema, oldest first. Never change a released one: add another.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("store.sql"),
     include_str!("version_2.sql"),
     include_str!("version_3.sql"),
@@ -74,6 +74,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("revision.sql"),
     include_str!("processes.sql"),
     include_str!("client_changed.sql"),
+    include_str!("algorithm.sql"),
 ];
 
 /// The name for messages.

@@ -1,7 +1,7 @@
 //! Policies and signing keys in the store.
 
 use crate::trouble::Sql as _;
-use keystile_core::keyset::SigningKey;
+use keystile_core::keyset::{Algorithm, SigningKey, SigningKeyError};
 use rusqlite::{OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
@@ -15,6 +15,18 @@ fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
         text: column::text(row, 1)?.to_owned(),
         applied: column::unsigned(row, 2)?,
     })
+}
+
+/// A signing key, from what the store has of it.
+fn key(
+    algorithm: Algorithm,
+    kid: &str,
+    secret: Zeroizing<Vec<u8>>,
+) -> std::result::Result<SigningKey, SigningKeyError> {
+    match algorithm {
+        Algorithm::HmacSha256 => SigningKey::new(kid, secret),
+        Algorithm::Ed25519 => SigningKey::ed25519(kid, &secret),
+    }
 }
 
 impl Tx<'_> {
@@ -60,7 +72,7 @@ impl Tx<'_> {
     /// Signing keys, the oldest first.
     pub fn signing_keys(&self) -> Result<Vec<SigningRecord>> {
         let mut statement = self.tx.prepare(
-            "SELECT kid, secret, state, created, retired FROM signing_key ORDER BY created, rowid",
+            "SELECT kid, secret, state, created, retired, algorithm FROM signing_key ORDER BY created, rowid",
         ).sql()?;
         let rows = statement
             .query_map([], |r| {
@@ -72,15 +84,17 @@ impl Tx<'_> {
                     state,
                     column::unsigned(r, 3)?,
                     column::optional(r, 4)?,
+                    r.get::<_, String>(5)?,
                 ))
             })
             .sql()?;
         rows.map(|row| {
-            let (kid, secret, state, created, retired) = row.sql()?;
+            let (kid, secret, state, created, retired, algorithm) = row.sql()?;
+            let algorithm = Algorithm::from_word(&algorithm).unwrap_or(Algorithm::HmacSha256);
             let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
-                _ => Some(SigningKey::new(&kid, secret).map_err(|e| {
+                _ => Some(key(algorithm, &kid, secret).map_err(|e| {
                     refuse(
                         Code::StoreDamaged,
                         format_args!("signing key `{kid}` {e}"),
@@ -90,6 +104,7 @@ impl Tx<'_> {
             };
             Ok(SigningRecord {
                 kid,
+                algorithm,
                 state,
                 key,
                 created,
@@ -100,11 +115,17 @@ impl Tx<'_> {
     }
 
     /// Adds a signing key.
-    pub fn insert_signing_key(&mut self, kid: &str, secret: &[u8], now: u64) -> Result<()> {
+    pub fn insert_signing_key(
+        &mut self,
+        kid: &str,
+        algorithm: Algorithm,
+        secret: &[u8],
+        now: u64,
+    ) -> Result<()> {
         self.tx
             .execute(
-                "INSERT INTO signing_key (kid, secret, state, created) VALUES (?, ?, 'active', ?)",
-                params![kid, secret, column::signed(now)],
+                "INSERT INTO signing_key (kid, algorithm, secret, state, created) VALUES (?, ?, ?, 'active', ?)",
+                params![kid, algorithm.as_str(), secret, column::signed(now)],
             )
             .sql()?;
         Ok(())
