@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 mod tidy {
     mod circles;
+    mod danger;
     mod modules;
     mod names;
     mod pages;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
@@ -37,7 +37,8 @@ A first round:
   export \"$(keystilectl signing-key export)\"
   keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
 
-Exit codes: 0 done, 1 refused or failed, 2 usage error.")]
+Exit codes: 0 done, 1 refused or failed, 2 usage error. With `--output json` an error is JSON, too, on
+the last line of stderr.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -167,24 +168,43 @@ struct Completions {
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     system::harden();
-    let mut command = command();
     let args = system::arguments();
-    if let Some((option, next)) = swallowed(&command, &args) {
-        let message = format!(
-            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
-        );
-        command.error(ErrorKind::InvalidValue, message).exit();
-    }
-    let matches = command.get_matches_from(args);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let cli = match parsed(&args) {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && mistyped::wants_json(&args) => {
+            output::error(OutputFormat::Json, &mistyped::error(&e));
+            return ExitCode::from(2);
+        }
+        // 2 is clap's, for what was typed wrongly.
+        Err(e) => e.exit(),
+    };
+    let form = cli.global.output;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            output::error(&e);
-            // 2 is clap's, for what was typed wrongly.
+            output::error(form, &e);
             ExitCode::FAILURE
         }
     }
+}
+
+fn parsed(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut command = command();
+    if let Some((option, next)) = swallowed(&command, args) {
+        let message = format!(
+            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
+        );
+        let mut e = command.error(ErrorKind::InvalidValue, message);
+        let of = [
+            (ContextKind::InvalidArg, format!("--{option}")),
+            (ContextKind::InvalidValue, next),
+        ];
+        for (kind, text) in of {
+            e.insert(kind, ContextValue::String(text));
+        }
+        return Err(e);
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 /// The command line. Hosts, paths, headers and free text may begin with a dash: whatever an
@@ -324,5 +344,6 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     output::raw(&out)
 }
 
+mod mistyped;
 #[cfg(test)]
 mod tests;

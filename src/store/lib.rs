@@ -91,8 +91,12 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("revision.sql"),
         include_str!("processes.sql"),
         include_str!("client_changed.sql"),
+        include_str!("algorithm.sql"),
     ],
-    postgres: &[include_str!("postgres/store.sql")],
+    postgres: &[
+        include_str!("postgres/store.sql"),
+        include_str!("algorithm.sql"),
+    ],
 };
 
 /// The name for messages.

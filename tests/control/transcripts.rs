@@ -51,6 +51,7 @@ sessions! {
     clients
     keys
     keys_that_are_refused
+    refused_as_json
     certificates
     rotation
     handing_over
@@ -74,6 +75,7 @@ served! {
     clients
     keys
     keys_that_are_refused
+    refused_as_json
     certificates
     rotation
     handing_over

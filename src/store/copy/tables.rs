@@ -67,7 +67,7 @@ pub(super) const STORE: [Table; 15] = [
         "signing_key",
         "created, rowid",
         ("secret", "kid"),
-        "kid t, secret x, state t, created i, retired i",
+        "kid t, algorithm t, secret x, state t, created i, retired i",
     ),
     table(
         "audit",
