@@ -48,6 +48,7 @@
 
 pub mod decide;
 pub mod hex;
+mod json;
 pub mod key;
 pub mod keyset;
 pub mod limit;

@@ -22,6 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{ArtefactKind, BaseName, OverlayManifest, Refusal, Signed, SigningKeys};
+use crate::json;
 
 /// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
 pub trait Source {
@@ -177,17 +178,15 @@ impl Fields {
             Some(other) => return Err(Refusal::UnknownKind(other.to_owned())),
         };
         keys.verify(kind, &kid, &hmac, &manifest)?;
-        let bad = |e: serde_json::Error| Refusal::Manifest(e.to_string());
+        let bad = |e: json::Error| Refusal::Manifest(e.to_string());
         Ok(match kind {
             ArtefactKind::Keyset => {
-                let parsed: Box<super::Manifest> =
-                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let parsed: Box<super::Manifest> = json::read(&manifest).map_err(bad)?;
                 let name = BaseName::of(parsed.version, &manifest);
                 Signed::Keyset(parsed, name)
             }
             ArtefactKind::Overlay => {
-                let parsed: Box<OverlayManifest> =
-                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let parsed: Box<OverlayManifest> = json::read(&manifest).map_err(bad)?;
                 Signed::Overlay(parsed)
             }
         })
