@@ -45,7 +45,7 @@ macro_rules! for_each_operation {
             $crate::audit::List,
             $crate::audit::Export,
             $crate::audit::Verify,
-            $crate::audit::Checkpoint,
+            $crate::audit::MakeCheckpoint,
             $crate::audit::Prune,
             $crate::backup::Make,
             $crate::backup::Read,

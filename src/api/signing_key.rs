@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use super::{AUDITORS, Endpoint, Method, OWNERS, Operation};
 use crate::Pace;
 use keystile_model::error::Result;
 use keystile_model::record::SigningRecord;
@@ -37,7 +37,7 @@ pub struct SigningKeyViews {
 /// A change of the key that signs.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = SigningKeyRotated)]
-pub struct Rotated {
+pub struct RotatedSigningKey {
     /// The key that signs from now on.
     pub active: String,
     /// The old key, which is accepted until it is retired.
@@ -77,7 +77,7 @@ pub struct Retire {
 
 impl Operation for List {
     type Output = SigningKeyViews;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "signing-key.list",
         "/v1/signing-keys",
         AUDITORS,
@@ -100,8 +100,8 @@ impl Operation for List {
 }
 
 impl Operation for Rotate {
-    type Output = Rotated;
-    const ROUTE: Route = Route::create(
+    type Output = RotatedSigningKey;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "signing-key.rotate",
         "/v1/signing-keys/rotate",
         OWNERS,
@@ -109,9 +109,9 @@ impl Operation for Rotate {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RotatedSigningKey> {
         let (active, accepted) = signing::rotate(store, world)?;
-        Ok(Rotated { active, accepted })
+        Ok(RotatedSigningKey { active, accepted })
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -121,7 +121,7 @@ impl Operation for Rotate {
 
 impl Operation for Retire {
     type Output = Retired;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "signing-key.retire",
         "/v1/signing-keys/{kid}",

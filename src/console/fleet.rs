@@ -3,11 +3,11 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{Page, Section};
-use super::visit::{Sent, Visit};
 use super::widgets::{self, chip};
-use keystile_api::fleet::NodeView;
+use keystile_api::fleet::FleetNode;
 use keystile_api::fleet::{Forget, List};
 use keystile_server::problem::Problem;
 
@@ -15,23 +15,23 @@ use keystile_server::problem::Problem;
 const PAGE: usize = 50;
 
 /// The page.
-pub async fn show(visit: Visit) -> Response {
-    let page = page(&visit).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext) -> Response {
+    let page = page(&cx).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit) -> Result<Page, Problem> {
+async fn page(cx: &PageContext) -> Result<Page, Problem> {
     // The data come from the server itself, but the role has to be checked.
-    let version = visit
+    let version = cx
         .with::<List, _>("", |store, _| store.read(|tx| Ok(tx.meta().version)))
         .await?;
-    let fleet = visit.fleet();
-    let after = visit.query.given("cursor");
+    let fleet = cx.fleet();
+    let after = cx.query.given("cursor");
     let mut rest = fleet
         .nodes
         .iter()
         .filter(|n| after.is_none_or(|a| n.id.as_str() > a));
-    let shown: Vec<&NodeView> = rest.by_ref().take(PAGE).collect();
+    let shown: Vec<&FleetNode> = rest.by_ref().take(PAGE).collect();
     let first = after.map(|_| "/console/fleet".to_owned());
     let next = rest.next().and(shown.last()).map(|last| {
         let query = Form::default().with("cursor", last.id.clone());
@@ -42,7 +42,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         (widgets::table(
             "Envoys",
             &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
-            shown.iter().map(|n| row(visit, n, version)).collect(),
+            shown.iter().map(|n| row(cx, n, version)).collect(),
             "No Envoy has connected yet. `keystilectl render envoy` prints a configuration for one.",
         ))
         (widgets::pager(first, next))
@@ -53,14 +53,14 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
 }
 
 /// Forgets one that is gone for good.
-pub async fn forget(Sent { visit, form }: Sent) -> Response {
-    match visit.forget(form.text("node")).await {
-        Ok(()) => visit.go("/console/fleet", "envoy-forgotten"),
-        Err(problem) => visit.shown(Err(problem)),
+pub async fn forget(SubmittedForm { cx, form }: SubmittedForm) -> Response {
+    match cx.forget(form.text("node")).await {
+        Ok(()) => cx.go("/console/fleet", "envoy-forgotten"),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }
 
-fn row(visit: &Visit, node: &NodeView, version: u64) -> Vec<Markup> {
+fn row(cx: &PageContext, node: &FleetNode, version: u64) -> Vec<Markup> {
     let behind = node.in_force.is_none_or(|v| v < version);
     vec![
         html! { (node.id) @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } },
@@ -95,9 +95,9 @@ fn row(visit: &Visit, node: &NodeView, version: u64) -> Vec<Markup> {
         html! { (node.envoy) },
         html! { @if let Some(address) = &node.address { (address) } @else { span.soft { "–" } } },
         html! {
-            @if visit.may::<Forget>() && node.connected_since.is_none() {
+            @if cx.may::<Forget>() && node.connected_since.is_none() {
                 form method="post" action="/console/fleet/forget" {
-                    (visit.seal())
+                    (cx.seal())
                     input type="hidden" name="node" value=(node.id);
                     button.quiet.small.danger type="submit" aria-label={ "Forget " (node.id) } { "Forget" }
                 }

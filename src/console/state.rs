@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::oidc::Oidc;
 use super::session::Sessions;
-use super::setup::{Envoys, Settings};
+use super::setup::{ConsoleSettings, Envoys};
 use keystile_core::hex;
 use keystile_server::http::App;
 
@@ -25,7 +25,7 @@ pub(super) struct Inner {
 
 impl Console {
     /// Over the operations of a server.
-    pub fn new(app: App, settings: Settings, envoys: Envoys) -> Self {
+    pub fn new(app: App, settings: ConsoleSettings, envoys: Envoys) -> Self {
         let digest = Sha256::new()
             .chain_update(STYLE)
             .chain_update(SCRIPT)

@@ -47,12 +47,12 @@
 #![deny(missing_docs)]
 
 pub mod decide;
+pub mod fast_hash;
 pub mod hex;
 mod json;
 pub mod key;
 pub mod keyset;
 pub mod limit;
-pub mod mix;
 pub mod outcome;
 pub mod policy;
 pub mod reply;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::host::{self, Level};
 use super::names::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON};
 use super::{buckets, clock, marks, metrics, report, slots, tunnels, usage, vm};
-use keystile_core::keyset::{Artefact, Refusal, Secrets, StoreId};
+use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets, StoreId};
 
 /// Soon after the start, so that the gauges exist early; then once a second.
 const FIRST_TICK: Duration = Duration::from_millis(100);
@@ -126,7 +126,7 @@ pub fn tick(id: u32) {
     reason = "Envoy hands secrets over by environment alone; they are read once for each push"
 )]
 #[inline(never)]
-fn load(size: usize) -> Result<Artefact, Refusal> {
+fn load(size: usize) -> Result<Artefact, KeysetRefusal> {
     let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
     let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
     let Secrets { keys, node_key } = Secrets::parse(&keys, &node_key)?;

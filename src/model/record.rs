@@ -153,7 +153,7 @@ impl SigningState {
     }
 
     /// The state with this name.
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         [Self::Active, Self::Accepted, Self::Retired]
             .into_iter()
             .find(|s| s.as_str() == word)

@@ -64,7 +64,7 @@ impl Bench {
 
     /// Makes a client.
     pub fn client(&mut self, name: &str) {
-        let draft = client::Draft::named(name);
+        let draft = client::ClientDraft::named(name);
         client::create(&mut self.store, &system::at(NOON), draft).unwrap();
     }
 
@@ -74,7 +74,7 @@ impl Bench {
             &mut self.store,
             world,
             "acme",
-            key::Draft::default(),
+            key::KeyDraft::default(),
             n,
             |_| {},
         )
@@ -128,7 +128,7 @@ pub fn home(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Home) {
             signing::insert(tx, &world).map(drop)
         })?;
         for name in clients {
-            client::create(store, &world, client::Draft::named(name))?;
+            client::create(store, &world, client::ClientDraft::named(name))?;
         }
         Ok(())
     })

@@ -10,7 +10,7 @@ use keystile_core::keyset::StoreId;
 use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
-use keystile_store::{Alone, Store};
+use keystile_store::{ExclusiveHold, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
@@ -20,7 +20,7 @@ mod master_key;
 pub mod published;
 mod restore;
 
-pub use backup::{Kept, beside_backup, put_backup};
+pub use backup::{KeptBackup, beside_backup, put_backup};
 pub use lock::Serving;
 pub use master_key::NewKey;
 pub use restore::Restored;
@@ -121,7 +121,7 @@ impl Home {
     }
 
     /// Keeps servers out while a schema changes.
-    fn alone(&self) -> Alone {
+    fn alone(&self) -> ExclusiveHold {
         let home = self.clone();
         Arc::new(move || match home.held {
             Some(_) => Ok(Box::new(())),
@@ -152,7 +152,7 @@ impl Home {
                     "run as the user who made it",
                 )
             }
-            .of(Kind::Store(Trouble::Access)));
+            .with_kind(Kind::Store(Trouble::Access)));
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Home {
         self.unlock_beside(Some(self.alone()))
     }
 
-    fn unlock_beside(&self, alone: Option<Alone>) -> Result<(Store, MasterKey)> {
+    fn unlock_beside(&self, alone: Option<ExclusiveHold>) -> Result<(Store, MasterKey)> {
         self.must_exist()?;
         let path = self.store();
         let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
@@ -215,7 +215,7 @@ impl Home {
             ),
             Err(_) => error,
         };
-        told.of(kind)
+        told.with_kind(kind)
     }
 
     /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it

@@ -15,7 +15,7 @@ use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-pub use keystile_model::key::{Draft, Patch};
+pub use keystile_model::key::{KeyDraft, KeyPatch};
 
 mod bounds;
 mod checked;
@@ -93,7 +93,7 @@ pub fn change(
 }
 
 /// Changes what a key may do.
-pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Result<Key> {
+pub fn update(store: &mut Store, world: &World, id: KeyId, patch: KeyPatch) -> Result<Key> {
     store.write(world, |tx| {
         let before = find_living(tx, &world.caller, id)?;
         let policy = policy(tx)?.policy;
@@ -213,7 +213,7 @@ pub fn rotate(
                     ],
                 )
                 .about("expires")
-                .of(Kind::Invalid));
+                .with_kind(Kind::Invalid));
             }
             None => {}
         }

@@ -12,7 +12,7 @@ use keystile_store::{Store, Tx};
 
 /// What to do with a leaked key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Policy {
+pub enum LeakPolicy {
     /// Revoke it
     #[default]
     Revoke,
@@ -40,7 +40,7 @@ pub fn found(
     store: &mut Store,
     world: &World,
     alerts: &[Alert],
-    policy: Policy,
+    policy: LeakPolicy,
 ) -> Result<Vec<Ownership>> {
     let known = store.read(|tx| {
         alerts
@@ -81,7 +81,13 @@ fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
     tx.key_of_digest(&Digest::of_foreign(text))
 }
 
-fn act(tx: &mut Tx<'_>, world: &World, found: &Key, alert: &Alert, policy: Policy) -> Result<()> {
+fn act(
+    tx: &mut Tx<'_>,
+    world: &World,
+    found: &Key,
+    alert: &Alert,
+    policy: LeakPolicy,
+) -> Result<()> {
     let place =
         |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(500).collect() };
     let leak = json!({
@@ -100,14 +106,14 @@ fn act(tx: &mut Tx<'_>, world: &World, found: &Key, alert: &Alert, policy: Polic
         return Ok(());
     }
     match policy {
-        Policy::Report => Ok(()),
-        Policy::Disable if found.disabled => Ok(()),
-        Policy::Disable => {
+        LeakPolicy::Report => Ok(()),
+        LeakPolicy::Disable if found.disabled => Ok(()),
+        LeakPolicy::Disable => {
             let mut after = found.clone();
             after.disabled = true;
             key::change(tx, world, "key.disable", found, after).map(drop)
         }
-        Policy::Revoke => {
+        LeakPolicy::Revoke => {
             key::revoke_in(tx, world, found.clone(), "found by a secret scanner").map(drop)
         }
     }
@@ -138,7 +144,7 @@ mod tests {
         let text = issued[0].text.expose_secret().to_owned();
         let alerts = [alert(&text), alert("no key at all"), alert(&text)];
         let world = system::at(NOON + 9);
-        let answers = found(&mut b.store, &world, &alerts, Policy::Revoke).unwrap();
+        let answers = found(&mut b.store, &world, &alerts, LeakPolicy::Revoke).unwrap();
         assert_eq!(
             answers,
             [Ownership::Ours, Ownership::Unknown, Ownership::Ours]
@@ -168,7 +174,7 @@ mod tests {
             &mut b.store,
             &system::at(NOON + 9),
             &[alert(&forged)],
-            Policy::Revoke,
+            LeakPolicy::Revoke,
         );
         assert_eq!(answers.unwrap(), [Ownership::Unknown]);
     }
@@ -176,8 +182,8 @@ mod tests {
     #[test]
     fn the_policy_says_what_happens_to_it() {
         for (policy, want) in [
-            (Policy::Disable, Status::Disabled),
-            (Policy::Report, Status::Active),
+            (LeakPolicy::Disable, Status::Disabled),
+            (LeakPolicy::Report, Status::Active),
         ] {
             let mut b = Bench::new();
             let issued = b.issue(&system::at(NOON), 1);

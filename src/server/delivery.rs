@@ -4,7 +4,7 @@
 //! * [`publisher`] follows the store and keeps base and overlay;
 //! * [`artefact`] signs them, once for all streams;
 //! * [`discovery`] answers Envoys, with one `session` per stream, through `request` and `wire`, as
-//!   nodes that their certificates name ([`papers`]);
+//!   nodes that their certificates name ([`node_identity`]);
 //! * `nodes` knows which Envoys were enrolled and revoked;
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::desk::Desk;
-use keystile_api::fleet::{Missing, NodeView};
+use crate::pool::StorePool;
+use keystile_api::fleet::{FleetNode, Missing};
 use keystile_model::error::Result;
 use keystile_model::room::Room;
 use keystile_model::world::World;
@@ -30,9 +30,9 @@ mod denied;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
+pub mod node_identity;
 mod nodes;
 mod numbers;
-pub mod papers;
 mod published;
 pub mod publisher;
 mod request;
@@ -42,13 +42,13 @@ mod session;
 pub mod settings;
 mod wire;
 
-pub use artefact::Template;
+pub use artefact::ResourceTemplate;
 pub use fleet::{ReportRefusal, Waited};
 pub use settings::{DeliverySettings, PeerLimits};
 
 use counts::Counts;
 use fleet::Fleet;
-use history::History;
+use history::VersionHistory;
 pub use numbers::DeliveryNumbers;
 pub use published::Published;
 use publisher::Known;
@@ -58,19 +58,19 @@ const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// The delivery of keysets to Envoys.
 pub struct Delivery {
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     settings: DeliverySettings,
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
-    nodes: nodes::Standing,
+    nodes: nodes::NodeRecords,
     /// The newest version that an Envoy proved but that was never published here.
     above: watch::Sender<Option<Above>>,
     /// When the log last said that a version is not accepted.
     doubted: watch::Sender<Option<Instant>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
-    history: History,
+    history: VersionHistory,
     count: Counts,
 }
 
@@ -83,24 +83,24 @@ struct Above {
 
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
-    pub fn new(desk: Arc<Desk>, settings: DeliverySettings) -> Arc<Self> {
+    pub fn new(pool: Arc<StorePool>, settings: DeliverySettings) -> Arc<Self> {
         Arc::new(Self {
-            desk,
+            pool,
             settings,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
-            nodes: nodes::Standing::default(),
+            nodes: nodes::NodeRecords::default(),
             above: watch::Sender::new(None),
             doubted: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
-            history: History::default(),
+            history: VersionHistory::default(),
             count: Counts::default(),
         })
     }
 
     /// What was published.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &VersionHistory {
         &self.history
     }
 
@@ -110,18 +110,18 @@ impl Delivery {
     }
 
     /// The store.
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub fn pool(&self) -> &Arc<StorePool> {
+        &self.pool
     }
 
     /// Every Envoy known, by its node id.
-    pub fn fleet(&self) -> Vec<NodeView> {
+    pub fn fleet(&self) -> Vec<FleetNode> {
         self.fleet.view(&self.settings.template)
     }
 
     /// Those after a node id, as many as there is room for; and the id of the last one, if more
     /// follow.
-    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<NodeView>, Option<String>) {
+    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<FleetNode>, Option<String>) {
         self.fleet.page(&self.settings.template, node, room)
     }
 
@@ -166,7 +166,7 @@ impl Delivery {
     pub async fn forget(&self, world: World, nodes: Vec<String>) -> Result<()> {
         let fleet = Arc::clone(&self.fleet);
         // All inside the transaction, so that none is stored again meanwhile.
-        self.desk
+        self.pool
             .write(move |store| {
                 fleet.check_gone(&nodes)?;
                 registry::envoy::forget(store, &world, &nodes)?;
@@ -294,7 +294,7 @@ impl Delivery {
     /// # Errors
     /// Those of the store.
     pub async fn store_version(&self) -> Result<u64> {
-        self.desk.read(|tx| Ok(tx.meta().version)).await
+        self.pool.read(|tx| Ok(tx.meta().version)).await
     }
 
     /// The version that every Envoy should have; `None` if there is none yet.

@@ -141,6 +141,6 @@ impl Tx<'_> {
             .tx
             .query_row("SELECT audit_secret FROM meta", [], |r| r.get(0))
             .sql()?;
-        Ok(secret.map(|s| UsageKey::of(&Zeroizing::new(s))))
+        Ok(secret.map(|s| UsageKey::from_secret(&Zeroizing::new(s))))
     }
 }

@@ -50,13 +50,13 @@ pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
 pub use log::{Deed, FoundRecords, Query};
 pub use meta::{Meta, Timeline};
 pub use node::EnrolledNode;
-pub use outbox::Message;
+pub use outbox::DueMessage;
 pub use replay::Replay;
-pub use schema::Alone;
+pub use schema::ExclusiveHold;
 pub use timeline::LostKey;
 pub use usage::*;
 
-use scope::Scope;
+use scope::TransactionScope;
 pub use transaction::Tx;
 use transaction::go_on;
 use trouble::{PATIENCE, Sql as _, damaged, trouble};
@@ -90,7 +90,7 @@ pub struct Store {
     /// Set when the current write is to be abandoned.
     stop: Arc<AtomicBool>,
     /// Takes the store exclusively for a schema update, if that is possible.
-    alone: Option<Alone>,
+    alone: Option<ExclusiveHold>,
     /// Usage, once it has been opened.
     usage: Option<UsageStore>,
     /// How often the end of the audit log could not be written beside it.
@@ -122,7 +122,7 @@ impl Store {
 
     /// Opens a store that others may have open. `alone` takes it exclusively if the schema has to
     /// be updated; without it, the schema is left as it is.
-    pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<Alone>) -> Result<Self> {
+    pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<ExclusiveHold>) -> Result<Self> {
         let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if schema::version(&store.db).sql()? == 0 {
             // An empty file is an empty database for SQLite, but not one of ours.
@@ -233,7 +233,7 @@ impl Store {
     }
 
     fn begin(&mut self, behavior: TransactionBehavior, now_ms: u64) -> Result<Tx<'_>> {
-        let tx = Scope::begin(&self.db, behavior, self.joined).sql()?;
+        let tx = TransactionScope::begin(&self.db, behavior, self.joined).sql()?;
         schema::unchanged(&tx, THE_STORE, &MIGRATIONS)?;
         let (meta, unsealed) = tx.query_row(
             "SELECT store, version, issued_at, audit_seq, audit_hash, audit_start, audit_start_hash,

@@ -101,7 +101,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
             Format::Two
         },
         client: row.get(14)?,
-        outcome: Outcome::of(&outcome).unwrap_or(Outcome::Refused),
+        outcome: Outcome::from_word(&outcome).unwrap_or(Outcome::Refused),
         reason: row.get(16)?,
     })
 }
@@ -212,7 +212,7 @@ impl Tx<'_> {
                 Ok(Deed {
                     seq: column::unsigned(row, 0)?,
                     action: row.get(1)?,
-                    is_done: Outcome::of(&outcome) == Some(Outcome::Done),
+                    is_done: Outcome::from_word(&outcome) == Some(Outcome::Done),
                 })
             })
             .sql()?;

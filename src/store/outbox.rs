@@ -12,7 +12,7 @@ use keystile_model::record::Webhook;
 use keystile_model::webhook::WebhookSecret;
 
 /// A message that is due.
-pub struct Message {
+pub struct DueMessage {
     /// Number of its webhook.
     pub webhook: u32,
     /// Where it goes.
@@ -111,7 +111,7 @@ impl Tx<'_> {
 
     /// Messages of a webhook that are due, longest due first. Those whose audit record was pruned
     /// have no content left and are skipped.
-    pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<Message>> {
+    pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<DueMessage>> {
         let mut statement = self
             .tx
             .prepare_cached(
@@ -138,7 +138,7 @@ impl Tx<'_> {
         for row in rows {
             let (webhook, seq, failures, url, secret) = row.sql()?;
             if let Some(record) = self.audit_record(seq)? {
-                out.push(Message {
+                out.push(DueMessage {
                     webhook,
                     url,
                     secret,

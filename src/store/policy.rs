@@ -77,7 +77,7 @@ impl Tx<'_> {
             .sql()?;
         rows.map(|row| {
             let (kid, secret, state, created, retired) = row.sql()?;
-            let state = SigningState::of(&state).unwrap_or(SigningState::Retired);
+            let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
                 _ => Some(SigningKey::new(&kid, secret).map_err(|e| {

@@ -14,10 +14,10 @@ const TRIES: u32 = 100;
 
 /// Takes the store exclusively while its result is kept: no server may have it open while the
 /// schema changes, because that server may have an earlier version and go on writing.
-pub type Alone = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
+pub type ExclusiveHold = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
 
 /// For a store that nobody else has open.
-pub fn nobody_else() -> Alone {
+pub fn nobody_else() -> ExclusiveHold {
     Arc::new(|| Ok(Box::new(())))
 }
 
@@ -38,7 +38,7 @@ pub fn update(
     db: &mut Connection,
     what: &str,
     scripts: &[&str],
-    alone: Option<&Alone>,
+    alone: Option<&ExclusiveHold>,
 ) -> Result<()> {
     let mut tries = TRIES;
     let _alone = loop {

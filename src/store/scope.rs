@@ -5,13 +5,13 @@ use std::ops::Deref;
 use rusqlite::{Connection, Result, TransactionBehavior};
 
 /// A transaction of the database, or a nested part of one. Rolled back unless committed.
-pub struct Scope<'s> {
+pub struct TransactionScope<'s> {
     db: &'s Connection,
     inner: bool,
     open: bool,
 }
 
-impl<'s> Scope<'s> {
+impl<'s> TransactionScope<'s> {
     /// Begins one; nested in the running one if `inner`.
     pub fn begin(db: &'s Connection, behavior: TransactionBehavior, inner: bool) -> Result<Self> {
         db.execute_batch(match (inner, behavior) {
@@ -35,7 +35,7 @@ impl<'s> Scope<'s> {
     }
 }
 
-impl Deref for Scope<'_> {
+impl Deref for TransactionScope<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -43,7 +43,7 @@ impl Deref for Scope<'_> {
     }
 }
 
-impl Drop for Scope<'_> {
+impl Drop for TransactionScope<'_> {
     fn drop(&mut self) {
         if self.open && !self.db.is_autocommit() {
             // What cannot be rolled back now is rolled back when the connection closes.

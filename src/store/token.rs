@@ -22,7 +22,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
         grant: Grant {
             id: column::id(row, 0)?,
             name: row.get(2)?,
-            role: Role::of(&role).unwrap_or(Role::Client),
+            role: Role::from_word(&role).unwrap_or(Role::Client),
             client: row.get(4)?,
             ceilings: Ceilings {
                 scopes: column::list(row, 5)?,

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::column;
 use super::meta::Meta;
-use super::scope::Scope;
+use super::scope::TransactionScope;
 
 /// A transaction: a consistent view for reading, all or nothing for writing.
 pub struct Tx<'s> {
-    pub(super) tx: Scope<'s>,
+    pub(super) tx: TransactionScope<'s>,
     pub(super) meta: Meta,
     /// There is no secret for signing checkpoints yet.
     pub(super) unsealed: bool,

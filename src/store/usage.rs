@@ -11,8 +11,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::schema::{self, Alone};
-use super::scope::Scope;
+use super::schema::{self, ExclusiveHold};
+use super::scope::TransactionScope;
 use crate::master_key as seal;
 use keystile_model::error::{Code, Result, refuse};
 
@@ -49,12 +49,12 @@ pub struct UsageStore {
 
 /// A transaction of it: a consistent view for reading, all or nothing for writing.
 pub struct UsageTx<'s> {
-    tx: Scope<'s>,
+    tx: TransactionScope<'s>,
 }
 
 impl UsageKey {
     /// From a secret that only this store has, and that never changes.
-    pub(super) fn of(secret: &[u8]) -> Self {
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         key.copy_from_slice(
             &Sha256::new()
@@ -72,7 +72,7 @@ impl UsageKey {
 }
 
 impl UsageStore {
-    pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&Alone>) -> Result<Self> {
+    pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&ExclusiveHold>) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -103,7 +103,7 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, TransactionBehavior::Deferred, false).sql()?;
+        let tx = TransactionScope::begin(&self.db, TransactionBehavior::Deferred, false).sql()?;
         schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
         f(&UsageTx { tx })
     }
@@ -113,7 +113,7 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, TransactionBehavior::Immediate, false).sql()?;
+        let tx = TransactionScope::begin(&self.db, TransactionBehavior::Immediate, false).sql()?;
         schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
         let mut tx = UsageTx { tx };
         let out = f(&mut tx)?;

@@ -225,7 +225,7 @@ fn overlays(c: &mut Criterion) {
     let keys = keys(100_000);
     let mut content = content(&keys, "gold");
     let built = build(&content).unwrap();
-    let base = Base::of(&built).unwrap();
+    let base = Base::from_built(&built).unwrap();
     let keyset = std::sync::Arc::new(load(&built.seal(&signer, 0), &accepted));
     content.rows.truncate(1_000);
     content.rows.iter_mut().for_each(|row| row.revoked = true);

@@ -50,6 +50,7 @@ sessions! {
     clients
     keys
     keys_that_are_refused
+    refused_as_json
     certificates
     rotation
     handing_over
@@ -73,6 +74,7 @@ served! {
     clients
     keys
     keys_that_are_refused
+    refused_as_json
     certificates
     rotation
     handing_over

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
-use keystile_api::fleet::NodeView;
-use keystile_api::fleet::{self, Waited};
+use keystile_api::fleet::FleetNode;
+use keystile_api::fleet::{self, WaitedView};
 use keystile_model::error::{Code, Result, named, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::{PAGE, Span};
@@ -26,7 +26,7 @@ An Envoy is known, and waited for, from its first connection or report until you
 connected or not. `in force` is the version that every worker has proved by a signed report; this
 needs `report` in the policy."
 )]
-pub struct Fleet {
+pub struct FleetArgs {
     /// Wait until every known Envoy has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
@@ -54,7 +54,7 @@ struct Forget {
     node: Vec<String>,
 }
 
-impl Fleet {
+impl FleetArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         if let Some(Then::Forget(forget)) = self.then {
@@ -69,7 +69,7 @@ impl Fleet {
         }
         let limit = Some(PAGE);
         let mut version = 0;
-        let pages = Pages::all(cx.out, |cursor| {
+        let pages = AllPages::all(cx.out, |cursor| {
             let found = cx.perform(fleet::List { limit, cursor })?;
             version = found.version;
             Ok((found.nodes, found.next))
@@ -79,7 +79,7 @@ impl Fleet {
 }
 
 /// The version that all of them should have, and what each has.
-fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
+fn known(nodes: &[FleetNode], version: u64, now: u64) -> String {
     let head = match version {
         0 => "no keyset yet\n\n".to_owned(),
         version => {
@@ -94,7 +94,7 @@ fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
 ///
 /// # Errors
 /// Names the Envoys that do not, each with the reason; or says that there are none.
-pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
+pub fn wait(cx: &Context, patience: u64) -> Result<WaitedView> {
     let waited = cx.perform(fleet::Wait {
         version: None,
         patience: Some(Span(patience)),
@@ -128,7 +128,7 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
 ///
 /// # Errors
 /// Those of [`wait`].
-pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
+pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<WaitedView>> {
     match patience {
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
@@ -144,7 +144,7 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
     }
 }
 
-fn table(nodes: &[NodeView], version: u64) -> String {
+fn table(nodes: &[FleetNode], version: u64) -> String {
     let yes = |v: Option<u64>| match v {
         None => "-".to_owned(),
         Some(v) if v == version => "newest".to_owned(),

@@ -24,14 +24,14 @@ mod shown;
 pub use change::{Revoke, Update};
 pub use import::Import;
 pub use issue::Issue;
-pub use lost::Lost;
+pub use lost::LostArgs;
 pub use rotate::Rotate;
 pub use shown::list_table;
 use shown::print;
 
 /// Keys: issue, rotate, revoke
 #[derive(Subcommand)]
-pub enum Key {
+pub enum KeyCommand {
     Issue(Box<Issue>),
     List(List),
     Show(Show),
@@ -41,7 +41,7 @@ pub enum Key {
     Revoke(Revoke),
     Rotate(Rotate),
     Import(Import),
-    Lost(Lost),
+    Lost(LostArgs),
 }
 
 /// List keys
@@ -108,7 +108,7 @@ pub struct Enable {
     key: KeyId,
 }
 
-impl Key {
+impl KeyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

@@ -13,7 +13,7 @@ use keystile_render::ecds::SIGNING_KEYS;
 
 /// Signing keys, by which the filter trusts keysets
 #[derive(Subcommand)]
-pub enum SigningKey {
+pub enum SigningKeyCommand {
     List(List),
     Rotate(Rotate),
     Retire(Retire),
@@ -62,7 +62,7 @@ pub struct Export {
     value: bool,
 }
 
-impl SigningKey {
+impl SigningKeyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

@@ -27,7 +27,7 @@ impl Base {
     ///
     /// # Errors
     /// [`BuildError::NotABase`] if it is an overlay.
-    pub fn of(built: &Built) -> Result<Self, BuildError> {
+    pub fn from_built(built: &Built) -> Result<Self, BuildError> {
         Self::from_manifest(&built.manifest)
     }
 
@@ -40,7 +40,7 @@ impl Base {
         let scopes = manifest.scopes.iter().map(String::as_str);
         let policy = Policy::new(&manifest.policy, scopes).map_err(BuildError::Policy)?;
         Ok(Self {
-            name: BaseName::of(manifest.version, bytes),
+            name: BaseName::from_manifest(manifest.version, bytes),
             store: manifest.store,
             environments: manifest.environments,
             plans: policy.plans.into_keys().collect(),

@@ -5,7 +5,7 @@ use core::fmt;
 /// Why a configuration is rejected. The verdict depends only on the bytes and the signing keys, so
 /// it is the same in Envoy's canary and in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum KeysetRefusal {
     /// No configuration, or an empty one.
     Missing,
     /// `KEYSTILE_SIGNING_KEYS` is missing or malformed.
@@ -47,7 +47,7 @@ pub enum Refusal {
     Overlay,
 }
 
-impl Refusal {
+impl KeysetRefusal {
     /// The tag of the metric `keystile_pushes_refused_total`.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for KeysetRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no plugin configuration; push the output of `keystilectl keyset build`"),
@@ -92,7 +92,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for KeysetRefusal {}
 
 /// Why a signing key cannot be used. Says nothing of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

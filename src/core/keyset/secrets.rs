@@ -1,6 +1,6 @@
 //! The secrets that reach an Envoy by its environment.
 
-use super::{NodeKey, Refusal, SigningKeyError, SigningKeys};
+use super::{KeysetRefusal, NodeKey, SigningKeyError, SigningKeys};
 
 /// What the two variables hold.
 pub struct Secrets {
@@ -16,17 +16,17 @@ impl Secrets {
     /// # Errors
     /// The variable that is missing or malformed.
     #[inline(never)]
-    pub fn parse(keys: &str, node_key: &str) -> Result<Self, Refusal> {
+    pub fn parse(keys: &str, node_key: &str) -> Result<Self, KeysetRefusal> {
         let keys = match keys.is_empty() {
             true => Err(SigningKeyError::Empty),
             false => SigningKeys::parse(keys),
         };
         let node_key = match node_key.is_empty() {
             true => None,
-            false => Some(NodeKey::parse(node_key).map_err(Refusal::NodeKey)?),
+            false => Some(NodeKey::parse(node_key).map_err(KeysetRefusal::NodeKey)?),
         };
         Ok(Self {
-            keys: keys.map_err(Refusal::SigningKeys)?,
+            keys: keys.map_err(KeysetRefusal::SigningKeys)?,
             node_key,
         })
     }
@@ -45,11 +45,11 @@ mod tests {
         assert_eq!(both.node_key.unwrap().node(), "edge-7");
         assert!(matches!(
             Secrets::parse("", node),
-            Err(Refusal::SigningKeys(SigningKeyError::Empty))
+            Err(KeysetRefusal::SigningKeys(SigningKeyError::Empty))
         ));
         assert!(matches!(
             Secrets::parse(keys, "edge-7"),
-            Err(Refusal::NodeKey(_))
+            Err(KeysetRefusal::NodeKey(_))
         ));
     }
 }

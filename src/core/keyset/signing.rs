@@ -7,7 +7,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::format::ArtefactKind;
-use super::refusal::{Refusal, SigningKeyError};
+use super::refusal::{KeysetRefusal, SigningKeyError};
 
 /// What a tag is for: a line that is signed before the message, so that a tag made with the same
 /// secret for another purpose is not accepted.
@@ -237,26 +237,26 @@ impl SigningKeys {
         kids: &str,
         tags: &str,
         manifest: &[u8],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), KeysetRefusal> {
         let mut known = false;
         let mut tags = tags.split(',');
         for kid in kids.split(',') {
-            let tag = tags.next().ok_or(Refusal::Base64("hmac"))?;
+            let tag = tags.next().ok_or(KeysetRefusal::Base64("hmac"))?;
             let Some(key) = self.by_kid(kid) else {
                 continue;
             };
             let tag = URL_SAFE_NO_PAD
                 .decode(tag)
-                .map_err(|_| Refusal::Base64("hmac"))?;
+                .map_err(|_| KeysetRefusal::Base64("hmac"))?;
             if !key.verifies(kind.into(), manifest, &tag) {
-                return Err(Refusal::Signature);
+                return Err(KeysetRefusal::Signature);
             }
             known = true;
         }
         match (known, tags.next()) {
             (true, None) => Ok(()),
-            (true, Some(_)) => Err(Refusal::Base64("hmac")),
-            (false, _) => Err(Refusal::UnknownKid(kids.to_owned())),
+            (true, Some(_)) => Err(KeysetRefusal::Base64("hmac")),
+            (false, _) => Err(KeysetRefusal::UnknownKid(kids.to_owned())),
         }
     }
 }

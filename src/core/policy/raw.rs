@@ -236,7 +236,7 @@ pub enum Address {
 
 impl Address {
     /// What is kept of an address. An IPv4 address mapped into IPv6 counts as IPv4.
-    pub fn of(self, address: IpAddr) -> Option<IpAddr> {
+    pub fn kept(self, address: IpAddr) -> Option<IpAddr> {
         match (self, address.to_canonical()) {
             (Self::None, _) => None,
             (Self::Full, address) => Some(address),

@@ -47,7 +47,7 @@ pub enum Piece {
     /// An operation.
     Do(ActStep),
     /// A field.
-    Field(Named),
+    Field(NextField),
 }
 
 /// An operation, and what it is done to.
@@ -65,7 +65,7 @@ pub struct ActStep {
 /// A field, and what to write into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = NextField)]
-pub struct Named {
+pub struct NextField {
     /// As the API calls it.
     #[schema(value_type = String)]
     pub field: Cow<'static, str>,
@@ -75,14 +75,14 @@ pub struct Named {
 }
 
 /// A field by its name in the API.
-pub fn named(field: impl Into<Cow<'static, str>>) -> Named {
-    Named {
+pub fn named(field: impl Into<Cow<'static, str>>) -> NextField {
+    NextField {
         field: field.into(),
         value: None,
     }
 }
 
-impl Named {
+impl NextField {
     /// The field, with what to write into it.
     #[must_use]
     pub fn value(mut self, value: impl fmt::Display) -> Self {
@@ -250,8 +250,8 @@ impl From<ActStep> for Piece {
     }
 }
 
-impl From<Named> for Piece {
-    fn from(named: Named) -> Self {
+impl From<NextField> for Piece {
+    fn from(named: NextField) -> Self {
         Self::Field(named)
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Delivery;
-use super::artefact::{Artefact, ResourceKind};
+use super::artefact::{ResourceKind, SignableArtefact};
 use super::published::Published;
 use current::{Current, broken};
 use keystile_model::error::{Act, Code, Error, Result, refuse};
@@ -73,7 +73,7 @@ struct Publisher {
 
 /// Publishes until it is dropped.
 pub async fn run(delivery: Arc<Delivery>) {
-    let mut versions = delivery.desk.versions();
+    let mut versions = delivery.pool.versions();
     let join = delivery.settings.limits.join;
     let mut publisher = Publisher {
         current: kept::load(&delivery).await,
@@ -158,7 +158,7 @@ impl Publisher {
         let policy = self.policy.clone();
         let found = self
             .delivery
-            .desk
+            .pool
             .read(move |tx| look(tx, policy, on))
             .await?;
         self.policy = Some(Arc::clone(&found.policy));
@@ -203,7 +203,8 @@ impl Publisher {
         let template = delivery.settings.template.clone();
         let base = Arc::clone(&current.artefact);
         let overlay =
-            Artefact::new(ResourceKind::Overlay, overlay, signers, template, nonce).over(&base);
+            SignableArtefact::new(ResourceKind::Overlay, overlay, signers, template, nonce)
+                .over(&base);
         let same = delivery.published.borrow().as_ref().is_some_and(|p| {
             p.base.content() == base.content() && p.overlay.content() == overlay.content()
         });
@@ -235,7 +236,7 @@ impl Publisher {
             let bound = registry::policy(tx)?.policy.not_after;
             Ok(bound.is_some_and(|bound| age > bound / 2))
         };
-        match self.delivery.desk.read(due).await {
+        match self.delivery.pool.read(due).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(e) => {
@@ -243,7 +244,7 @@ impl Publisher {
                 return;
             }
         }
-        let renewed = self.delivery.desk.write(move |store| {
+        let renewed = self.delivery.pool.write(move |store| {
             // Checked again: another process may have done it meanwhile.
             let due = store.read(due)?;
             if due {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keystile_core::hex;
 use keystile_core::key::Prefix;
-use keystile_core::keyset::{Entry, Keyset, Refusal, SigningKeys};
+use keystile_core::keyset::{Entry, Keyset, KeysetRefusal, SigningKeys};
 use serde_json::{Value, json};
 
 use super::versions::{self, version_in_place_of};
@@ -93,7 +93,7 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
         )
     })?;
     inspect::open(&bytes, keys).map_err(|e| match e {
-        Refusal::UnknownKid(kid) => refuse(
+        KeysetRefusal::UnknownKid(kid) => refuse(
             Code::KeysetInvalid,
             format_args!(
                 "{}: signed with key `{}`, which is not among the signing keys at hand",
@@ -102,7 +102,7 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
             ),
             "it is of another store, or its signing key is retired: build it again",
         ),
-        Refusal::Overlay => refuse(
+        KeysetRefusal::Overlay => refuse(
             Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
             "name a file that holds a whole keyset, such as `keyset build` writes",

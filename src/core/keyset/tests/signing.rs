@@ -11,11 +11,11 @@ fn both_signing_keys_are_accepted_while_one_is_rotated() {
     }
     assert_eq!(
         load(built.seal(&signing_key("gone", 3), 0).as_bytes()).err(),
-        Some(Refusal::UnknownKid("gone".into()))
+        Some(KeysetRefusal::UnknownKid("gone".into()))
     );
     assert_eq!(
         load(built.seal(&signing_key("old", 2), 0).as_bytes()).err(),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
 }
 
@@ -34,7 +34,7 @@ fn a_keyset_signed_twice_is_taken_by_who_knows_either_key() {
     assert_eq!(load(&text, &keys()), None);
     assert_eq!(
         load(&text, &key("other", 1)),
-        Some(Refusal::UnknownKid("old,new".into()))
+        Some(KeysetRefusal::UnknownKid("old,new".into()))
     );
     // A wrong tag of a known key counts, whatever the others say.
     assert_eq!(
@@ -42,20 +42,20 @@ fn a_keyset_signed_twice_is_taken_by_who_knows_either_key() {
             &text,
             &SigningKeys::new(vec![signing_key("old", 1), signing_key("new", 9)])
         ),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
     // Tags cannot change places, and none may be left over.
     assert_eq!(
         load(&text.replace("old,new", "new,old"), &key("old", 1)),
-        Some(Refusal::Signature)
+        Some(KeysetRefusal::Signature)
     );
     assert_eq!(
         load(&text.replace("old,new", "old"), &key("old", 1)),
-        Some(Refusal::Base64("hmac"))
+        Some(KeysetRefusal::Base64("hmac"))
     );
     assert_eq!(
         load(&text.replace("old,new", "old,new,more"), &key("old", 1)),
-        Some(Refusal::Base64("hmac"))
+        Some(KeysetRefusal::Base64("hmac"))
     );
 }
 

@@ -8,7 +8,7 @@ use keystile_system::file;
 use std::sync::Arc;
 
 use super::super::Above;
-use super::super::artefact::{Artefact, ResourceKind};
+use super::super::artefact::{ResourceKind, SignableArtefact};
 use super::{Changes, Current, Found, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
 
 impl Publisher {
@@ -22,7 +22,7 @@ impl Publisher {
         let named = node.clone();
         let risen = self
             .delivery
-            .desk
+            .pool
             .write(move |store| signing::rise_above(store, &world, version, &named));
         match risen.await {
             Ok(None) => false,
@@ -75,7 +75,7 @@ impl Publisher {
         let delivery = Arc::clone(&self.delivery);
         self.building = Some(tokio::spawn(async move {
             let settings = delivery.settings.clone();
-            let path = delivery.desk.home().folder().join(BASE);
+            let path = delivery.pool.home().folder().join(BASE);
             let build = move |tx: &Tx<'_>| {
                 let ready = publish::unrenewed(tx)?;
                 let nonce = publish::nonce(&(settings.world)())?;
@@ -86,7 +86,7 @@ impl Publisher {
                 }
                 let (built, signers) = (ready.built, ready.signers);
                 let template = settings.template;
-                Current::new(Artefact::new(
+                Current::new(SignableArtefact::new(
                     ResourceKind::Base,
                     built,
                     signers,
@@ -94,7 +94,7 @@ impl Publisher {
                     nonce,
                 ))
             };
-            delivery.desk.read(build).await
+            delivery.pool.read(build).await
         }));
     }
 

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::current::Current;
 use crate::delivery::Delivery;
-use crate::delivery::artefact::{Artefact, ResourceKind, Template};
+use crate::delivery::artefact::{ResourceKind, ResourceTemplate, SignableArtefact};
 use keystile_model::error::Result;
 use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
@@ -26,10 +26,10 @@ struct Head {
 
 /// The base in the home folder, if there is a valid one.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
-    let path = delivery.desk.home().folder().join(BASE);
+    let path = delivery.pool.home().folder().join(BASE);
     let bytes = spawn_blocking(move || std::fs::read(path).ok());
     let bytes = bytes.await.ok()??;
-    let read = delivery.desk.read(|tx| {
+    let read = delivery.pool.read(|tx| {
         let signers = signing::accepted(tx)?;
         Ok((tx.meta().store, signers))
     });
@@ -42,7 +42,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
         return None;
     };
     let manifest = current.artefact.built().manifest.clone();
-    let noted = delivery.desk.read(move |tx| tx.is_base(&manifest)).await;
+    let noted = delivery.pool.read(move |tx| tx.is_base(&manifest)).await;
     if !noted.ok()? {
         tracing::warn!(
             version = current.artefact.version(),
@@ -57,23 +57,23 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
 ///
 /// # Errors
 /// Those of the store.
-pub async fn note(delivery: &Delivery, base: &Artefact) -> Result<()> {
+pub async fn note(delivery: &Delivery, base: &SignableArtefact) -> Result<()> {
     let manifest = base.built().manifest.clone();
     let world = (delivery.settings.world)();
     let note = delivery
-        .desk
+        .pool
         .write(move |store| store.write(&world, |tx| tx.set_base(&manifest)));
     note.await
 }
 
 /// Keeps the overlay that is about to be published beside its base: if the store is lost, the two
 /// show which keys there were.
-pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
-    let path = delivery.desk.home().folder().join(OVERLAY);
+pub async fn keep(delivery: &Delivery, overlay: &SignableArtefact, nonce: u64) {
+    let path = delivery.pool.home().folder().join(OVERLAY);
     let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
-        delivery.desk.health().heed_beside(1);
+        delivery.pool.health().heed_beside(1);
         tracing::warn!(error = %e, "the overlay cannot be kept: if the store is lost, its keys will not be known");
     }
 }
@@ -82,7 +82,7 @@ fn open(
     bytes: &[u8],
     store: StoreId,
     signers: SigningKeys,
-    template: Template,
+    template: ResourceTemplate,
     fresh: u64,
 ) -> Option<Current> {
     let keyset = Keyset::load(&mut &*bytes, &signers, |_| {}).ok()?;
@@ -106,6 +106,6 @@ fn open(
     } else {
         fresh
     };
-    let artefact = Artefact::new(ResourceKind::Base, built, signers, template, nonce);
+    let artefact = SignableArtefact::new(ResourceKind::Base, built, signers, template, nonce);
     Current::new(artefact).ok()
 }
