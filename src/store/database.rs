@@ -46,7 +46,7 @@ impl Store {
                     id.0,
                     Link::GENESIS.0,
                     timeline,
-                    seal.kept(key, id)?,
+                    seal.kept(key)?,
                     key.fingerprint()
                 ],
             )?;
@@ -72,12 +72,9 @@ impl Store {
             return Err(missing(address));
         }
         schema::update(&store.db, THE_STORE, &SCRIPTS, alone.as_ref())?;
-        let (id, kept, fingerprint): (_, Vec<u8>, String) =
-            store
-                .db
-                .one("SELECT store, data_key, master_key FROM meta", &[], |r| {
-                    Ok((StoreId(r.get(0)?), r.get(1)?, r.get(2)?))
-                })?;
+        let sql = "SELECT data_key, master_key FROM meta";
+        let (kept, fingerprint): (Vec<u8>, String) =
+            store.db.one(sql, &[], |r| Ok((r.get(0)?, r.get(1)?)))?;
         if fingerprint != key.fingerprint() {
             return Err(refuse(
                 Code::MasterKeyWrong,
@@ -88,7 +85,7 @@ impl Store {
                 "give the key that `init` made or was given",
             ));
         }
-        store.seal = Some(Arc::new(Seal::open(&kept, key, id, entropy)?));
+        store.seal = Some(Arc::new(Seal::open(&kept, key, entropy)?));
         store.alone = alone;
         Ok(store)
     }
@@ -107,10 +104,9 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub(crate) fn wrap(&mut self, seal: &Seal, key: &MasterKey) -> Result<()> {
-        let id = self.read(|tx| Ok(tx.meta().store))?;
         self.db.execute(
             "UPDATE meta SET data_key = ?, master_key = ?",
-            params![seal.kept(key, id)?, key.fingerprint()],
+            params![seal.kept(key)?, key.fingerprint()],
         )?;
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Secrets in a database that is not encrypted as a whole: sealed with a data key, which is sealed
 //! with the master key. A new master key changes one row.
 
-use keystile_core::keyset::StoreId;
 use keystile_model::error::{Error, Result};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
@@ -9,6 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::master_key::MasterKey;
 use crate::trouble::damaged;
+
+/// Where the data key is kept.
+const DATA_KEY: &str = "meta.data_key";
 
 /// Fills a buffer with random bytes.
 pub type Entropy = fn(&mut [u8]) -> Result<()>;
@@ -33,9 +35,9 @@ impl Seal {
     /// The one that a store keeps.
     ///
     /// # Errors
-    /// If it was not sealed with this master key, or is another store's.
-    pub fn open(kept: &[u8], master: &MasterKey, store: StoreId, entropy: Entropy) -> Result<Self> {
-        let opened = open(&wrapping(master), &place_of_key(store), kept)?;
+    /// If it was not sealed with this master key.
+    pub fn open(kept: &[u8], master: &MasterKey, entropy: Entropy) -> Result<Self> {
+        let opened = open(&wrapping(master), DATA_KEY, kept)?;
         let mut key = Zeroizing::new([0; 32]);
         if opened.len() != key.len() {
             return Err(torn());
@@ -48,10 +50,10 @@ impl Seal {
     ///
     /// # Errors
     /// If there are no random bytes.
-    pub fn kept(&self, master: &MasterKey, store: StoreId) -> Result<Vec<u8>> {
+    pub fn kept(&self, master: &MasterKey) -> Result<Vec<u8>> {
         close(
             &wrapping(master),
-            &place_of_key(store),
+            DATA_KEY,
             self.key.as_slice(),
             self.entropy,
         )
@@ -83,10 +85,6 @@ fn wrapping(master: &MasterKey) -> Zeroizing<[u8; 32]> {
         .finalize();
     key.copy_from_slice(&digest);
     key
-}
-
-fn place_of_key(store: StoreId) -> String {
-    format!("meta.data_key {store}")
 }
 
 /// A nonce, the sealed secret and its tag.
@@ -162,25 +160,20 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_opens_with_its_master_key_for_its_store() {
+    fn a_data_key_opens_with_its_master_key() {
         let seal = Seal::new(entropy).ok().unwrap();
         let (master, other) = (
             MasterKey::generate(entropy).ok().unwrap(),
             MasterKey::generate(entropy).ok().unwrap(),
         );
-        let kept = seal.kept(&master, StoreId([1; 8])).unwrap();
+        let kept = seal.kept(&master).unwrap();
         let sealed = seal.close("x", b"secret").unwrap();
-        let again = Seal::open(&kept, &master, StoreId([1; 8]), entropy)
-            .ok()
-            .unwrap();
+        let again = Seal::open(&kept, &master, entropy).ok().unwrap();
         assert_eq!(again.reveal("x", &sealed).unwrap().as_slice(), b"secret");
-        assert!(Seal::open(&kept, &other, StoreId([1; 8]), entropy).is_err());
-        assert!(Seal::open(&kept, &master, StoreId([2; 8]), entropy).is_err());
+        assert!(Seal::open(&kept, &other, entropy).is_err());
         // Under a new master key, the same.
-        let kept = again.kept(&other, StoreId([1; 8])).unwrap();
-        let again = Seal::open(&kept, &other, StoreId([1; 8]), entropy)
-            .ok()
-            .unwrap();
+        let kept = again.kept(&other).unwrap();
+        let again = Seal::open(&kept, &other, entropy).ok().unwrap();
         assert_eq!(again.reveal("x", &sealed).unwrap().as_slice(), b"secret");
     }
 }

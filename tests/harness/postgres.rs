@@ -24,8 +24,10 @@ impl Postgres {
     /// Starts one that also answers on a port, with TLS and the certificate `server.pem` of a
     /// folder; gives the port. The password is `tested`.
     pub fn with_tls(folder: &Path) -> (Self, u16) {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
+        // None that a connection of another test could get meanwhile.
+        let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = (first..32_000).find(is_free).unwrap();
         let mut script = script();
         script.env("KEYSTILE_TEST_TLS", folder);
         script.env("KEYSTILE_TEST_PORT", port.to_string());
