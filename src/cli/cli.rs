@@ -4,15 +4,17 @@ use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
 use crate::output::{self, Output, OutputFormat};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
+use keystile_store::DatabaseAddress;
 use keystile_system as system;
 
 const STYLES: Styles = Styles::styled()
@@ -35,7 +37,8 @@ A first round:
   export \"$(keystilectl signing-key export)\"
   keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
 
-Exit codes: 0 done, 1 refused or failed, 2 usage error.")]
+Exit codes: 0 done, 1 refused or failed, 2 usage error. With `--output json` an error is JSON, too, on
+the last line of stderr.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -54,6 +57,16 @@ struct Global {
         help_heading = "Everywhere"
     )]
     home: Option<PathBuf>,
+
+    /// The database that the store is in, instead of the folder: `postgres://USER@HOST/DATABASE`.
+    /// In the environment (KEYSTILE_STORE) it may hold a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    store: Option<String>,
 
     /// The output format
     #[arg(
@@ -136,6 +149,8 @@ enum Command {
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
+    Store(commands::store::StoreCommand),
+    #[command(subcommand)]
     MasterKey(commands::master_key::MasterKeyCommand),
     Completions(Completions),
 }
@@ -153,24 +168,43 @@ struct Completions {
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     system::harden();
-    let mut command = command();
     let args = system::arguments();
-    if let Some((option, next)) = swallowed(&command, &args) {
-        let message = format!(
-            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
-        );
-        command.error(ErrorKind::InvalidValue, message).exit();
-    }
-    let matches = command.get_matches_from(args);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let cli = match parsed(&args) {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && mistyped::wants_json(&args) => {
+            output::error(OutputFormat::Json, &mistyped::error(&e));
+            return ExitCode::from(2);
+        }
+        // 2 is clap's, for what was typed wrongly.
+        Err(e) => e.exit(),
+    };
+    let form = cli.global.output;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            output::error(&e);
-            // 2 is clap's, for what was typed wrongly.
+            output::error(form, &e);
             ExitCode::FAILURE
         }
     }
+}
+
+fn parsed(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut command = command();
+    if let Some((option, next)) = swallowed(&command, args) {
+        let message = format!(
+            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
+        );
+        let mut e = command.error(ErrorKind::InvalidValue, message);
+        let of = [
+            (ContextKind::InvalidArg, format!("--{option}")),
+            (ContextKind::InvalidValue, next),
+        ];
+        for (kind, text) in of {
+            e.insert(kind, ContextValue::String(text));
+        }
+        return Err(e);
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 /// The command line. Hosts, paths, headers and free text may begin with a dash: whatever an
@@ -235,9 +269,13 @@ fn run(cli: Cli) -> Result<()> {
     }
     let server = cli.global.server.filter(|url| !url.is_empty());
     let server = server.map(|url| Through::new(url, cli.global.server_ca));
+    let home = Home::new(home(cli.global.home)?, cli.global.master_key_command);
     let cx = &Context {
         world: system::local(),
-        home: Home::new(home(cli.global.home)?, cli.global.master_key_command),
+        home: match database(cli.global.store)? {
+            None => home,
+            Some(address) => home.in_database(Arc::new(address)),
+        },
         out: Output::new(cli.global.output),
         server,
     };
@@ -264,6 +302,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),
+        Command::Store(c) => c.run(cx),
         Command::MasterKey(c) => c.run(cx),
         Command::Completions(_) => Ok(()),
     }
@@ -282,6 +321,22 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
         })
 }
 
+/// The database of the store, if it is in one.
+fn database(given: Option<String>) -> Result<Option<DatabaseAddress>> {
+    if let Some(text) = given.filter(|text| !text.is_empty()) {
+        if DatabaseAddress::has_password(&text) {
+            return Err(refuse(
+                Code::StoreAddress,
+                "`--store` holds a password, and others on this machine can see command lines",
+                "give the address in KEYSTILE_STORE, or the password in the file that PGPASSFILE names",
+            ));
+        }
+        return DatabaseAddress::parse(&text).map(Some);
+    }
+    let text = system::secret_variable("KEYSTILE_STORE");
+    text.map(|text| DatabaseAddress::parse(&text)).transpose()
+}
+
 fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut out = Vec::new();
     let mut command = Cli::command();
@@ -289,5 +344,6 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     output::raw(&out)
 }
 
+mod mistyped;
 #[cfg(test)]
 mod tests;

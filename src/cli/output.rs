@@ -19,6 +19,10 @@ use keystile_model::error::{Code, Error, Result, Surface, refuse};
 use keystile_model::foreign;
 use keystile_model::record::Status;
 
+mod refused;
+
+use refused::Refused;
+
 /// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
@@ -84,6 +88,18 @@ impl Output {
         eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
     }
 
+    /// What counts on stderr how far something is, if that is a terminal.
+    pub fn counter(self) -> ProgressBar {
+        let bar = ProgressBar::new_spinner();
+        if !io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows") {
+            bar.set_style(style);
+        }
+        bar
+    }
+
     /// A progress bar on stderr, if it is a terminal and there is something to wait for.
     pub fn progress(self, total: u32) -> ProgressBar {
         let bar = ProgressBar::new(u64::from(total));
@@ -130,8 +146,16 @@ impl ListOutput {
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// Prints an error, message by message.
-pub fn error(e: &Error) {
+/// Prints an error on stderr: message by message for people, as JSON on one line for programs.
+pub fn error(form: OutputFormat, e: &Error) {
+    if form == OutputFormat::Json
+        && let Some(refused) = Refused::new(e)
+        && let Ok(json) = foreign::json_line(&refused)
+    {
+        // Nobody is left to tell when stderr fails.
+        let _ = anstream::stderr().lock().write_all(json.as_bytes());
+        return;
+    }
     for message in e.words(Surface::CommandLine) {
         eprintln(&format!("{RED}error:{RED:#} {message}"));
     }

@@ -6,7 +6,7 @@ use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets, SigningKeys};
 use keystile_core::policy::ClientCertificates;
 use keystile_core::report::MAX_NODE;
 
-use crate::abi::{Configuration, Level, log};
+use crate::abi::{Configuration, Level, log, tells_virtual_hosts};
 use crate::config::Config;
 use crate::metrics::FilterMetrics;
 use crate::{clock, state, tick, tunnels};
@@ -118,9 +118,9 @@ fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
     }
     let certificates = match artefact {
         Artefact::Keyset(keyset) => {
-            if keyset.policy.router.names_virtual_hosts() {
+            if keyset.policy.router.names_virtual_hosts() && !tells_virtual_hosts() {
                 return Err(Refused::Unsupported(
-                    "the policy names `virtual_hosts`, and Envoy does not tell modules which one it chose. Name `hosts` in their place, or use keystile.wasm",
+                    "the policy names `virtual_hosts`, and Envoy tells modules which one it chose from 1.40 on only. Name `hosts` in their place, or use keystile.wasm",
                 ));
             }
             let asked = keyset.policy.client_certificates;

@@ -42,6 +42,7 @@ pub struct Problem {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Part)]
 pub struct ProblemPart {
     /// What happened, for programs. A code never changes its meaning; new ones may come.
     pub code: Code,

@@ -282,6 +282,9 @@ codes! {
 
     // The store and its folder.
     StoreMissing "store_missing" Kind::Store(Trouble::Access), "There is no store, or it cannot be reached";
+    StoreAddress "store_address" Kind::Invalid, "The address of the store's database cannot be used";
+    StoreUnreachable "store_unreachable" Kind::Store(Trouble::Access), "The store's database cannot be reached, or the connection to it was lost";
+    StoreInDatabase "store_in_database" Kind::Invalid, "The store is in a database, and this is for stores in files";
     StoreExists "store_exists" Kind::Invalid, "There is a store in the folder already";
     StoreNewer "store_newer" Kind::Store(Trouble::Access), "The store was written by a newer version";
     StoreUndecryptable "store_undecryptable" Kind::Store(Trouble::Damaged), "The store cannot be decrypted";
