@@ -108,11 +108,11 @@ impl Policy {
             target.map_err(|error| e.0.push(error)).ok()
         });
         let scopes = scope_table(raw, more_scopes, &mut e);
-        let plans: BTreeMap<String, Plan> = raw
-            .plans
-            .iter()
-            .map(|(name, plan)| (name.clone(), checked_plan(name, plan, &mut e)))
-            .collect();
+        // One by one, which is less code than collecting them.
+        let mut plans: BTreeMap<String, Plan> = BTreeMap::new();
+        for (name, plan) in &raw.plans {
+            plans.insert(name.clone(), checked_plan(name, plan, &mut e));
+        }
         let numbered = plans
             .iter()
             .map(|(name, plan)| (name.clone(), plan.limits.clone()))
