@@ -1,6 +1,6 @@
 //! The signed artefacts that the filter loads: policy and keys, and what changed since.
 //!
-//! A manifest (JSON, signed with HMAC-SHA-256) names the digest of a directory, the
+//! A manifest (JSON, signed with HMAC-SHA-256 or Ed25519) names the digest of a directory, the
 //! directory the digests of 4 KiB pages, and the pages hold an index of 32-byte records
 //! sorted by digest and a heap of profiles. The manifest and the directory are checked
 //! when the keyset is loaded, a page the first time a lookup touches it, as dm-verity
@@ -19,6 +19,7 @@ use crate::policy::{Plan, Policy};
 
 mod base;
 mod build;
+mod ed25519;
 mod entry;
 pub mod envelope;
 mod format;
@@ -37,7 +38,7 @@ mod table;
 pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, KeyRow, build};
 pub use entry::{Entry, Lookup, OwnLimits};
-pub use format::{ArtefactKind, FORMAT, PAGE};
+pub use format::{Algorithm, ArtefactKind, FORMAT, PAGE};
 pub use holding::{Arrival, Holding};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce};

@@ -127,9 +127,9 @@ pub fn tick(id: u32) {
 )]
 #[inline(never)]
 fn load(size: usize) -> Result<Artefact, KeysetRefusal> {
-    let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
-    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
-    let Secrets { keys, node_key } = Secrets::parse(&keys, &node_key)?;
+    let [shared, public, node_key] =
+        Secrets::VARIABLES.map(|v| zeroize::Zeroizing::new(std::env::var(v).unwrap_or_default()));
+    let Secrets { keys, node_key } = Secrets::parse(&shared, &public, &node_key)?;
     let mut source = host::PluginConfiguration { size };
     let artefact = Artefact::load(&mut source, &keys, |signed| {
         if let Ok(store) = signed.store().parse() {

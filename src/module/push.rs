@@ -85,12 +85,12 @@ struct Loaded {
     reason = "Envoy hands secrets over by environment; they are read once for each push"
 )]
 fn load(bytes: &[u8]) -> Result<Loaded, Refused> {
-    let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
-    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
+    let [shared, public, node_key] =
+        Secrets::VARIABLES.map(|v| zeroize::Zeroizing::new(std::env::var(v).unwrap_or_default()));
     let Secrets {
         keys,
         node_key: own,
-    } = Secrets::parse(&keys, &node_key)?;
+    } = Secrets::parse(&shared, &public, &node_key)?;
     let artefact = Artefact::load(&mut &*bytes, &keys, |_| {})?;
     let mut node = match &own {
         Some(own) => own.node().to_owned(),

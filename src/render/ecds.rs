@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use keystile_core::keyset::Secrets;
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -30,6 +31,8 @@ pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
 /// The environment variable that Envoy passes to the filter.
 pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";
+/// The environment variable with public keys, which check keysets and sign none.
+pub const VERIFY_KEYS: &str = "KEYSTILE_VERIFY_KEYS";
 /// Envoy's environment variable with the secret with which only it signs its reports.
 pub const NODE_KEY: &str = "KEYSTILE_NODE_KEY";
 /// Envoy's environment variable with the folders in which it looks for modules.
@@ -69,7 +72,7 @@ impl EcdsPush<'_> {
                         "vm_id": NAME,
                         "runtime": RUNTIME,
                         "code": {"local": {"filename": self.wasm.to_string_lossy()}},
-                        "environment_variables": {"host_env_keys": [SIGNING_KEYS, NODE_KEY]},
+                        "environment_variables": {"host_env_keys": Secrets::VARIABLES},
                     },
                     "configuration": {"@type": STRING, "value": configuration},
                 },
@@ -158,7 +161,7 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
             runtime: RUNTIME.to_owned(),
             code: Some(code),
             environment_variables: Some(EnvironmentVariables {
-                host_env_keys: [SIGNING_KEYS, NODE_KEY].map(str::to_owned).to_vec(),
+                host_env_keys: Secrets::VARIABLES.map(str::to_owned).to_vec(),
             }),
         })),
     };

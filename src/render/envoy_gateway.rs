@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::ecds::{self, MODULE_FOLDER, MODULE_FOLDERS, NODE, NODE_KEY, SIGNING_KEYS};
+use crate::ecds::{self, MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::kubernetes::pod::{EnvVar, Volume, VolumeMount, VolumeSource};
 use crate::manifest::{self, Metadata, Resource};
+use keystile_core::keyset::Secrets;
 use keystile_model::error::Result;
 pub use types::Code;
 use types::{
@@ -214,7 +215,7 @@ impl Gateway {
                 code: code.clone(),
                 config,
                 env: WasmEnv {
-                    host_keys: vec![SIGNING_KEYS, NODE_KEY],
+                    host_keys: Secrets::VARIABLES.to_vec(),
                 },
             }),
             GatewayDelivery::Module { .. } | GatewayDelivery::Discovery { .. } => {

@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
+use crate::ecds;
 use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::manifest::{self, Metadata, Resource};
+use keystile_core::keyset::Secrets;
 use keystile_model::error::{Result, defect};
 use patches::{Patches, TypedConfig};
 pub use proxy_kind::ProxyKind;
@@ -164,7 +165,7 @@ impl Mesh {
                     FailStrategy::Close => types::FailStrategy::FailClose,
                 },
                 vm_config: VmConfig {
-                    env: [SIGNING_KEYS, NODE_KEY].map(|name| VmVariable {
+                    env: Secrets::VARIABLES.map(|name| VmVariable {
                         name,
                         value_from: ValueFrom::Host,
                     }),

@@ -70,11 +70,12 @@ pub async fn run(
         vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
     let app = App::new(Arc::clone(&pool), limits, counted).reaching(duties.sender.reach());
     let routes = signed::router(
-        Arc::clone(&pool),
+        &app,
         Arc::clone(&delivery),
         Arc::clone(&intake),
         duties.scanner,
     )
+    .merge(super::holder::router(&app))
     .merge(envoys::routes(&app, &delivery))
     .merge(super::backups::routes(&app))
     .merge((duties.pages)(&app, &delivery));

@@ -11,6 +11,8 @@ pub const KEYSTILECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/di
 /// A folder with a store in `home`.
 pub struct Home {
     folder: PathBuf,
+    /// The address of the store, if it is in a database.
+    database: Option<String>,
     /// Removed with it, unless the folder is one that stays.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -21,6 +23,7 @@ impl Home {
         let temporary = tempfile::tempdir().unwrap();
         Self {
             folder: temporary.path().to_owned(),
+            database: None,
             _temporary: Some(temporary),
         }
     }
@@ -30,6 +33,7 @@ impl Home {
         std::fs::create_dir_all(folder).unwrap();
         Self {
             folder: folder.to_owned(),
+            database: None,
             _temporary: None,
         }
     }
@@ -40,6 +44,19 @@ impl Home {
         home.ok(&["init"]);
         home.ok(&["client", "create", "acme", "--plan", "gold"]);
         home
+    }
+
+    /// The same, with the store in a database.
+    pub fn in_database(self, address: &str) -> Self {
+        Self {
+            database: Some(address.to_owned()),
+            ..self
+        }
+    }
+
+    /// The address of the store.
+    pub fn database(&self) -> &str {
+        self.database.as_deref().unwrap()
     }
 
     /// A path in the folder.
@@ -56,8 +73,16 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(KEYSTILECTL);
         command.args(args);
-        prepare(&mut command, &self.folder);
+        self.prepare(&mut command);
         command
+    }
+
+    /// Sets folder, environment and store of a command.
+    pub fn prepare(&self, command: &mut Command) {
+        prepare(command, &self.folder);
+        if let Some(address) = &self.database {
+            command.env("KEYSTILE_STORE", address);
+        }
     }
 
     /// Runs it.

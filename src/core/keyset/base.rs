@@ -63,7 +63,7 @@ impl Base {
     fn fits(&self, content: &Content) -> Result<(), BuildError> {
         let what = if content.store.to_string() != self.store {
             "store"
-        } else if content.policy != self.policy {
+        } else if content.policy.for_filters() != self.policy {
             "policy"
         } else if content.version < self.name.version {
             "later version"

@@ -5,6 +5,7 @@ use keystile_core::policy::Policy;
 
 use super::bounds;
 use super::checked::checked;
+use super::lifetime;
 use crate::client;
 use crate::policy;
 use keystile_model::error::{Code, Result, refuse};
@@ -52,6 +53,7 @@ pub fn issue(
         let rules = checked(draft, &policy, now, |rules| {
             ceilings.map_or(Ok(()), |c| c.admit(rules, plan, now))
         })?;
+        lifetime::check(&policy, &rules, plan, now)?;
         if let Some(ceilings) = ceilings {
             bounds::new_schedule(&policy, &rules, plan, None)?;
             if let Some(most) = ceilings.max_keys {

@@ -47,7 +47,7 @@ fn an_extension_holds_the_keyset_and_reads_the_signing_keys_from_the_proxy() {
         serde_json::from_str::<Value>(KEYSET).unwrap()
     );
     assert_eq!(wasm["rootID"], "keystile");
-    assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS, NODE_KEY]));
+    assert_eq!(wasm["env"]["hostKeys"], json!(Secrets::VARIABLES));
     assert_eq!(
         wasm["code"],
         json!({"type": "Image", "image": {"url": "registry.example/keystile@sha256:00"}})

@@ -44,7 +44,7 @@ pub enum FailStrategy {
 
 #[derive(Serialize)]
 pub struct VmConfig {
-    pub env: [VmVariable; 2],
+    pub env: [VmVariable; 3],
 }
 
 #[derive(Serialize)]

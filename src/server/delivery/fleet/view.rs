@@ -63,6 +63,7 @@ impl Node {
             disconnected_since: time(self.gone),
             streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
             in_force: self.proven(issued),
+            enrolled: false,
             resources: ResourceKind::ALL
                 .into_iter()
                 .zip(&self.resources)

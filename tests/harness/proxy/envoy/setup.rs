@@ -227,6 +227,13 @@ impl Setup {
         self.environment(NAME, &all.join(","))
     }
 
+    /// With just what these lines say, as in an `EnvironmentFile` of systemd.
+    pub fn only_environment(mut self, lines: &str) -> Self {
+        let pairs = lines.lines().filter_map(|line| line.split_once('='));
+        self.environment = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        self
+    }
+
     /// Where this Envoy's files lie, and what the test itself likes to put there.
     pub fn dir(&self) -> &Path {
         &self.dir
