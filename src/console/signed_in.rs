@@ -4,9 +4,10 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
+use super::book::Book;
 use super::page::{Page, Section};
 use super::session::Sessions;
-use super::visit::{Sent, Visit, seconds};
+use super::visit::{Sent, Visit};
 use super::widgets;
 use keystile_api::Operation as _;
 use keystile_api::Pace;
@@ -24,7 +25,7 @@ pub async fn list(visit: Visit) -> Response {
 async fn page(visit: &Visit) -> Result<Page, Problem> {
     // The data come from the server itself, but the role has to be checked.
     visit.with::<List, _>("", |_, _| Ok(())).await?;
-    let all = visit.sessions().all(seconds(), visit.now);
+    let all = visit.sessions().all(visit.now).await?;
     let own = Sessions::public_id(visit.session());
     let row = |s: &SessionView| {
         vec![
@@ -77,13 +78,13 @@ pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
 /// If there is none with that id; those of the store. In the latter case the session has ended
 /// nevertheless: nobody stays signed in because a disk is full.
 pub fn ended(
-    sessions: &Sessions,
+    sessions: &Book,
     store: &mut keystile_store::Store,
     world: &World,
     id: &str,
     clock: u64,
 ) -> Result<SessionView> {
-    let ended = sessions.end_public(id, seconds(), clock);
+    let ended = sessions.end_public(id, clock)?;
     let ended = ended.ok_or_else(|| session::none(id))?;
     let before = serde_json::json!({ "user": ended.user, "address": ended.address });
     store.write(world, |tx| {

@@ -11,7 +11,7 @@
 //!   send and be answered; [`proxy`]: which proxies may speak for others;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what their token allows;
 //!   [`limits`]: how often; [`problem`]: what is told when something is not done;
-//!   [`desk`]: the one writer of the store, and its readers;
+//!   [`desk`]: the one writer of the store, and its readers; [`replicas`]: other servers of it;
 //! * [`delivery`]: keysets on their way to Envoys, and the proof of what is in force; [`envoys`] and
 //!   [`fleet`]: what is known of each; [`edge`] and [`intake`]: reports and usage that they send;
 //! * [`duties`]: all of it put together, and what is done without being asked; [`outbox`]: webhooks; [`exporter`]: the
@@ -60,6 +60,7 @@ pub mod presence;
 pub mod problem;
 pub mod proxy;
 mod remembered;
+pub mod replicas;
 pub mod room;
 pub mod scanner;
 pub mod tls;

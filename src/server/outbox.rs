@@ -110,6 +110,10 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
                 continue;
             }
         }
+        // What was begun by a server that is not to do it any more is ended by it.
+        if !desk.leads() {
+            continue;
+        }
         match receivers(&desk, &sender).await {
             Ok(all) => {
                 for hook in all {
@@ -233,6 +237,7 @@ pub async fn rotate(desk: Arc<Desk>, every: Duration) {
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
+        desk.until_leading().await;
         match round(&desk).await {
             Ok((0, 0)) => {}
             Ok((warned, handed_over)) => {
