@@ -1,5 +1,6 @@
 //! A store in a folder of its own, and the real binary run against it.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -11,6 +12,8 @@ pub const KEYSTILECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/di
 /// A folder with a store in `home`.
 pub struct Home {
     folder: PathBuf,
+    /// Where the store is, unless in the folder.
+    store: Option<String>,
     /// Removed with it, unless the folder is one that stays.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -21,6 +24,7 @@ impl Home {
         let temporary = tempfile::tempdir().unwrap();
         Self {
             folder: temporary.path().to_owned(),
+            store: None,
             _temporary: Some(temporary),
         }
     }
@@ -30,8 +34,30 @@ impl Home {
         std::fs::create_dir_all(folder).unwrap();
         Self {
             folder: folder.to_owned(),
+            store: None,
             _temporary: None,
         }
+    }
+
+    /// Machines with the same store in a database, and a client `acme` in it.
+    pub fn several(store: &str, machines: usize) -> Vec<Self> {
+        let empty = || Self {
+            store: Some(store.to_owned()),
+            ..Self::empty()
+        };
+        let all: Vec<Self> = (0..machines).map(|_| empty()).collect();
+        let (first, others) = all.split_first().unwrap();
+        first.ok(&["init"]);
+        first.ok(&["client", "create", "acme", "--plan", "gold"]);
+        for other in others {
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(other.path("home"))
+                .unwrap();
+            let key = "home/master.key";
+            std::fs::copy(first.path(key), other.path(key)).unwrap();
+        }
+        all
     }
 
     /// With a store and a client `acme` in it.
@@ -57,6 +83,7 @@ impl Home {
         let mut command = Command::new(KEYSTILECTL);
         command.args(args);
         prepare(&mut command, &self.folder);
+        command.envs(self.store.iter().map(|store| ("KEYSTILE_STORE", store)));
         command
     }
 

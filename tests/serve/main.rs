@@ -13,6 +13,7 @@ mod proxies;
 mod reach;
 mod receiver;
 mod remote;
+mod replicas;
 mod sessions;
 mod tls;
 mod trouble;
@@ -20,4 +21,4 @@ mod usage;
 mod versions;
 mod webhooks;
 
-use keystile_tests::{discovery_client as client, pki, server, support};
+use keystile_tests::{database, discovery_client as client, pki, server, support};
