@@ -125,6 +125,7 @@ pub async fn serve(
     let mut discovery_address = String::new();
     let proxies = Arc::new(settings.proxies);
     let budget = Budget::new(budget::Most::default());
+    let away = desk.replicas().map(|r| r.alone());
     let terms = |router: Router, room: Arc<Seats>, bounds: Bounds| Terms {
         room,
         budget: Arc::clone(&budget),
@@ -132,6 +133,7 @@ pub async fn serve(
             router,
             proxies: Arc::clone(&proxies),
             bounds,
+            away: away.clone(),
         },
     };
     let most = system::connections(settings.connections, LISTENERS);

@@ -44,6 +44,7 @@ pub struct Replicas {
     others: watch::Sender<Vec<Other>>,
     heard: watch::Sender<Option<Instant>>,
     leads: watch::Sender<bool>,
+    alone: watch::Sender<bool>,
 }
 
 /// What the others have said.
@@ -76,6 +77,7 @@ impl Replicas {
             others: watch::Sender::new(Vec::new()),
             heard: watch::Sender::new(None),
             leads: watch::Sender::new(false),
+            alone: watch::Sender::new(false),
         });
         listen(Arc::downgrade(&new), Arc::clone(address));
         Ok(new)
@@ -110,6 +112,19 @@ impl Replicas {
     pub fn is_alone(&self) -> bool {
         let heard = *self.heard.borrow();
         heard.is_none_or(|then| system::instant().saturating_duration_since(then) >= ALONE)
+    }
+
+    /// The same, as it changes.
+    pub fn alone(&self) -> watch::Receiver<bool> {
+        self.alone.subscribe()
+    }
+
+    /// Looks whether it is so, and tells everybody who follows.
+    pub fn look(&self) -> bool {
+        let alone = self.is_alone();
+        self.alone
+            .send_if_modified(|known| std::mem::replace(known, alone) != alone);
+        alone
     }
 
     /// Says what is new, and hears what the others have said: `since` is the last row that was read

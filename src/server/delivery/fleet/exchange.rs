@@ -102,7 +102,7 @@ async fn stand_alone(delivery: &Delivery, replicas: &Replicas) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        let alone = replicas.is_alone();
+        let alone = replicas.look();
         let changed = delivery.closing.send_if_modified(|closing| {
             let differs = *closing != alone;
             *closing = alone;
