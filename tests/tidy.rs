@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 mod tidy {
     mod circles;
+    mod danger;
     mod modules;
+    mod names;
     mod pages;
     mod ports;
     mod refusals;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use super::{AUDITORS, Endpoint, Method, OWNERS, Operation};
 use crate::Pace;
 use keystile_model::audit::{Outcome, Record};
 use keystile_model::error::{Act, Code, Result, refuse};
@@ -17,7 +17,7 @@ use keystile_store::{Query, Store};
 
 mod verify;
 
-pub use verify::{Checkpoint, Checkpointed, Verified, Verify};
+pub use verify::{Checkpointed, MakeCheckpoint, VerifiedView, Verify};
 
 /// A record of an action that was done or refused.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -64,7 +64,7 @@ pub struct RecordView {
 }
 
 impl RecordView {
-    fn of(record: &Record, timelines: &Timelines) -> Result<Self> {
+    fn from_record(record: &Record, timelines: &Timelines) -> Result<Self> {
         let mut view: Self = serde_json::from_value(record.json()).map_err(|e| {
             refuse(
                 Code::AuditBroken,
@@ -72,7 +72,7 @@ impl RecordView {
                 keystile_model::next!["check it with ", Act::AuditVerify],
             )
         })?;
-        view.timeline = timelines.of(record.seq);
+        view.timeline = timelines.at(record.seq);
         Ok(view)
     }
 }
@@ -176,7 +176,7 @@ pub struct Prune {
 /// The result of pruning.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditPruned)]
-pub struct Pruned {
+pub struct PrunedView {
     /// How many records were removed.
     pub removed: u64,
     /// How many webhook messages will not be delivered, because their records were removed.
@@ -191,7 +191,7 @@ pub struct Pruned {
 
 fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
     word.map(|word| {
-        Outcome::of(word).ok_or_else(|| {
+        Outcome::from_word(word).ok_or_else(|| {
             refuse(
                 Code::InvalidValue,
                 format_args!("`{word}` is none"),
@@ -209,7 +209,8 @@ fn ms(when: Option<TimeWords>, now: u64) -> Option<u64> {
 
 impl Operation for List {
     type Output = Records;
-    const ROUTE: Route = Route::get("audit.list", "/v1/audit", AUDITORS, "Search the audit log");
+    const ENDPOINT: Endpoint =
+        Endpoint::get("audit.list", "/v1/audit", AUDITORS, "Search the audit log");
 
     fn run(self, store: &mut Store, world: &World) -> Result<Records> {
         let now = world.now.seconds();
@@ -218,7 +219,7 @@ impl Operation for List {
             before: self.before,
             ..self.query(now)?
         };
-        Records::of(store, world, query, true, room)
+        Records::read(store, world, query, true, room)
     }
 }
 
@@ -232,10 +233,16 @@ impl Records {
             after: Some(seq),
             ..Query::default()
         };
-        Self::of(store, world, query, false, room)
+        Self::read(store, world, query, false, room)
     }
 
-    fn of(store: &mut Store, world: &World, query: Query, back: bool, room: Room) -> Result<Self> {
+    fn read(
+        store: &mut Store,
+        world: &World,
+        query: Query,
+        back: bool,
+        room: Room,
+    ) -> Result<Self> {
         let (found, timelines) = store.read(|tx| {
             let found = audit::page(tx, &world.caller, query, back, room)?;
             let first = found.records.iter().map(|r| r.seq).min();
@@ -243,7 +250,7 @@ impl Records {
             Ok((found, timelines))
         })?;
         let records = found.records.iter();
-        let records = records.map(|r| RecordView::of(r, &timelines));
+        let records = records.map(|r| RecordView::from_record(r, &timelines));
         Ok(Self {
             records: records.collect::<Result<_>>()?,
             next: found.next,
@@ -253,7 +260,7 @@ impl Records {
 
 impl Operation for Export {
     type Output = Records;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "audit.export",
         "/v1/audit/export",
         AUDITORS,
@@ -267,13 +274,13 @@ impl Operation for Export {
             after: self.after,
             ..self.query(now)?
         };
-        Records::of(store, world, query, false, room)
+        Records::read(store, world, query, false, room)
     }
 }
 
 impl Operation for Prune {
-    type Output = Pruned;
-    const ROUTE: Route = Route::change(
+    type Output = PrunedView;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "audit.prune",
         "/v1/audit/prune",
@@ -285,7 +292,7 @@ impl Operation for Prune {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Pruned> {
+    fn run(self, store: &mut Store, world: &World) -> Result<PrunedView> {
         let before = self.before.0.ago(world.now.seconds());
         let pruned = audit::prune(store, world, before)?;
         if pruned.undelivered > 0 {
@@ -300,7 +307,7 @@ impl Operation for Prune {
                 "old audit records are kept: they have not been sent yet"
             );
         }
-        Ok(Pruned {
+        Ok(PrunedView {
             removed: pruned.removed,
             undelivered: pruned.undelivered,
             unsent: pruned.unsent,

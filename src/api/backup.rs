@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Method, OWNERS, Operation, Route};
+use super::{Endpoint, Method, OWNERS, Operation};
 use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_model::world::World;
 use keystile_store::Store;
@@ -26,9 +26,9 @@ pub struct Made {
     /// Its id while it is kept.
     pub id: String,
     /// The store.
-    pub store: File,
+    pub store: BackupFile,
     /// The usage counts, if there are any.
-    pub usage: Option<File>,
+    pub usage: Option<BackupFile>,
     /// The version of the keyset in it.
     pub version: u64,
     /// The last audit record in it, `SEQ:HASH`.
@@ -43,7 +43,7 @@ pub struct Made {
 /// A file of a backup.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = BackupFile)]
-pub struct File {
+pub struct BackupFile {
     /// Its size.
     pub bytes: u64,
     /// Its SHA-256 in hexadecimal digits.
@@ -54,7 +54,7 @@ pub struct File {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = BackupPart)]
-pub enum Part {
+pub enum BackupPart {
     /// The store.
     #[default]
     Store,
@@ -71,7 +71,7 @@ pub struct Read {
     pub id: String,
     /// Which of its files; the store by default.
     #[serde(default)]
-    pub part: Part,
+    pub part: BackupPart,
     /// The first byte to read: `next` of the previous piece.
     #[serde(default)]
     pub offset: u64,
@@ -80,7 +80,7 @@ pub struct Read {
 /// A piece of a file.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = BackupPiece)]
-pub struct Piece {
+pub struct BackupPiece {
     /// Its bytes, in base64.
     pub data: String,
     /// The `offset` of the next one; null at the end.
@@ -106,7 +106,7 @@ pub struct Ended {
 
 impl Operation for Make {
     type Output = Made;
-    const ROUTE: Route = Route::create(
+    const ENDPOINT: Endpoint = Endpoint::create(
         "backup.make",
         "/v1/backups",
         OWNERS,
@@ -120,8 +120,8 @@ impl Operation for Make {
 }
 
 impl Operation for Read {
-    type Output = Piece;
-    const ROUTE: Route = Route::get(
+    type Output = BackupPiece;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "backup.read",
         "/v1/backups/{id}",
         OWNERS,
@@ -129,14 +129,14 @@ impl Operation for Read {
     )
     .live();
 
-    fn run(self, _: &mut Store, _: &World) -> Result<Piece> {
+    fn run(self, _: &mut Store, _: &World) -> Result<BackupPiece> {
         Err(elsewhere())
     }
 }
 
 impl Operation for End {
     type Output = Ended;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "backup.end",
         "/v1/backups/{id}",

@@ -7,14 +7,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::{ANYBODY, ISSUERS, Method, Operation, Route};
+use super::{ANYBODY, Endpoint, ISSUERS, Method, Operation};
 use crate::Pace;
 use keystile_model::error::Result;
 use keystile_model::record;
 use keystile_model::wire::{self, Id, Time, check_labels, labels};
 use keystile_model::world::World;
 use keystile_registry as registry;
-use keystile_registry::client::{self, Draft, Patch};
+use keystile_registry::client::{self, ClientDraft, ClientPatch};
 use keystile_store::Store;
 
 /// How many keys are shown with their client by default.
@@ -222,11 +222,12 @@ pub struct Delete {
 
 impl Operation for Create {
     type Output = ClientView;
-    const ROUTE: Route = Route::create("client.create", "/v1/clients", ISSUERS, "Add a client");
+    const ENDPOINT: Endpoint =
+        Endpoint::create("client.create", "/v1/clients", ISSUERS, "Add a client");
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
         check_labels(&self.labels)?;
-        let draft = Draft {
+        let draft = ClientDraft {
             name: self.name,
             plan: self.plan,
             description: self.description,
@@ -238,7 +239,7 @@ impl Operation for Create {
 
 impl Operation for List {
     type Output = Clients;
-    const ROUTE: Route = Route::get("client.list", "/v1/clients", ANYBODY, "List clients");
+    const ENDPOINT: Endpoint = Endpoint::get("client.list", "/v1/clients", ANYBODY, "List clients");
 
     fn run(self, store: &mut Store, world: &World) -> Result<Clients> {
         let labels = labels(&self.label)?;
@@ -293,7 +294,7 @@ impl List {
 
 impl Operation for Show {
     type Output = ClientDetail;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "client.show",
         "/v1/clients/{name}",
         ANYBODY,
@@ -311,7 +312,7 @@ impl Operation for Show {
             if !self.without_keys {
                 let cursor = self.cursor.as_ref().map(|c| c.0);
                 tx.keys_after(Some(client.number), cursor, |key| {
-                    let view = KeyView::of(&key, now);
+                    let view = KeyView::from_key(&key, now);
                     if !room.takes(&view) {
                         next = keys.last().map(|k: &KeyView| k.id.clone());
                         return false;
@@ -332,7 +333,7 @@ impl Operation for Show {
 
 impl Operation for Update {
     type Output = ClientView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Patch,
         "client.update",
         "/v1/clients/{name}",
@@ -343,7 +344,7 @@ impl Operation for Update {
 
     fn run(self, store: &mut Store, world: &World) -> Result<ClientView> {
         check_labels(&self.labels)?;
-        let patch = Patch {
+        let patch = ClientPatch {
             plan: self.plan,
             description: self.description,
             labels: self.labels,
@@ -359,7 +360,7 @@ impl Operation for Update {
 
 impl Operation for Delete {
     type Output = ClientDeleted;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "client.delete",
         "/v1/clients/{name}",

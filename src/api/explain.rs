@@ -4,11 +4,11 @@ use keystile_registry::explain as stored;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Operation, Route, STAFF};
+use super::{Endpoint, Operation, STAFF};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Secret, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_policy::explain::{Certificate, Question, Shown};
+use keystile_policy::explain::{ClientCertificate, PresentedKey, Question};
 use keystile_store::Store;
 
 /// Explains why a request is let in or refused, rule by rule.
@@ -98,7 +98,7 @@ pub struct Rule {
 
 impl Operation for Explain {
     type Output = Explanation;
-    const ROUTE: Route = Route::ask(
+    const ENDPOINT: Endpoint = Endpoint::ask(
         "explain",
         "/v1/explain",
         STAFF,
@@ -108,7 +108,7 @@ impl Operation for Explain {
     fn run(self, store: &mut Store, world: &World) -> Result<Explanation> {
         let now = world.now.seconds();
         let key = match self.key {
-            None => Shown::Nothing,
+            None => PresentedKey::Nothing,
             Some(key) => stored::shown(store, key.expose_secret().to_owned())?,
         };
         let address = self.ip.map(|ip| {
@@ -128,7 +128,7 @@ impl Operation for Explain {
             host: self.host,
             virtual_host: self.virtual_host,
             address: address.transpose()?,
-            certificate: Certificate::of(&self.certificates)?,
+            certificate: ClientCertificate::from_identities(&self.certificates)?,
             headers: self.headers,
             tls: self.tls,
             at: self.at.map_or(now, |w| w.0.at(now)),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Method, OWNERS, Operation, Route, STAFF};
+use super::{ANYBODY, Endpoint, Method, OWNERS, Operation, STAFF};
 use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::wire::Span;
 use keystile_model::world::World;
@@ -11,7 +11,8 @@ use keystile_store::Store;
 
 /// One Envoy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodeView {
+#[schema(as = NodeView)]
+pub struct FleetNode {
     /// Its node id.
     pub id: String,
     /// Its cluster.
@@ -30,6 +31,9 @@ pub struct NodeView {
     pub streams: u32,
     /// The version that is proved to be in force in every VM; null if none is.
     pub in_force: Option<u64>,
+    /// It has a secret of its own for its reports. Older servers do not say.
+    #[serde(default)]
+    pub enrolled: bool,
     /// Base and overlay.
     pub resources: Vec<ResourceView>,
     /// What each of its VMs last reported; Envoy has one per worker and one more.
@@ -111,11 +115,14 @@ pub const NODES: u32 = 1_000;
 /// The known Envoys.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Fleet)]
-pub struct Fleet {
+pub struct FleetView {
     /// The version that all of them should have; 0 if there is none yet.
     pub version: u64,
+    /// How keysets are signed: `hmac-sha256`, `ed25519`, or both during a change-over.
+    #[serde(default)]
+    pub signed_with: Vec<String>,
     /// Sorted by node id.
-    pub nodes: Vec<NodeView>,
+    pub nodes: Vec<FleetNode>,
     /// The `cursor` of the next page, if there is one.
     pub next: Option<String>,
 }
@@ -136,7 +143,7 @@ pub struct Wait {
 /// The result of the wait.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = FleetWaited)]
-pub struct Waited {
+pub struct WaitedView {
     /// The version that was waited for.
     pub version: u64,
     /// Every known Envoy has it in force, in every worker, and there is at least one Envoy.
@@ -160,14 +167,14 @@ pub struct Forget {
 /// The Envoys that were forgotten.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = FleetForgotten)]
-pub struct Forgotten {
+pub struct ForgottenEnvoys {
     /// Their node ids.
     pub nodes: Vec<String>,
 }
 
 impl Operation for List {
-    type Output = Fleet;
-    const ROUTE: Route = Route::get(
+    type Output = FleetView;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "fleet.list",
         "/v1/fleet",
         STAFF,
@@ -175,14 +182,14 @@ impl Operation for List {
     )
     .live();
 
-    fn run(self, _: &mut Store, _: &World) -> Result<Fleet> {
+    fn run(self, _: &mut Store, _: &World) -> Result<FleetView> {
         Err(unknown())
     }
 }
 
 impl Operation for Wait {
-    type Output = Waited;
-    const ROUTE: Route = Route::get(
+    type Output = WaitedView;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "fleet.wait",
         "/v1/fleet/in-force",
         ANYBODY,
@@ -190,14 +197,14 @@ impl Operation for Wait {
     )
     .live();
 
-    fn run(self, _: &mut Store, _: &World) -> Result<Waited> {
+    fn run(self, _: &mut Store, _: &World) -> Result<WaitedView> {
         Err(unknown())
     }
 }
 
 impl Operation for Forget {
-    type Output = Forgotten;
-    const ROUTE: Route = Route::change(
+    type Output = ForgottenEnvoys;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "fleet.forget",
         "/v1/fleet/forget",
@@ -206,7 +213,7 @@ impl Operation for Forget {
     )
     .live();
 
-    fn run(self, _: &mut Store, _: &World) -> Result<Forgotten> {
+    fn run(self, _: &mut Store, _: &World) -> Result<ForgottenEnvoys> {
         Err(unknown())
     }
 }

@@ -5,7 +5,7 @@ use keystile_core::policy::{Auth, RawCredential, RawLimit, RawRoute};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Operation, Route};
+use super::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::Result;
 use keystile_model::record::limit_words;
 use keystile_model::rules;
@@ -32,7 +32,7 @@ pub struct Guide {
     /// Whether plain HTTP is refused.
     pub require_tls: bool,
     /// Where a key may be sent, in order of preference.
-    pub credentials: Vec<Place>,
+    pub credentials: Vec<KeyPlace>,
     /// Routes, as the policy has them.
     pub routes: Vec<Asks>,
     /// Whether a request that no route matches is refused; otherwise any key is let in.
@@ -40,12 +40,13 @@ pub struct Guide {
     /// Plans; for a client, its own and those that its token may grant.
     pub plans: Vec<Allowance>,
     /// The possible refusals.
-    pub errors: Vec<Refusal>,
+    pub errors: Vec<GuideRefusal>,
 }
 
 /// Where a key may be sent.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct Place {
+#[schema(as = Place)]
+pub struct KeyPlace {
     /// `header`, `query` or `cookie`.
     pub place: String,
     /// Name of the header, the parameter or the cookie.
@@ -89,7 +90,7 @@ pub struct Allowance {
 /// A possible refusal.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = GuideRefusal)]
-pub struct Refusal {
+pub struct GuideRefusal {
     /// HTTP status.
     pub status: u16,
     /// `code` of the body.
@@ -100,7 +101,7 @@ pub struct Refusal {
 
 impl Operation for Show {
     type Output = Guide;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "guide.show",
         "/v1/guide",
         ANYBODY,
@@ -125,8 +126,12 @@ impl Operation for Show {
             prefix: format!("{}_", raw.brand),
             environments: raw.environments,
             require_tls: raw.require_tls,
-            credentials: raw.credentials.into_iter().map(Place::of).collect(),
-            routes: raw.routes.into_iter().map(Asks::of).collect(),
+            credentials: raw
+                .credentials
+                .into_iter()
+                .map(KeyPlace::from_credential)
+                .collect(),
+            routes: raw.routes.into_iter().map(Asks::from_route).collect(),
             unmatched_denied: raw.unmatched == keystile_core::policy::Unmatched::Deny,
             plans: policy
                 .plans
@@ -140,13 +145,16 @@ impl Operation for Show {
                     }),
                 })
                 .collect(),
-            errors: Denial::CODES.iter().map(Refusal::of).collect(),
+            errors: Denial::CODES
+                .iter()
+                .map(GuideRefusal::from_denial)
+                .collect(),
         })
     }
 }
 
-impl Place {
-    fn of(c: RawCredential) -> Self {
+impl KeyPlace {
+    fn from_credential(c: RawCredential) -> Self {
         let (place, name) = match (c.header, c.query, c.cookie) {
             (Some(name), _, _) => ("header", name),
             (_, Some(name), _) => ("query", name),
@@ -161,7 +169,7 @@ impl Place {
 }
 
 impl Asks {
-    fn of(r: RawRoute) -> Self {
+    fn from_route(r: RawRoute) -> Self {
         let limit = |l: &RawLimit| rules::limit_word(l);
         Self {
             path: r.path,
@@ -181,8 +189,8 @@ impl Asks {
     }
 }
 
-impl Refusal {
-    fn of(denial: &Denial) -> Self {
+impl GuideRefusal {
+    fn from_denial(denial: &Denial) -> Self {
         let answer = denial.answer();
         Self {
             status: answer.status,

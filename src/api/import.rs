@@ -1,6 +1,6 @@
 //! Importing clients, plans, and keys (by their digests) from another system.
 
-use super::{OWNERS, Operation, Route};
+use super::{Endpoint, OWNERS, Operation};
 use crate::Pace;
 use keystile_model::error::Result;
 pub use keystile_model::import_lines::{Done, Import};
@@ -10,7 +10,7 @@ use keystile_store::Store;
 
 impl Operation for Import {
     type Output = Done;
-    const ROUTE: Route = Route::create(
+    const ENDPOINT: Endpoint = Endpoint::create(
         "import.take",
         "/v1/import",
         OWNERS,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ANYBODY, HOLDERS, MANY, Method, Operation, Route};
+use super::{ANYBODY, Endpoint, HOLDERS, MANY, Method, Operation};
 use crate::Pace;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Id, Time};
@@ -17,16 +17,16 @@ use keystile_store::{Store, UsageTx};
 mod issue;
 mod list;
 
-pub use issue::{Fetch, Import, Issued, IssuedKey, Rotate};
-pub use keystile_model::key::{Issue, KeyUse, KeyView, Update};
-pub use list::{Keys, List};
+pub use issue::{Fetch, Import, IssuedKey, IssuedKeys, Rotate};
+pub use keystile_model::key::{Issue, KeyUseView, KeyView, Update};
+pub use list::{KeyPage, List};
 
 /// How a key was used.
-fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUse>> {
+fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUseView>> {
     let used = tx.key_usage(id)?.map(|(_, used)| used);
     // A key whose requests were all refused was not used.
     let used = used.filter(|u| u.last_used.is_some());
-    Ok(used.map(|u| KeyUse {
+    Ok(used.map(|u| KeyUseView {
         first_used: u.first_used.map(Time),
         last_used: u.last_used.map(Time),
         first_address: u.first_address,
@@ -37,7 +37,8 @@ fn used(tx: &UsageTx<'_>, id: KeyId) -> Result<Option<KeyUse>> {
 
 /// The keys that were revoked.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Revoked {
+#[schema(as = Revoked)]
+pub struct RevokedKeys {
     /// The keys, in the order of the request.
     pub keys: Vec<KeyView>,
 }
@@ -98,7 +99,8 @@ pub struct RevokeAll {
 
 impl Operation for Show {
     type Output = KeyView;
-    const ROUTE: Route = Route::get("key.show", "/v1/keys/{id}", ANYBODY, "Show a key").tagged();
+    const ENDPOINT: Endpoint =
+        Endpoint::get("key.show", "/v1/keys/{id}", ANYBODY, "Show a key").tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
@@ -109,7 +111,7 @@ impl Operation for Show {
                 tracing::warn!(error = %e, "usage cannot be read");
                 None
             }),
-            ..KeyView::of(&key, world.now.seconds())
+            ..KeyView::from_key(&key, world.now.seconds())
         })
     }
 }
@@ -121,7 +123,7 @@ fn current(id: &Id, store: &mut Store, world: &World) -> Result<Option<Value>> {
 
 impl Operation for Update {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Patch,
         "key.update",
         "/v1/keys/{id}",
@@ -135,7 +137,7 @@ impl Operation for Update {
         let id = self.id.0;
         let patch = self.patch(now)?;
         let key = key::update(store, world, id, patch)?;
-        Ok(KeyView::of(&key, now))
+        Ok(KeyView::from_key(&key, now))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -145,7 +147,7 @@ impl Operation for Update {
 
 impl Operation for Disable {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.disable",
         "/v1/keys/{id}/disable",
@@ -160,7 +162,7 @@ impl Operation for Disable {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = key::set_disabled(store, world, self.id.0, true)?;
-        Ok(KeyView::of(&key, world.now.seconds()))
+        Ok(KeyView::from_key(&key, world.now.seconds()))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -170,7 +172,7 @@ impl Operation for Disable {
 
 impl Operation for Enable {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.enable",
         "/v1/keys/{id}/enable",
@@ -181,7 +183,7 @@ impl Operation for Enable {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = key::set_disabled(store, world, self.id.0, false)?;
-        Ok(KeyView::of(&key, world.now.seconds()))
+        Ok(KeyView::from_key(&key, world.now.seconds()))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
@@ -191,7 +193,7 @@ impl Operation for Enable {
 
 impl Operation for Revoke {
     type Output = KeyView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.revoke",
         "/v1/keys/{id}/revoke",
@@ -216,8 +218,8 @@ impl Operation for Revoke {
 }
 
 impl Operation for RevokeAll {
-    type Output = Revoked;
-    const ROUTE: Route = Route::change(
+    type Output = RevokedKeys;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "key.revoke_all",
         "/v1/keys/revoke",
@@ -233,7 +235,7 @@ impl Operation for RevokeAll {
         }
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RevokedKeys> {
         if self.ids.is_empty() || self.ids.len() > MOST {
             return Err(refuse(
                 Code::OutOfRange,
@@ -245,8 +247,8 @@ impl Operation for RevokeAll {
         let ids: Vec<KeyId> = self.ids.iter().map(|i| i.0).collect();
         let keys = key::revoke_all(store, world, &ids, &self.reason)?;
         let now = world.now.seconds();
-        Ok(Revoked {
-            keys: keys.iter().map(|k| KeyView::of(k, now)).collect(),
+        Ok(RevokedKeys {
+            keys: keys.iter().map(|k| KeyView::from_key(k, now)).collect(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ISSUERS, Method, Operation, Route, STAFF};
+use super::{Endpoint, ISSUERS, Method, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -35,7 +35,7 @@ pub struct KeysetView {
 /// A signed keyset.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetConfiguration)]
-pub struct Configuration {
+pub struct SignedKeyset {
     /// Its version.
     pub version: u64,
     /// How many keys.
@@ -49,7 +49,7 @@ pub struct Configuration {
 /// A version of the keyset.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetVersion)]
-pub struct Version {
+pub struct KeysetVersion {
     /// Milliseconds since the epoch; always increasing.
     pub version: u64,
 }
@@ -74,7 +74,7 @@ pub struct Renew {}
 
 impl Operation for Show {
     type Output = KeysetView;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "keyset.show",
         "/v1/keyset",
         STAFF,
@@ -106,8 +106,8 @@ impl Operation for Show {
 }
 
 impl Operation for Build {
-    type Output = Configuration;
-    const ROUTE: Route = Route::change(
+    type Output = SignedKeyset;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "keyset.build",
         "/v1/keyset/build",
@@ -121,14 +121,14 @@ impl Operation for Build {
         false
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Configuration> {
-        Ok(Configuration::of(&publish::ready(store, world)?))
+    fn run(self, store: &mut Store, world: &World) -> Result<SignedKeyset> {
+        Ok(SignedKeyset::from_ready(&publish::ready(store, world)?))
     }
 }
 
-impl Configuration {
+impl SignedKeyset {
     /// Signs a keyset.
-    pub fn of(ready: &publish::Ready) -> Self {
+    pub fn from_ready(ready: &publish::Ready) -> Self {
         let configuration = ready.seal(0);
         Self {
             version: ready.built.version,
@@ -140,8 +140,8 @@ impl Configuration {
 }
 
 impl Operation for Renew {
-    type Output = Version;
-    const ROUTE: Route = Route::change(
+    type Output = KeysetVersion;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "keyset.renew",
         "/v1/keyset/renew",
@@ -149,9 +149,9 @@ impl Operation for Renew {
         "Reissue the keyset now",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Version> {
+    fn run(self, store: &mut Store, world: &World) -> Result<KeysetVersion> {
         signing::renew(store, world)?;
         let version = store.read(|tx| Ok(tx.meta().version))?;
-        Ok(Version { version })
+        Ok(KeysetVersion { version })
     }
 }

@@ -19,7 +19,6 @@ use keystile_model::error::Result;
 use keystile_model::world::World;
 use keystile_store::Store;
 
-mod ahead;
 pub mod audit;
 pub mod backup;
 pub mod client;
@@ -35,6 +34,7 @@ mod operations;
 pub mod overview;
 mod pace;
 pub mod policy;
+mod prefetch;
 pub mod quota;
 pub mod remote;
 mod request;
@@ -47,19 +47,19 @@ pub mod usage;
 pub mod version;
 pub mod webhook;
 
-pub use ahead::Ahead;
 pub use pace::{Begun, Pace};
+pub use prefetch::Ahead;
 pub use request::{
-    Parts, encoded, from_words, put_together, read_again, take_apart, words, written,
+    RequestParts, encoded, from_words, put_together, read_again, take_apart, words, written,
 };
-pub use route::{ANYBODY, AUDITORS, HOLDERS, ISSUERS, Method, OWNERS, Route, STAFF};
+pub use route::{ANYBODY, AUDITORS, Endpoint, HOLDERS, ISSUERS, Method, OWNERS, STAFF};
 
 /// An operation of the API.
 pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
     /// The answer.
     type Output: Serialize + DeserializeOwned + ToSchema + Send + 'static;
     /// Its route and roles.
-    const ROUTE: Route;
+    const ENDPOINT: Endpoint;
 
     /// Performs it.
     ///
@@ -88,7 +88,7 @@ pub trait Operation: Serialize + DeserializeOwned + ToSchema + Send + 'static {
 
     /// Whether it changes anything.
     fn writes(&self) -> bool {
-        Self::ROUTE.writes
+        Self::ENDPOINT.writes
     }
 
     /// Whether it updates the schema of a store that an earlier version wrote.

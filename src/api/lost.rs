@@ -4,7 +4,7 @@ use keystile_core::key::KeyId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Operation, Route, STAFF};
+use super::{Endpoint, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::wire::{self, Id, Time};
 use keystile_model::world::World;
@@ -30,7 +30,7 @@ pub struct List {
 /// What a restore lost.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = LostKeys)]
-pub struct Lost {
+pub struct LostPage {
     /// Keys of the last published keyset, sorted by id.
     pub published: Vec<LostView>,
     /// Keys that Envoys let through although the store does not know them, latest first.
@@ -66,22 +66,22 @@ pub struct UsedView {
 }
 
 impl Operation for List {
-    type Output = Lost;
-    const ROUTE: Route = Route::get(
+    type Output = LostPage;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "key.lost",
         "/v1/lost-keys",
         STAFF,
         "List keys that a restore lost: unknown ones in use, and revoked ones that are good again",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Lost> {
+    fn run(self, store: &mut Store, world: &World) -> Result<LostPage> {
         let room = wire::page(self.limit, 1000, "`next` of this one")?;
         let most = room.things();
         let found = lost::list(store, world, self.after.map(|id| id.0), most)?;
         let all = found.published.len();
         let published = room.fill(found.published.into_iter().map(LostView::from));
         let more = published.len() < all || u32::try_from(all).is_ok_and(|n| n == most);
-        Ok(Lost {
+        Ok(LostPage {
             next: published.last().filter(|_| more).map(|k| k.id.clone()),
             published,
             in_use: room.fill(found.in_use.into_iter().map(UsedView::from)),
@@ -89,7 +89,7 @@ impl Operation for List {
     }
 }
 
-impl Lost {
+impl LostPage {
     /// Sorts the most dangerous first: keys that are good again, because Envoys accept them as soon
     /// as the server starts, then those that Envoys refuse; each group by last use, latest first.
     pub fn by_danger(&mut self) {
@@ -142,7 +142,7 @@ mod tests {
             id: id(n),
             last_used: Time(used),
         };
-        let mut lost = Lost {
+        let mut lost = LostPage {
             published: vec![
                 published(1, "unknown", Some(90)),
                 published(2, "good_again", None),

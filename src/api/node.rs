@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Method, OWNERS, Operation, Route, STAFF};
+use super::{Endpoint, Method, OWNERS, Operation, STAFF};
 use crate::Pace;
 use keystile_model::error::Result;
 use keystile_model::wire::{self, Secret, Time};
@@ -24,7 +24,7 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    fn of(node: &EnrolledNode) -> Self {
+    fn from_node(node: &EnrolledNode) -> Self {
         Self {
             node: node.node.clone(),
             enrolled: Time(node.enrolled),
@@ -90,7 +90,7 @@ pub struct Revoke {
 /// What was revoked.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = NodeRevoked)]
-pub struct Revoked {
+pub struct RevokedNode {
     /// Its node id.
     pub node: String,
     /// Always true.
@@ -99,7 +99,8 @@ pub struct Revoked {
 
 impl Operation for List {
     type Output = NodeViews;
-    const ROUTE: Route = Route::get("node.list", "/v1/nodes", STAFF, "List enrolled Envoys");
+    const ENDPOINT: Endpoint =
+        Endpoint::get("node.list", "/v1/nodes", STAFF, "List enrolled Envoys");
 
     fn run(self, store: &mut Store, world: &World) -> Result<NodeViews> {
         let mut room = wire::page(self.limit, NODES, "`cursor`")?;
@@ -109,7 +110,7 @@ impl Operation for List {
         };
         let cursor = self.cursor.unwrap_or_default();
         node::each(store, world, &cursor, |node| {
-            let view = NodeView::of(&node);
+            let view = NodeView::from_node(&node);
             if !room.takes(&view) {
                 out.next = out.nodes.last().map(|n| n.node.clone());
                 return false;
@@ -123,7 +124,7 @@ impl Operation for List {
 
 impl Operation for Enroll {
     type Output = Enrolled;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "node.enroll",
         "/v1/nodes",
@@ -141,8 +142,8 @@ impl Operation for Enroll {
 }
 
 impl Operation for Revoke {
-    type Output = Revoked;
-    const ROUTE: Route = Route::change(
+    type Output = RevokedNode;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "node.revoke",
         "/v1/nodes/revoke",
@@ -154,9 +155,9 @@ impl Operation for Revoke {
         Pace::Urgent
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Revoked> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RevokedNode> {
         node::revoke(store, world, &self.node)?;
-        Ok(Revoked {
+        Ok(RevokedNode {
             node: self.node,
             revoked: true,
         })

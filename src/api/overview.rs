@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::key::KeyView;
-use super::{AUDITORS, Operation, Route, STAFF};
+use super::{AUDITORS, Endpoint, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -68,7 +68,7 @@ pub struct DayActivity {
 
 impl Operation for Show {
     type Output = Overview;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "overview.show",
         "/v1/overview",
         STAFF,
@@ -84,10 +84,10 @@ impl Operation for Show {
             let numbers = tx.numbers()?;
             let until = today.saturating_add(AHEAD * DAY);
             let mut expiring = Vec::new();
-            for id in tx.next_to_end(now, until, NAMED)? {
-                expiring.extend(tx.key(id)?.map(|k| KeyView::of(&k, now)));
+            for id in tx.next_to_expire(now, until, NAMED)? {
+                expiring.extend(tx.key(id)?.map(|k| KeyView::from_key(&k, now)));
             }
-            let ends = tx.ends_by_day(today, AHEAD)?;
+            let by_day = tx.expiring_by_day(today, AHEAD)?;
             let activity = if reads {
                 let days = tx.audit_by_day(first / DAY, BACK)?.into_iter().zip(0..);
                 let day = |((done, refused), n): ((u64, u64), u64)| DayActivity {
@@ -107,7 +107,7 @@ impl Operation for Show {
                 policy_revision: tx.policy()?.revision,
                 expiring,
                 expiring_by_day: (0..)
-                    .zip(ends)
+                    .zip(by_day)
                     .map(|(n, count): (u64, u64)| DayCount {
                         day: Time(today + n * DAY),
                         count,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Ahead, Method, OWNERS, Operation, Route, STAFF};
+use super::{Ahead, Endpoint, Method, OWNERS, Operation, STAFF};
 use crate::Pace;
 use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::wire::Time;
@@ -19,7 +19,7 @@ mod plans;
 mod view;
 
 pub use plans::{PlanView, PlanViews, Plans, QuotaView};
-pub use view::{Applied, PolicyView, RevisionView, Revisions};
+pub use view::{AppliedView, PolicyView, RevisionView, Revisions};
 
 /// A policy without mistakes.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -81,15 +81,15 @@ pub struct Compared {
     /// The policy that it was compared with.
     pub revision: u64,
     /// Changes on every route.
-    pub everywhere: Vec<ChangeView>,
+    pub everywhere: Vec<PolicyChangeView>,
     /// Changes on some routes.
-    pub routes: Vec<ChangeView>,
+    pub routes: Vec<PolicyChangeView>,
 }
 
 /// A change for callers.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyChange)]
-pub struct ChangeView {
+pub struct PolicyChangeView {
     /// `opens`, `closes`, `moves` or `alters`.
     pub effect: String,
     /// The field of the policy, or the template of the route.
@@ -135,7 +135,7 @@ fn unnamed() -> String {
 
 impl Operation for Show {
     type Output = PolicyView;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "policy.show",
         "/v1/policy",
         STAFF,
@@ -169,7 +169,7 @@ fn no_revision(n: u64) -> keystile_model::error::Error {
 
 impl Checked {
     /// A policy without mistakes. `warnings` are those about the keys that are there.
-    pub fn of(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
+    pub fn from_file(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
         let policy = &file.policy;
         let found = policy_check::check(file);
         warnings.extend(found.warnings);
@@ -186,7 +186,7 @@ impl Checked {
 
 impl Operation for Check {
     type Output = Checked;
-    const ROUTE: Route = Route::ask(
+    const ENDPOINT: Endpoint = Endpoint::ask(
         "policy.check",
         "/v1/policy/check",
         STAFF,
@@ -197,13 +197,13 @@ impl Operation for Check {
     fn run(self, store: &mut Store, _: &World) -> Result<Checked> {
         let file = policy_file::parse(&self.name, self.text)?;
         let warnings = store.read(|tx| registry::policy::check(tx, &file))?;
-        Ok(Checked::of(&file, warnings))
+        Ok(Checked::from_file(&file, warnings))
     }
 }
 
 impl Operation for Compare {
     type Output = Compared;
-    const ROUTE: Route = Route::ask(
+    const ENDPOINT: Endpoint = Endpoint::ask(
         "policy.compare",
         "/v1/policy/diff",
         STAFF,
@@ -216,14 +216,14 @@ impl Operation for Compare {
         let (revision, before) =
             store.read(|tx| Ok((tx.policy()?.revision, registry::policy(tx)?)))?;
         let diff = policy_diff::diff(&before, &after)?;
-        let routes = diff.routes.into_iter().map(|r| ChangeView {
+        let routes = diff.routes.into_iter().map(|r| PolicyChangeView {
             effect: r.effect.as_str().to_owned(),
             at: r.path,
             methods: r.methods,
             hosts: r.hosts,
             change: r.change,
         });
-        let everywhere = diff.everywhere.into_iter().map(|e| ChangeView {
+        let everywhere = diff.everywhere.into_iter().map(|e| PolicyChangeView {
             effect: e.effect.as_str().to_owned(),
             at: e.field,
             methods: Vec::new(),
@@ -241,10 +241,15 @@ impl Operation for Compare {
 /// A look at all keys.
 fn look(store: &mut Store, file: &PolicyFile) -> Result<Ahead> {
     let looked = store.read(|tx| registry::policy::look(tx, file))?;
-    Ok(Ahead::of(looked))
+    Ok(Ahead::holding(looked))
 }
 
-fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> Result<Applied> {
+fn apply(
+    store: &mut Store,
+    world: &World,
+    file: &PolicyFile,
+    ahead: &Ahead,
+) -> Result<AppliedView> {
     let applied = match ahead.get() {
         Some(looked) => registry::policy::apply_after(store, world, file, looked),
         None => registry::policy::apply(store, world, file),
@@ -252,7 +257,7 @@ fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> 
     let found = policy_check::check(file);
     let mut warnings = applied.warnings;
     warnings.extend(found.warnings);
-    Ok(Applied {
+    Ok(AppliedView {
         revision: applied.revision,
         changed: !applied.unchanged,
         warnings,
@@ -261,8 +266,8 @@ fn apply(store: &mut Store, world: &World, file: &PolicyFile, ahead: &Ahead) -> 
 }
 
 impl Operation for Apply {
-    type Output = Applied;
-    const ROUTE: Route = Route::change(
+    type Output = AppliedView;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Put,
         "policy.apply",
         "/v1/policy",
@@ -283,11 +288,11 @@ impl Operation for Apply {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
+    fn run(self, store: &mut Store, world: &World) -> Result<AppliedView> {
         self.run_after(store, world, &Ahead::default())
     }
 
-    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Applied> {
+    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<AppliedView> {
         let file = policy_file::parse(&self.name, self.text)?;
         apply(store, world, &file, ahead)
     }
@@ -299,7 +304,7 @@ impl Operation for Apply {
 
 impl Operation for History {
     type Output = Revisions;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "policy.history",
         "/v1/policy/revisions",
         STAFF,
@@ -332,8 +337,8 @@ impl Rollback {
 }
 
 impl Operation for Rollback {
-    type Output = Applied;
-    const ROUTE: Route = Route::change(
+    type Output = AppliedView;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "policy.rollback",
         "/v1/policy/rollback",
@@ -354,11 +359,11 @@ impl Operation for Rollback {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Applied> {
+    fn run(self, store: &mut Store, world: &World) -> Result<AppliedView> {
         self.run_after(store, world, &Ahead::default())
     }
 
-    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<Applied> {
+    fn run_after(self, store: &mut Store, world: &World, ahead: &Ahead) -> Result<AppliedView> {
         let file = self.file(store)?;
         apply(store, world, &file, ahead)
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::usage::{QuotaLeft, left_of};
-use super::{ANYBODY, ISSUERS, Method, Operation, Route};
+use super::{ANYBODY, Endpoint, ISSUERS, Method, Operation};
 use keystile_model::error::{Kind, Result};
 use keystile_model::record::{Key, Status};
 use keystile_model::wire::{self, Id};
@@ -75,7 +75,7 @@ pub struct OfKeys {
 
 impl Operation for Show {
     type Output = OfKeys;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "quota.show",
         "/v1/quotas",
         ANYBODY,
@@ -83,13 +83,13 @@ impl Operation for Show {
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<OfKeys> {
-        of(store, world, &self.of, self.limit, self.cursor)
+        page_of(store, world, &self.of, self.limit, self.cursor)
     }
 }
 
 impl Operation for Reset {
     type Output = OfKeys;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "quota.reset",
         "/v1/quotas/reset",
@@ -99,7 +99,7 @@ impl Operation for Reset {
 
     fn run(self, store: &mut Store, world: &World) -> Result<OfKeys> {
         world.caller.unbound("give quotas back")?;
-        let mut found = of(store, world, &self.of, self.limit, self.cursor)?;
+        let mut found = page_of(store, world, &self.of, self.limit, self.cursor)?;
         found.quotas.retain(|q| q.left.used > 0);
         store.with_made_usage(|store, usage| {
             store.write(world, |tx| {
@@ -130,7 +130,7 @@ impl Operation for Reset {
 }
 
 /// A page of the quotas of a client, or the one of a key.
-fn of(
+fn page_of(
     store: &mut Store,
     world: &World,
     of: &str,

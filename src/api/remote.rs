@@ -11,7 +11,7 @@ use serde_json::Value;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
-use crate::{Operation, Parts, Route, take_apart};
+use crate::{Endpoint, Operation, RequestParts, take_apart};
 use keystile_model::error::{
     Act, Code, Error, Fault, Kind, Next, Result, defect, refuse, refuse_all, told,
 };
@@ -88,7 +88,7 @@ impl From<Problem> for Error {
             true => told(Code::Unknown, problem.detail),
             false => refuse_all(problem.errors.into_iter().map(Fault::from).collect()),
         };
-        error.and_more(problem.more).of(kind)
+        error.and_more(problem.more).with_kind(kind)
     }
 }
 
@@ -170,12 +170,12 @@ impl Remote {
     /// The server's own error, or why the server could not be reached.
     pub fn perform<O: Operation>(&self, operation: &O) -> Result<O::Output> {
         operation.check_size()?;
-        let (status, text) = self.send(&O::ROUTE, take_apart(operation)?)?;
+        let (status, text) = self.send(&O::ENDPOINT, take_apart(operation)?)?;
         serde_json::from_str(&text).map_err(|_| self.strange(status))
     }
 
     /// Sends a request and gives status and body.
-    fn send(&self, route: &Route, parts: Parts) -> Result<(u16, Zeroizing<String>)> {
+    fn send(&self, route: &Endpoint, parts: RequestParts) -> Result<(u16, Zeroizing<String>)> {
         let authorization = Zeroizing::new(format!("Bearer {}", self.token.as_str()));
         let request = Request::builder()
             .method(route.method.as_str())

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::{Operation, Route, text};
+use crate::{Endpoint, Operation, text};
 use keystile_model::error::{Code, Error, Result, defect, refuse};
-use keystile_model::reading::{self, Given, Wrong};
+use keystile_model::reading::{self, GivenJson, Wrong};
 
 /// The request for an operation.
-pub struct Parts {
+pub struct RequestParts {
     /// Path and query, encoded.
     pub target: String,
     /// The body, for methods that have one.
@@ -20,30 +20,30 @@ pub struct Parts {
 ///
 /// # Errors
 /// If it cannot be written as JSON, which is a mistake of ours.
-pub fn take_apart<O: Operation>(operation: &O) -> Result<Parts> {
+pub fn take_apart<O: Operation>(operation: &O) -> Result<RequestParts> {
     let Ok(Value::Object(fields)) = serde_json::to_value(operation) else {
         return Err(defect(format_args!(
             "`{}` cannot be written as JSON",
-            O::ROUTE.name
+            O::ENDPOINT.name
         )));
     };
-    Ok(apart(&O::ROUTE, fields))
+    Ok(apart(&O::ENDPOINT, fields))
 }
 
-fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
+fn apart(route: &Endpoint, mut fields: Map<String, Value>) -> RequestParts {
     let mut target = String::new();
     for segment in route.path.split('/').skip(1) {
         target.push('/');
         match segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
             Some(name) => keystile_model::url::encode(
-                &text::of(&fields.remove(name).unwrap_or_default()),
+                &text::unquoted(&fields.remove(name).unwrap_or_default()),
                 &mut target,
             ),
             None => target.push_str(segment),
         }
     }
     if route.method.has_body() {
-        return Parts {
+        return RequestParts {
             target,
             body: Some(Value::Object(fields)),
         };
@@ -60,10 +60,10 @@ fn apart(route: &Route, mut fields: Map<String, Value>) -> Parts {
             mark = '&';
             keystile_model::url::encode(&name, &mut target);
             target.push('=');
-            keystile_model::url::encode(&text::of(&value), &mut target);
+            keystile_model::url::encode(&text::unquoted(&value), &mut target);
         }
     }
-    Parts { target, body: None }
+    RequestParts { target, body: None }
 }
 
 /// Reads an operation from the fields of its path, query and body.
@@ -76,7 +76,7 @@ pub fn put_together<O: Operation>(
     query: &str,
     body: &[u8],
 ) -> Result<O> {
-    if !O::ROUTE.method.has_body() {
+    if !O::ENDPOINT.method.has_body() {
         let mut pairs = text::pairs(query)?;
         for (name, value) in path {
             if pairs.insert(name.clone(), vec![value.clone()]).is_some() {
@@ -88,7 +88,7 @@ pub fn put_together<O: Operation>(
     if !query.is_empty() {
         return Err(refuse(
             Code::MalformedQuery,
-            format_args!("`{}` takes no query", O::ROUTE.name),
+            format_args!("`{}` takes no query", O::ENDPOINT.name),
             "put its fields into the body, as JSON",
         ));
     }
@@ -120,7 +120,7 @@ pub fn put_together<O: Operation>(
             return Err(twice(name));
         }
     }
-    read(Given(Value::Object(fields)))
+    read(GivenJson(Value::Object(fields)))
 }
 
 fn twice(name: &str) -> Error {
@@ -142,7 +142,7 @@ pub fn written<O: Operation>(operation: &O) -> Value {
 /// # Errors
 /// Those of [`put_together`].
 pub fn read_again<O: Operation>(written: &Value) -> Result<O> {
-    read(Given(written.clone()))
+    read(GivenJson(written.clone()))
 }
 
 /// The pairs of a query, or of a form.

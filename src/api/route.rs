@@ -50,7 +50,7 @@ impl Method {
 
 /// The route of an operation, and the roles that may use it.
 #[derive(Clone, Copy, Debug)]
-pub struct Route {
+pub struct Endpoint {
     /// Its name in OpenAPI and in the audit log, such as `key.issue`.
     pub name: &'static str,
     /// The HTTP method.
@@ -81,7 +81,7 @@ const BODY: usize = 1 << 20;
 /// The largest body that carries a file, in bytes.
 const FILE: usize = 64 << 20;
 
-impl Route {
+impl Endpoint {
     /// Reads.
     pub const fn get(
         name: &'static str,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AUDITORS, Method, OWNERS, Operation, Route};
+use super::{AUDITORS, Endpoint, Method, OWNERS, Operation};
 use keystile_model::error::{Act, Code, Error, Result, named, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_model::world::World;
@@ -32,7 +32,7 @@ pub struct SessionView {
 /// Sessions.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Sessions)]
-pub struct Sessions {
+pub struct SessionViews {
     /// Latest first.
     pub sessions: Vec<SessionView>,
 }
@@ -53,8 +53,8 @@ pub struct End {
 }
 
 impl Operation for List {
-    type Output = Sessions;
-    const ROUTE: Route = Route::get(
+    type Output = SessionViews;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "session.list",
         "/v1/sessions",
         AUDITORS,
@@ -62,14 +62,14 @@ impl Operation for List {
     )
     .live();
 
-    fn run(self, _: &mut Store, _: &World) -> Result<Sessions> {
+    fn run(self, _: &mut Store, _: &World) -> Result<SessionViews> {
         Err(unknown())
     }
 }
 
 impl Operation for End {
     type Output = SessionView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "session.end",
         "/v1/sessions/{id}",

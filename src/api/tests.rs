@@ -39,7 +39,7 @@ fn an_operation_arrives_as_it_was_sent() {
         },
         &[("name", "acme")],
     );
-    let mut update = key::Update::of("0Ab3dEfGh1".parse().unwrap());
+    let mut update = key::Update::nothing_for("0Ab3dEfGh1".parse().unwrap());
     update.plan = Some(None);
     update.expires = Some(Some(wire::TimeWords::read("90d").unwrap()));
     update.limits = Some(vec![wire::LimitWords::read("100/1m:20@client").unwrap()]);
@@ -83,7 +83,7 @@ fn a_next_step_leads_to_a_route_that_there_is() {
     let mut routes = BTreeMap::new();
     macro_rules! all {
         ($($operation:ty,)*) => { $(
-            let route = <$operation>::ROUTE;
+            let route = <$operation>::ENDPOINT;
             routes.insert(route.name, format!("{} {}", route.method.as_str(), route.path));
         )* };
     }

@@ -11,7 +11,7 @@ use keystile_model::reading::Wrong;
 use keystile_model::url;
 
 /// A value as text for a path or a query.
-pub fn of(value: &Value) -> String {
+pub fn unquoted(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ISSUERS, Method, Operation, Route, STAFF};
+use super::{Endpoint, ISSUERS, Method, Operation, STAFF};
 use crate::Pace;
 use keystile_model::caller::{Ceilings, Role};
 use keystile_model::error::Result;
@@ -12,7 +12,7 @@ use keystile_model::record::words;
 use keystile_model::token_record::TokenRecord;
 use keystile_model::wire::{self, Id, Range, Secret, Span, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_registry::token::{self, Draft};
+use keystile_registry::token::{self, TokenDraft};
 use keystile_store::Store;
 
 /// Everything about a token except the token itself, which is stored nowhere.
@@ -53,7 +53,7 @@ pub struct TokenView {
 
 impl TokenView {
     /// The view of a token at a time, in seconds since the epoch.
-    pub fn of(t: &TokenRecord, now: u64) -> Self {
+    pub fn from_record(t: &TokenRecord, now: u64) -> Self {
         let grant = &t.grant;
         let ceilings = (grant.role == Role::Client).then_some(&grant.ceilings);
         Self {
@@ -90,7 +90,7 @@ pub struct TokenViews {
 /// A new token.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = TokenCreated)]
-pub struct Created {
+pub struct CreatedToken {
     /// The token itself, shown only once. Null in the answer to a repeated request.
     pub token: Option<Secret>,
     /// What the store keeps about it.
@@ -173,17 +173,17 @@ pub struct Revoke {
 }
 
 impl Operation for Create {
-    type Output = Created;
-    const ROUTE: Route = Route::create(
+    type Output = CreatedToken;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "token.create",
         "/v1/tokens",
         ISSUERS,
         "Create a token; it is shown only once, in the answer",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Created> {
+    fn run(self, store: &mut Store, world: &World) -> Result<CreatedToken> {
         let now = world.now.seconds();
-        let draft = Draft {
+        let draft = TokenDraft {
             name: self.name,
             role: self.role,
             client: self.client,
@@ -198,16 +198,16 @@ impl Operation for Create {
             invitation: self.invite,
         };
         let (text, token) = token::create(store, world, draft)?;
-        Ok(Created {
+        Ok(CreatedToken {
             token: Some(Secret::new(text.expose_secret())),
-            view: TokenView::of(&token, now),
+            view: TokenView::from_record(&token, now),
         })
     }
 }
 
 impl Operation for List {
     type Output = TokenViews;
-    const ROUTE: Route = Route::get("token.list", "/v1/tokens", STAFF, "List tokens");
+    const ENDPOINT: Endpoint = Endpoint::get("token.list", "/v1/tokens", STAFF, "List tokens");
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenViews> {
         let mut room = wire::page(self.limit, TOKENS, "`cursor`")?;
@@ -222,7 +222,7 @@ impl Operation for List {
                 if self.living && token.revoked.is_some() {
                     return true;
                 }
-                let view = TokenView::of(&token, now);
+                let view = TokenView::from_record(&token, now);
                 if !room.takes(&view) {
                     out.next = out.tokens.last().map(|t| t.id.clone());
                     return false;
@@ -237,18 +237,18 @@ impl Operation for List {
 
 impl Operation for Show {
     type Output = TokenView;
-    const ROUTE: Route =
-        Route::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
+    const ENDPOINT: Endpoint =
+        Endpoint::get("token.show", "/v1/tokens/{id}", STAFF, "Show a token").tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let found = store.read(|tx| token::known(tx, &world.caller, self.id.0))?;
-        Ok(TokenView::of(&found, world.now.seconds()))
+        Ok(TokenView::from_record(&found, world.now.seconds()))
     }
 }
 
 impl Operation for Revoke {
     type Output = TokenView;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "token.revoke",
         "/v1/tokens/{id}",
@@ -263,7 +263,7 @@ impl Operation for Revoke {
 
     fn run(self, store: &mut Store, world: &World) -> Result<TokenView> {
         let token = token::revoke(store, world, self.id.0)?;
-        Ok(TokenView::of(&token, world.now.seconds()))
+        Ok(TokenView::from_record(&token, world.now.seconds()))
     }
 
     fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {

@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ANYBODY, Operation, Route};
+use super::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::key;
-use keystile_registry::usage::question::{self, By, UsageQuestion};
+use keystile_registry::usage::question::{self, Breakdown, UsageQuestion};
 use keystile_registry::usage::{Step, UsageSettings};
 use keystile_store::{Dimension, Store, Tx, UsageTx, Whose};
 
@@ -20,7 +20,7 @@ mod settings;
 
 pub use anomalies::{Anomalies, AnomalyView, AnomalyViews};
 pub use left::{QuotaLeft, ShowQuota, left_of};
-pub use settings::{Configure, Forget, Forgotten, ShowSettings};
+pub use settings::{Configure, Forget, ForgottenUse, ShowSettings};
 
 /// Groups in one answer: the default.
 const GROUPS: u32 = 20;
@@ -53,7 +53,7 @@ pub struct Show {
     pub step: Option<Step>,
     /// Break the requests down by this.
     #[serde(default)]
-    pub by: Option<By>,
+    pub by: Option<Breakdown>,
     /// How many of the largest groups at most: 1 to 200; 20 by default.
     #[serde(default)]
     pub limit: Option<u32>,
@@ -81,7 +81,7 @@ pub struct Usage {
     /// Each step.
     pub points: Vec<UsagePoint>,
     /// What the groups are.
-    pub by: Option<By>,
+    pub by: Option<Breakdown>,
     /// The largest groups, largest first.
     pub groups: Vec<UsageGroup>,
     /// The remaining groups, taken together.
@@ -133,7 +133,7 @@ pub struct UsageOthers {
 
 impl Operation for Show {
     type Output = Usage;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "usage.show",
         "/v1/usage",
         ANYBODY,
@@ -157,7 +157,7 @@ impl Operation for Show {
         let mut step = self.step;
         store.with_usage(|store, usage| {
             let whose = store.read(|tx| self.subject(tx, world))?;
-            if self.by == Some(By::Key) && whose.client.is_none() {
+            if self.by == Some(Breakdown::Key) && whose.client.is_none() {
                 // There may be a million groups in each hour.
                 step = match step {
                     None | Some(Step::Day) => Some(Step::Day),
@@ -308,21 +308,21 @@ impl Show {
 /// The name of a group; for a key, also that of its client.
 fn named(
     tx: &UsageTx<'_>,
-    by: Option<By>,
+    by: Option<Breakdown>,
     number: i64,
     client: impl FnOnce(i64) -> Result<Option<String>>,
 ) -> Result<(Option<String>, Option<String>)> {
     Ok(match by {
         None => (None, None),
-        Some(By::Route) => (
+        Some(Breakdown::Route) => (
             (number != 0)
                 .then(|| tx.name_of(Dimension::Route, number))
                 .transpose()?,
             None,
         ),
-        Some(By::Outcome) => (Some(tx.name_of(Dimension::Outcome, number)?), None),
-        Some(By::Client) => (client(number)?, None),
-        Some(By::Key) => match tx.key_of(number)? {
+        Some(Breakdown::Outcome) => (Some(tx.name_of(Dimension::Outcome, number)?), None),
+        Some(Breakdown::Client) => (client(number)?, None),
+        Some(Breakdown::Key) => match tx.key_of(number)? {
             Some((id, of)) => (Some(id.to_string()), client(of)?),
             None => (None, None),
         },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Operation, Route, STAFF};
+use super::{Endpoint, Operation, STAFF};
 use keystile_model::error::{Code, Error, Result, named, refuse};
 use keystile_model::wire::Time;
 use keystile_model::world::World;
@@ -60,7 +60,7 @@ pub struct Inspected {
 /// A field that differs.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetChange)]
-pub struct Change {
+pub struct ChangeView {
     /// Its path.
     pub field: String,
     /// In the first version; null if absent.
@@ -76,13 +76,13 @@ pub struct ChangedKey {
     /// Its id.
     pub id: String,
     /// The fields that differ.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ChangeView>,
 }
 
 /// The difference between two versions.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = KeysetDifference)]
-pub struct Difference {
+pub struct DifferenceView {
     /// The first version and the second.
     pub versions: [u64; 2],
     /// Keys only in the second version.
@@ -94,7 +94,7 @@ pub struct Difference {
     /// Keys in both that differ.
     pub changed: Vec<ChangedKey>,
     /// Differences of the policy.
-    pub policy: Vec<Change>,
+    pub policy: Vec<ChangeView>,
     /// How many keys were left out, because each list holds at most a thousand keys and 4 MiB.
     pub left_out: u64,
 }
@@ -127,7 +127,7 @@ pub struct Diff {
 
 impl Operation for List {
     type Output = Versions;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "keyset.versions",
         "/v1/keyset/versions",
         STAFF,
@@ -142,7 +142,7 @@ impl Operation for List {
 
 impl Operation for Inspect {
     type Output = Inspected;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "keyset.inspect",
         "/v1/keyset/versions/{version}",
         STAFF,
@@ -156,8 +156,8 @@ impl Operation for Inspect {
 }
 
 impl Operation for Diff {
-    type Output = Difference;
-    const ROUTE: Route = Route::get(
+    type Output = DifferenceView;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "keyset.diff",
         "/v1/keyset/versions/{version}/diff",
         STAFF,
@@ -165,7 +165,7 @@ impl Operation for Diff {
     )
     .live();
 
-    fn run(self, _: &mut Store, _: &World) -> Result<Difference> {
+    fn run(self, _: &mut Store, _: &World) -> Result<DifferenceView> {
         Err(unknown())
     }
 }

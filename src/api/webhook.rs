@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Method, OWNERS, Operation, Route, STAFF};
+use super::{Endpoint, Method, OWNERS, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::record;
 use keystile_model::webhook::WebhookSecret as Signer;
 use keystile_model::wire::{Secret, Time};
 use keystile_model::world::World;
-use keystile_registry::webhook::{self, Draft};
+use keystile_registry::webhook::{self, WebhookDraft};
 use keystile_store::Store;
 
 /// Everything about a webhook except its secret.
@@ -30,7 +30,7 @@ pub struct WebhookView {
 }
 
 impl WebhookView {
-    fn of(hook: &record::Webhook) -> Self {
+    fn from_record(hook: &record::Webhook) -> Self {
         Self {
             name: hook.name.clone(),
             url: hook.url.clone(),
@@ -52,7 +52,7 @@ pub struct WebhookViews {
 /// A new webhook.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = WebhookCreated)]
-pub struct Created {
+pub struct CreatedWebhook {
     /// The secret with which the receiver checks signatures, shown only once. Null in the answer to
     /// a repeated request.
     pub secret: Option<Secret>,
@@ -113,45 +113,46 @@ pub struct Deleted {
 }
 
 impl Operation for Create {
-    type Output = Created;
-    const ROUTE: Route = Route::create(
+    type Output = CreatedWebhook;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "webhook.create",
         "/v1/webhooks",
         OWNERS,
         "Create a webhook; its secret is shown only once, in the answer",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Created> {
+    fn run(self, store: &mut Store, world: &World) -> Result<CreatedWebhook> {
         let secret = self.secret.map(|s| Signer::parse(s.expose_secret()));
-        let draft = Draft {
+        let draft = WebhookDraft {
             name: self.name,
             url: self.url,
             events: self.events,
             secret: secret.transpose()?,
         };
         let (hook, secret) = webhook::create(store, world, draft)?;
-        Ok(Created {
+        Ok(CreatedWebhook {
             secret: Some(Secret::new(&secret.expose_secret())),
-            view: WebhookView::of(&hook),
+            view: WebhookView::from_record(&hook),
         })
     }
 }
 
 impl Operation for List {
     type Output = WebhookViews;
-    const ROUTE: Route = Route::get("webhook.list", "/v1/webhooks", STAFF, "List webhooks");
+    const ENDPOINT: Endpoint =
+        Endpoint::get("webhook.list", "/v1/webhooks", STAFF, "List webhooks");
 
     fn run(self, store: &mut Store, world: &World) -> Result<WebhookViews> {
         let all = webhook::list(store, world)?;
         Ok(WebhookViews {
-            webhooks: all.iter().map(WebhookView::of).collect(),
+            webhooks: all.iter().map(WebhookView::from_record).collect(),
         })
     }
 }
 
 impl Operation for Show {
     type Output = WebhookView;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "webhook.show",
         "/v1/webhooks/{name}",
         STAFF,
@@ -163,14 +164,14 @@ impl Operation for Show {
         let all = webhook::list(store, world)?;
         let found = all.iter().find(|w| w.name == self.name);
         found
-            .map(WebhookView::of)
+            .map(WebhookView::from_record)
             .ok_or_else(|| webhook::unknown(&self.name))
     }
 }
 
 impl Operation for Delete {
     type Output = Deleted;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Delete,
         "webhook.delete",
         "/v1/webhooks/{name}",

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
-use crate::output::{self, Form, Output};
+use crate::output::{self, Output, OutputFormat};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
-use keystile_store::Address;
+use keystile_store::DatabaseAddress;
 use keystile_system as system;
 
 const STYLES: Styles = Styles::styled()
@@ -37,7 +37,8 @@ A first round:
   export \"$(keystilectl signing-key export)\"
   keystilectl render envoy --upstream 127.0.0.1:8000 > envoy.yaml
 
-Exit codes: 0 done, 1 refused or failed, 2 usage error.")]
+Exit codes: 0 done, 1 refused or failed, 2 usage error. With `--output json` an error is JSON, too, on
+the last line of stderr.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -76,7 +77,7 @@ struct Global {
         global = true,
         help_heading = "Everywhere"
     )]
-    output: Form,
+    output: OutputFormat,
 
     /// A command that prints the master key: `vault kv get …`, `pass show …`. Otherwise the key is
     /// read from the environment (KEYSTILE_MASTER_KEY) or from master.key in the store's folder
@@ -114,41 +115,43 @@ struct Global {
 enum Command {
     Init(commands::init::Init),
     #[command(subcommand)]
-    Client(commands::client::Client),
+    Client(commands::client::ClientCommand),
     #[command(subcommand)]
-    Key(commands::key::Key),
+    Key(commands::key::KeyCommand),
     #[command(subcommand)]
-    Plan(commands::policy::Plan),
+    Plan(commands::policy::PlanCommand),
     #[command(subcommand)]
-    Policy(commands::policy::Policy),
+    Policy(commands::policy::PolicyCommand),
     #[command(subcommand)]
-    Keyset(commands::keyset::Keyset),
-    Push(commands::push::Push),
+    Keyset(commands::keyset::KeysetCommand),
+    Push(commands::push::PushArgs),
     #[command(subcommand)]
-    Render(commands::render::Render),
+    Render(commands::render::RenderCommand),
     Explain(commands::explain::Explain),
     Import(commands::import::Import),
     #[command(subcommand)]
-    SigningKey(commands::signing_key::SigningKey),
+    SigningKey(commands::signing_key::SigningKeyCommand),
     #[command(subcommand)]
-    Audit(commands::audit::Audit),
+    Audit(commands::audit::AuditCommand),
     Serve(Box<commands::serve::Serve>),
-    Fleet(commands::fleet::Fleet),
+    Fleet(commands::fleet::FleetArgs),
     #[command(subcommand)]
-    Node(commands::node::Node),
+    Node(commands::node::NodeCommand),
     #[command(subcommand)]
-    Token(commands::token::Token),
+    Token(commands::token::TokenCommand),
     #[command(subcommand)]
-    Session(commands::session::Session),
+    Session(commands::session::SessionCommand),
     #[command(subcommand)]
-    Webhook(commands::webhook::Webhook),
-    Usage(commands::usage::Usage),
+    Webhook(commands::webhook::WebhookCommand),
+    Usage(commands::usage::UsageArgs),
     #[command(subcommand)]
-    Quota(commands::quota::Quota),
+    Quota(commands::quota::QuotaCommand),
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
     #[command(subcommand)]
-    MasterKey(commands::master_key::MasterKey),
+    Store(commands::store::StoreCommand),
+    #[command(subcommand)]
+    MasterKey(commands::master_key::MasterKeyCommand),
     Completions(Completions),
 }
 
@@ -165,24 +168,43 @@ struct Completions {
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     system::harden();
-    let mut command = command();
     let args = system::arguments();
-    if let Some((option, next)) = swallowed(&command, &args) {
-        let message = format!(
-            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
-        );
-        command.error(ErrorKind::InvalidValue, message).exit();
-    }
-    let matches = command.get_matches_from(args);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let cli = match parsed(&args) {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && mistyped::wants_json(&args) => {
+            output::error(OutputFormat::Json, &mistyped::error(&e));
+            return ExitCode::from(2);
+        }
+        // 2 is clap's, for what was typed wrongly.
+        Err(e) => e.exit(),
+    };
+    let form = cli.global.output;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            output::error(&e);
-            // 2 is clap's, for what was typed wrongly.
+            output::error(form, &e);
             ExitCode::FAILURE
         }
     }
+}
+
+fn parsed(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut command = command();
+    if let Some((option, next)) = swallowed(&command, args) {
+        let message = format!(
+            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
+        );
+        let mut e = command.error(ErrorKind::InvalidValue, message);
+        let of = [
+            (ContextKind::InvalidArg, format!("--{option}")),
+            (ContextKind::InvalidValue, next),
+        ];
+        for (kind, text) in of {
+            e.insert(kind, ContextValue::String(text));
+        }
+        return Err(e);
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 /// The command line. Hosts, paths, headers and free text may begin with a dash: whatever an
@@ -238,7 +260,7 @@ fn run(cli: Cli) -> Result<()> {
         return completions(c.shell);
     }
     // Before anything is done: what cannot be printed would be lost.
-    if cli.global.output == Form::Csv && !matches!(&cli.command, Command::Usage(_)) {
+    if cli.global.output == OutputFormat::Csv && !matches!(&cli.command, Command::Usage(_)) {
         return Err(refuse(
             Code::OutputFailed,
             "only `keystilectl usage` has a form for spreadsheets",
@@ -280,6 +302,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),
+        Command::Store(c) => c.run(cx),
         Command::MasterKey(c) => c.run(cx),
         Command::Completions(_) => Ok(()),
     }
@@ -299,19 +322,19 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 /// The database of the store, if it is in one.
-fn database(given: Option<String>) -> Result<Option<Address>> {
+fn database(given: Option<String>) -> Result<Option<DatabaseAddress>> {
     if let Some(text) = given.filter(|text| !text.is_empty()) {
-        if Address::has_password(&text) {
+        if DatabaseAddress::has_password(&text) {
             return Err(refuse(
                 Code::StoreAddress,
                 "`--store` holds a password, and others on this machine can see command lines",
                 "give the address in KEYSTILE_STORE, or the password in the file that PGPASSFILE names",
             ));
         }
-        return Address::parse(&text).map(Some);
+        return DatabaseAddress::parse(&text).map(Some);
     }
     let text = system::secret_variable("KEYSTILE_STORE");
-    text.map(|text| Address::parse(&text)).transpose()
+    text.map(|text| DatabaseAddress::parse(&text)).transpose()
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {
@@ -321,5 +344,6 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     output::raw(&out)
 }
 
+mod mistyped;
 #[cfg(test)]
 mod tests;

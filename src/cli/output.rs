@@ -19,9 +19,13 @@ use keystile_model::error::{Code, Error, Result, Surface, refuse};
 use keystile_model::foreign;
 use keystile_model::record::Status;
 
+mod refused;
+
+use refused::Refused;
+
 /// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Form {
+pub enum OutputFormat {
     /// For people.
     Table,
     /// For programs.
@@ -33,30 +37,30 @@ pub enum Form {
 /// Prints output and messages.
 #[derive(Clone, Copy)]
 pub struct Output {
-    form: Form,
+    form: OutputFormat,
 }
 
 impl Output {
     /// In this format.
-    pub fn new(form: Form) -> Self {
+    pub fn new(form: OutputFormat) -> Self {
         Self { form }
     }
 
     /// Whether programs read it.
     pub fn is_json(self) -> bool {
-        self.form == Form::Json
+        self.form == OutputFormat::Json
     }
 
     /// Whether spreadsheets read it.
     pub fn is_csv(self) -> bool {
-        self.form == Form::Csv
+        self.form == OutputFormat::Csv
     }
 
     /// Prints JSON or, for people, the text from `table`.
     pub fn show(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
         match self.form {
-            Form::Json => self.json(json),
-            Form::Table | Form::Csv => text(&table()),
+            OutputFormat::Json => self.json(json),
+            OutputFormat::Table | OutputFormat::Csv => text(&table()),
         }
     }
 
@@ -70,8 +74,8 @@ impl Output {
 
     /// Prints a JSON list in parts, so that it may be longer than fits into memory.
     /// It has the form of [`Output::json`].
-    pub fn list() -> List {
-        List { begun: false }
+    pub fn list() -> ListOutput {
+        ListOutput { begun: false }
     }
 
     /// Prints a note on stderr.
@@ -82,6 +86,18 @@ impl Output {
     /// Prints a warning on stderr.
     pub fn warn(self, message: impl std::fmt::Display) {
         eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
+    }
+
+    /// What counts on stderr how far something is, if that is a terminal.
+    pub fn counter(self) -> ProgressBar {
+        let bar = ProgressBar::new_spinner();
+        if !io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows") {
+            bar.set_style(style);
+        }
+        bar
     }
 
     /// A progress bar on stderr, if it is a terminal and there is something to wait for.
@@ -100,11 +116,11 @@ impl Output {
 }
 
 /// A JSON list that is printed in parts.
-pub struct List {
+pub struct ListOutput {
     begun: bool,
 }
 
-impl List {
+impl ListOutput {
     /// Prints items.
     pub fn add<T: Serialize>(&mut self, items: &[T]) -> Result<()> {
         let mut out = String::new();
@@ -130,8 +146,16 @@ impl List {
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// Prints an error, message by message.
-pub fn error(e: &Error) {
+/// Prints an error on stderr: message by message for people, as JSON on one line for programs.
+pub fn error(form: OutputFormat, e: &Error) {
+    if form == OutputFormat::Json
+        && let Some(refused) = Refused::new(e)
+        && let Ok(json) = foreign::json_line(&refused)
+    {
+        // Nobody is left to tell when stderr fails.
+        let _ = anstream::stderr().lock().write_all(json.as_bytes());
+        return;
+    }
     for message in e.words(Surface::CommandLine) {
         eprintln(&format!("{RED}error:{RED:#} {message}"));
     }

@@ -5,11 +5,11 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
 use super::widgets::{self, chip, field, number};
-use keystile_api::audit::{Export, List, RecordView, Verified, Verify};
+use keystile_api::audit::{Export, List, RecordView, VerifiedView, Verify};
 use keystile_api::encoded;
 use keystile_server::problem::Problem;
 
@@ -23,9 +23,9 @@ const EXPORTED: u32 = 10_000;
 const MOST: usize = 1_000_000;
 
 /// The log, filtered by the query.
-pub async fn list(visit: Visit) -> Response {
-    let page = listing(&visit, None).await;
-    visit.shown(page)
+pub async fn list(cx: PageContext) -> Response {
+    let page = listing(&cx, None).await;
+    cx.shown(page)
 }
 
 fn asked(query: &Form) -> Form {
@@ -39,18 +39,18 @@ fn asked(query: &Form) -> Form {
 }
 
 async fn listing(
-    visit: &Visit,
-    verified: Option<&Result<Verified, Problem>>,
+    cx: &PageContext,
+    verified: Option<&Result<VerifiedView, Problem>>,
 ) -> Result<Page, Problem> {
-    let query = asked(&visit.query);
+    let query = asked(&cx.query);
     let mut search = query.clone();
-    if let Some(before) = visit.query.given("before") {
+    if let Some(before) = cx.query.given("before") {
         search = search.with("before", before);
     }
     let (found, problem) = match search.operation::<List>(&[]) {
         Ok(mut list) => {
             list.limit = Some(PAGE);
-            match visit.run(list).await {
+            match cx.run(list).await {
                 Ok(found) => (Some(found), None),
                 Err(problem) if problem.status == 422 => (None, Some(problem)),
                 Err(problem) => return Err(problem),
@@ -65,7 +65,7 @@ async fn listing(
         .as_ref()
         .and_then(|f| f.next)
         .map(|n| query.clone().with("before", n.to_string()).target(path));
-    let first = visit.query.given("before").map(|_| query.target(path));
+    let first = cx.query.given("before").map(|_| query.target(path));
     let empty = match next {
         Some(_) => "No match among the records searched so far; there are more.",
         None => "No matching records.",
@@ -88,7 +88,7 @@ async fn listing(
     };
     let actions = html! {
         form method="post" action="/console/audit/verify" {
-            (visit.seal())
+            (cx.seal())
             button.quiet type="submit" { "Verify" }
         }
         a.button.quiet href=(query.target("/console/audit/export")) download { "Export" }
@@ -98,7 +98,7 @@ async fn listing(
         .refused(problem.as_ref()))
 }
 
-fn whole(verified: &Result<Verified, Problem>) -> Markup {
+fn whole(verified: &Result<VerifiedView, Problem>) -> Markup {
     match verified {
         Ok(v) => html! {
             div.note.good role="status" {
@@ -190,18 +190,18 @@ fn differences(before: &Value, after: &Value) -> Vec<(String, Option<String>, Op
 }
 
 /// Verifies it.
-pub async fn verify(Sent { visit, .. }: Sent) -> Response {
-    let verified = visit.run(Verify { expect: None }).await;
+pub async fn verify(SubmittedForm { cx, .. }: SubmittedForm) -> Response {
+    let verified = cx.run(Verify { expect: None }).await;
     let page = match &verified {
-        Err(problem) if problem.status == 403 => listing(&visit, None).await,
-        _ => listing(&visit, Some(&verified)).await,
+        Err(problem) if problem.status == 403 => listing(&cx, None).await,
+        _ => listing(&cx, Some(&verified)).await,
     };
-    visit.shown(page)
+    cx.shown(page)
 }
 
 /// All matching records, oldest first, one JSON object per line.
-pub async fn export(visit: Visit) -> Response {
-    match exported(&visit).await {
+pub async fn export(cx: PageContext) -> Response {
+    match exported(&cx).await {
         Ok(lines) => {
             let headers = [
                 (header::CONTENT_TYPE, "application/x-ndjson"),
@@ -210,19 +210,19 @@ pub async fn export(visit: Visit) -> Response {
                     "attachment; filename=\"audit.jsonl\"",
                 ),
             ];
-            visit.tagged((headers, lines).into_response())
+            cx.tagged((headers, lines).into_response())
         }
-        Err(problem) => visit.shown(Err(problem)),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }
 
-async fn exported(visit: &Visit) -> Result<String, Problem> {
-    let mut asked: Export = asked(&visit.query).operation(&[])?;
+async fn exported(cx: &PageContext) -> Result<String, Problem> {
+    let mut asked: Export = asked(&cx.query).operation(&[])?;
     asked.limit = Some(EXPORTED);
     let mut out = String::new();
     let mut records = 0;
     while records < MOST {
-        let found = visit.run(asked.clone()).await?;
+        let found = cx.run(asked.clone()).await?;
         for record in &found.records {
             out.push_str(&serde_json::to_string(record).unwrap_or_default());
             out.push('\n');

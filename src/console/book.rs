@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::session::{EACH, MOST, SessionId, Sessions, Visitor, Who, public, too_many};
-use super::setup::Settings;
+use super::setup::ConsoleSettings;
 use keystile_api::session::SessionView;
 use keystile_model::caller::{Grant, Role};
 use keystile_model::error::{Error, Result, defect};
@@ -57,7 +57,7 @@ struct PersonText {
 
 impl Book {
     /// For a server that has others beside it, or not.
-    pub fn new(settings: &Settings, replicas: Option<&Arc<Replicas>>) -> Self {
+    pub fn new(settings: &ConsoleSettings, replicas: Option<&Arc<Replicas>>) -> Self {
         match replicas {
             None => Self::Memory(Sessions::new(settings)),
             Some(replicas) => Self::Shared {

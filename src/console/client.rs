@@ -4,10 +4,10 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::{Form, pairs_text};
-use super::held::{self, Refuse};
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
+use super::snapshot::{self, Refuse};
 use super::widgets::{self, field, number, time};
 use super::{key, usage};
 use keystile_api::client::{
@@ -25,22 +25,22 @@ use keystile_store::Store;
 const PAGE: u32 = 50;
 
 /// All clients, filtered by the query.
-pub async fn list(visit: Visit) -> Response {
-    let page = listing(&visit).await;
-    visit.shown(page)
+pub async fn list(cx: PageContext) -> Response {
+    let page = listing(&cx).await;
+    cx.shown(page)
 }
 
 /// The names of the plans.
 ///
 /// # Errors
 /// Those of the operation.
-pub async fn plans(visit: &Visit) -> Result<Vec<String>, Problem> {
-    let guide = visit.run(guide::Show {}).await?;
+pub async fn plans(cx: &PageContext) -> Result<Vec<String>, Problem> {
+    let guide = cx.run(guide::Show {}).await?;
     Ok(guide.plans.into_iter().map(|p| p.plan).collect())
 }
 
-async fn listing(visit: &Visit) -> Result<Page, Problem> {
-    let query = visit.query.clone().without("done");
+async fn listing(cx: &PageContext) -> Result<Page, Problem> {
+    let query = cx.query.clone().without("done");
     let mut asked = Form::default().with_all("label", query.words("label"));
     for name in ["search", "plan", "cursor"] {
         if let Some(value) = query.given(name) {
@@ -49,8 +49,8 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
     }
     let mut asked: List = asked.operation(&["label"])?;
     asked.limit = Some(PAGE);
-    let found = visit.run(asked).await?;
-    let plans = plans(visit).await?;
+    let found = cx.run(asked).await?;
+    let plans = plans(cx).await?;
     let draft = FormState::new(&query, None);
     let row = |row: &ClientRow| {
         let c = &row.client;
@@ -59,7 +59,7 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
             html! { @if let Some(plan) = &c.plan { code { (plan) } } @else { span.soft { "–" } } },
             html! { (number(row.keys)) },
             html! { @if c.description.is_empty() { span.soft { "–" } } @else { (c.description) } },
-            time(c.created.0, visit.now),
+            time(c.created.0, cx.now),
         ]
     };
     let first = query
@@ -84,24 +84,24 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
         (widgets::pager(first, next))
     };
     let page = Page::new(Section::Clients, "Clients", body);
-    Ok(match visit.may::<Create>() {
+    Ok(match cx.may::<Create>() {
         true => page.actions(html! { a.button href="/console/clients/new" { "New client" } }),
         false => page,
     })
 }
 
 /// The form for a new one.
-pub async fn new(visit: Visit) -> Response {
-    let page = making(&visit, &Form::default(), None).await;
-    visit.shown(page)
+pub async fn new(cx: PageContext) -> Response {
+    let page = making(&cx, &Form::default(), None).await;
+    cx.shown(page)
 }
 
-async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
-    let plans = plans(visit).await?;
+async fn making(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
+    let plans = plans(cx).await?;
     let draft = FormState::new(form, problem);
     let body = html! {
         form.card method="post" action="/console/clients" {
-            (visit.seal())
+            (cx.seal())
             (draft.summary())
             (field("name", "Name").needed().hint("Unique. Upstreams see it, and it appears in logs.").line(&draft))
             (field("plan", "Plan").hint("For keys that have none of their own.").choice(&draft, &widgets::options("none", &plans)))
@@ -116,26 +116,26 @@ async fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result
 }
 
 /// Makes one.
-pub async fn create(Sent { visit, form }: Sent) -> Response {
-    match created(&visit, &form).await {
-        Ok(name) => visit.go(&format!("/console/clients/{}", encoded(&name)), "created"),
+pub async fn create(SubmittedForm { cx, form }: SubmittedForm) -> Response {
+    match created(&cx, &form).await {
+        Ok(name) => cx.go(&format!("/console/clients/{}", encoded(&name)), "created"),
         Err(problem) => {
-            let page = making(&visit, &form, Some(&problem)).await;
-            visit.shown(page)
+            let page = making(&cx, &form, Some(&problem)).await;
+            cx.shown(page)
         }
     }
 }
 
-async fn created(visit: &Visit, form: &Form) -> Result<String, Problem> {
+async fn created(cx: &PageContext, form: &Form) -> Result<String, Problem> {
     let mut asked: Create = form.clone().without("labels").operation(&[])?;
     asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
-    Ok(visit.run(asked).await?.client)
+    Ok(cx.run(asked).await?.client)
 }
 
 /// One client.
-pub async fn show(visit: Visit, Path(name): Path<String>) -> Response {
-    let page = page(&visit, &name, None, None).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext, Path(name): Path<String>) -> Response {
+    let page = page(&cx, &name, None, None).await;
+    cx.shown(page)
 }
 
 /// The fields of the form that changes a client.
@@ -154,16 +154,16 @@ fn current(client: &ClientDetail) -> Form {
 }
 
 async fn page(
-    visit: &Visit,
+    cx: &PageContext,
     name: &str,
     sent: Option<&Form>,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let client = visit.run(Show::without_keys(name.to_owned())).await?;
-    let keys = key::found(visit, Some(name.to_owned())).await?;
-    let used = usage::seen(visit, usage::UsageOf::Client(name.to_owned())).await?;
-    let records = lately(visit, name).await?;
-    let guide = visit.run(guide::Show {}).await?;
+    let client = cx.run(Show::without_keys(name.to_owned())).await?;
+    let keys = key::found(cx, Some(name.to_owned())).await?;
+    let used = usage::seen(cx, usage::UsageOf::Client(name.to_owned())).await?;
+    let records = lately(cx, name).await?;
+    let guide = cx.run(guide::Show {}).await?;
     let plan = guide
         .plans
         .iter()
@@ -172,21 +172,21 @@ async fn page(
     let now = current(&client);
     let held = match sent {
         Some(sent) => {
-            let merged = held::merged(sent, now, &FIELDS);
+            let merged = snapshot::merged(sent, now, &FIELDS);
             let typed = ["confirm", "do"].iter();
             typed.fold(merged, |form, name| form.with(name, sent.text(name)))
         }
-        None => held::showing(now, &FIELDS),
+        None => snapshot::showing(now, &FIELDS),
     };
-    let held = held::showing(held, &SAME);
+    let held = snapshot::showing(held, &SAME);
     let body = html! {
-        (card(visit, &client.client, plan))
-        (used.shown(visit, &path))
-        (used.odd(visit))
+        (card(cx, &client.client, plan))
+        (used.shown(cx, &path))
+        (used.odd(cx))
         section aria-labelledby="keys" {
             h2 #keys { "Keys" }
-            (key::filters(&visit.query, &path, false))
-            (key::listed(&keys, visit, &path, false))
+            (key::filters(&cx.query, &path, false))
+            (key::listed(&keys, cx, &path, false))
         }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
@@ -195,35 +195,35 @@ async fn page(
                 p { a href={ "/console/audit?client=" (encoded(name)) } { "Show all" } }
             }
         }
-        @if visit.may::<Update>() {
-            (changes(visit, name, &held, problem, &guide.plans))
+        @if cx.may::<Update>() {
+            (changes(cx, name, &held, problem, &guide.plans))
         }
     };
     let page = Page::new(Section::Clients, name, body)
         .up("/console/clients", "Clients")
         .refused(problem);
-    Ok(match visit.may::<keystile_api::key::Issue>() {
+    Ok(match cx.may::<keystile_api::key::Issue>() {
         true => page.actions(html! { a.button href={ (path) "/issue" } { "Issue a key" } }),
         false => page,
     })
 }
 
 /// The last records about it, for those who may read them.
-async fn lately(visit: &Visit, name: &str) -> Result<Option<Vec<audit::RecordView>>, Problem> {
-    match visit.may::<audit::List>() {
+async fn lately(cx: &PageContext, name: &str) -> Result<Option<Vec<audit::RecordView>>, Problem> {
+    match cx.may::<audit::List>() {
         true => {
             let asked = audit::List {
                 client: Some(name.to_owned()),
                 limit: Some(10),
                 ..audit::List::default()
             };
-            Ok(Some(visit.run(asked).await?.records))
+            Ok(Some(cx.run(asked).await?.records))
         }
         false => Ok(None),
     }
 }
 
-fn card(visit: &Visit, client: &ClientView, plan: Option<&guide::Allowance>) -> Markup {
+fn card(cx: &PageContext, client: &ClientView, plan: Option<&guide::Allowance>) -> Markup {
     let labels: Vec<String> = client
         .labels
         .iter()
@@ -237,14 +237,14 @@ fn card(visit: &Visit, client: &ClientView, plan: Option<&guide::Allowance>) -> 
                 ("Quota", html! { @if let Some(quota) = plan.and_then(|p| p.quota.as_ref()) { (quota) } @else { span.soft { "none" } } }),
                 ("Description", html! { @if client.description.is_empty() { span.soft { "none" } } @else { (client.description) } }),
                 ("Labels", widgets::tags(&labels)),
-                ("Created", time(client.created.0, visit.now)),
+                ("Created", time(client.created.0, cx.now)),
             ]))
         }
     }
 }
 
 fn changes(
-    visit: &Visit,
+    cx: &PageContext,
     name: &str,
     form: &Form,
     problem: Option<&Problem>,
@@ -253,7 +253,7 @@ fn changes(
     let path = format!("/console/clients/{}", encoded(name));
     let mut plans: Vec<String> = plans.iter().map(|p| p.plan.clone()).collect();
     // A plan that the policy no longer has stays selected until another is chosen.
-    let own = form.text(&held::was("plan")).to_owned();
+    let own = form.text(&snapshot::was("plan")).to_owned();
     if !own.is_empty() && !plans.contains(&own) {
         plans.push(own);
     }
@@ -268,7 +268,7 @@ fn changes(
                 h2 #change { "Change" }
                 (change.summary())
                 form method="post" action=(path) {
-                    (visit.seal()) (held::hidden(form, &FIELDS))
+                    (cx.seal()) (snapshot::hidden(form, &FIELDS))
                     (field("plan", "Plan").choice(&change, &widgets::options("none", &plans)))
                     (field("description", "Description").line(&change))
                     (field("labels", "Labels").placeholder("team=web owner=kim").hint(LABELS).line(&change))
@@ -280,7 +280,7 @@ fn changes(
                 p { "Deletes the client and permanently revokes all its keys and tokens." }
                 (delete.summary())
                 form method="post" action={ (path) "/delete" } data-confirm=(name) {
-                    (visit.seal()) (held::hidden(form, &SAME))
+                    (cx.seal()) (snapshot::hidden(form, &SAME))
                     (field("confirm", &format!("Type {name} to confirm")).needed().line(&delete))
                     button.danger type="submit" { "Delete permanently" }
                 }
@@ -290,15 +290,18 @@ fn changes(
 }
 
 /// Changes the edited fields, if nothing that the form showed has changed.
-pub async fn update(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn update(
+    Path(name): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
     let form = form.with("do", "update");
-    let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
+    let word = match FIELDS.iter().any(|name| snapshot::is_typed(&form, name)) {
         true => "updated",
         false => "as-it-was",
     };
-    match updated(&visit, &name, &form).await {
-        Ok(()) => visit.go(&format!("/console/clients/{}", encoded(&name)), word),
-        Err(problem) => again(&visit, &name, &form, problem).await,
+    match updated(&cx, &name, &form).await {
+        Ok(()) => cx.go(&format!("/console/clients/{}", encoded(&name)), word),
+        Err(problem) => again(&cx, &name, &form, problem).await,
     }
 }
 
@@ -306,8 +309,8 @@ fn seen(name: &str) -> Show {
     Show::without_keys(name)
 }
 
-async fn updated(visit: &Visit, name: &str, form: &Form) -> Result<(), Problem> {
-    let typed = |field: &str| held::is_typed(form, field);
+async fn updated(cx: &PageContext, name: &str, form: &Form) -> Result<(), Problem> {
+    let typed = |field: &str| snapshot::is_typed(form, field);
     let (labels, remove_labels) = match typed("labels") {
         true => key::typed_labels(form)?,
         false => Default::default(),
@@ -320,28 +323,30 @@ async fn updated(visit: &Visit, name: &str, form: &Form) -> Result<(), Problem> 
         labels,
     };
     let (form, show) = (form.clone(), seen(name));
-    visit
-        .with::<Update, _>(name, move |store, world| {
-            store.together(|store| {
-                let now = current(&show.run(store, world)?);
-                held::check(&form, &now, &FIELDS, Refuse::Any)?;
-                update.run(store, world).map(drop)
-            })
+    cx.with::<Update, _>(name, move |store, world| {
+        store.together(|store| {
+            let now = current(&show.run(store, world)?);
+            snapshot::check(&form, &now, &FIELDS, Refuse::Any)?;
+            update.run(store, world).map(drop)
         })
-        .await
+    })
+    .await
 }
 
-async fn again(visit: &Visit, name: &str, form: &Form, problem: Problem) -> Response {
-    let page = page(visit, name, Some(form), Some(&problem)).await;
-    visit.shown(page)
+async fn again(cx: &PageContext, name: &str, form: &Form, problem: Problem) -> Response {
+    let page = page(cx, name, Some(form), Some(&problem)).await;
+    cx.shown(page)
 }
 
 /// Deletes a client, if its name was typed.
-pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn delete(
+    Path(name): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
     let form = form.with("do", "delete");
     if form.text("confirm") != name {
         let e = super::form::unconfirmed(&name, "type the name of the client");
-        return again(&visit, &name, &form, e.into()).await;
+        return again(&cx, &name, &form, e.into()).await;
     }
     let asked = Delete {
         name: name.clone(),
@@ -350,11 +355,11 @@ pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Res
     let (sent, of) = (form.clone(), name.clone());
     let check = move |store: &mut Store, world: &World| {
         let now = current(&seen(&of).run(store, world)?);
-        held::check(&sent, &now, &SAME, Refuse::Any).map(drop)
+        snapshot::check(&sent, &now, &SAME, Refuse::Any).map(drop)
     };
-    let done = visit.in_parts(&name, &asked, check).await;
+    let done = cx.in_parts(&name, &asked, check).await;
     match done {
-        Ok(_) => visit.go("/console/clients", "deleted"),
-        Err(problem) => again(&visit, &name, &form, problem).await,
+        Ok(_) => cx.go("/console/clients", "deleted"),
+        Err(problem) => again(&cx, &name, &form, problem).await,
     }
 }

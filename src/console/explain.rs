@@ -3,28 +3,28 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
 use super::widgets::{self, field, time};
 use keystile_api::explain::{Explain, Explanation};
 use keystile_server::problem::Problem;
 
 /// The form, filled from the URL except for secrets.
-pub async fn form(visit: Visit) -> Response {
-    let form = visit.query.clone().without("key");
-    let page = page(&visit, &form, None, None);
-    visit.shown(Ok(page))
+pub async fn form(cx: PageContext) -> Response {
+    let form = cx.query.clone().without("key");
+    let page = page(&cx, &form, None, None);
+    cx.shown(Ok(page))
 }
 
 /// The answer.
-pub async fn ask(Sent { visit, form }: Sent) -> Response {
+pub async fn ask(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let asked = form.clone().without("tls").without("key");
     let done = match asked.operation::<Explain>(&[]) {
         Ok(mut asked) => {
             asked.key = form.secret("key");
             asked.tls = form.has("tls", "true");
-            visit.run(asked).await
+            cx.run(asked).await
         }
         Err(e) => Err(e.into()),
     };
@@ -34,14 +34,14 @@ pub async fn ask(Sent { visit, form }: Sent) -> Response {
         _ => form.without("key"),
     };
     let page = match &done {
-        Ok(answer) => page(&visit, &form, None, Some(answer)),
-        Err(problem) => page(&visit, &form, Some(problem), None),
+        Ok(answer) => page(&cx, &form, None, Some(answer)),
+        Err(problem) => page(&cx, &form, Some(problem), None),
     };
-    visit.shown(Ok(page))
+    cx.shown(Ok(page))
 }
 
 fn page(
-    visit: &Visit,
+    cx: &PageContext,
     form: &Form,
     problem: Option<&Problem>,
     answer: Option<&Explanation>,
@@ -54,7 +54,7 @@ fn page(
             .collect();
     let body = html! {
         form.card method="post" action="/console/explain" {
-            (visit.seal())
+            (cx.seal())
             (draft.summary())
             div.grid {
                 (field("key", "Key").placeholder("id, or the whole key").hint("It is not stored.").line(&draft))
@@ -70,7 +70,7 @@ fn page(
             }
             button type="submit" { "Explain" }
         }
-        @if let Some(answer) = answer { (told(answer, visit.now)) }
+        @if let Some(answer) = answer { (told(answer, cx.now)) }
     };
     Page::new(Section::Explain, "Explain a request", body).refused(problem)
 }

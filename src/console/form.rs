@@ -201,7 +201,7 @@ pub struct Faults {
 
 impl Faults {
     /// Puts each message beside the field that it is about, if the form has that field.
-    pub fn of(problem: &Problem, form: &Form) -> Self {
+    pub fn from_problem(problem: &Problem, form: &Form) -> Self {
         let mut faults = Self::default();
         for part in &problem.errors {
             let fault = part.fault();
@@ -232,7 +232,7 @@ pub fn unconfirmed(wanted: &str, next: &str) -> Error {
     let fact = format_args!("this is not `{wanted}`");
     refuse(Code::ConfirmationMissing, fact, next)
         .field("confirm")
-        .of(Kind::Invalid)
+        .with_kind(Kind::Invalid)
 }
 
 /// A message for a page, which begins like a sentence.
@@ -273,7 +273,9 @@ impl<'f> FormState<'f> {
     pub fn new(form: &'f Form, problem: Option<&Problem>) -> Self {
         Self {
             form,
-            faults: problem.map(|p| Faults::of(p, form)).unwrap_or_default(),
+            faults: problem
+                .map(|p| Faults::from_problem(p, form))
+                .unwrap_or_default(),
         }
     }
 }
@@ -311,7 +313,7 @@ mod tests {
             one(Code::InvalidValue, "origins[0]", "do it".into()),
         ];
         let problem = Problem::from(refuse_all(faults.concat()));
-        let faults = Faults::of(&problem, &form);
+        let faults = Faults::from_problem(&problem, &form);
         assert_eq!(faults.with("expires"), ["Wrong; write `90d`"]);
         assert_eq!(faults.with("plan"), ["Wrong; see “Policy”"]);
         assert_eq!(faults.rest, ["Wrong; do it"]);
@@ -323,7 +325,7 @@ mod tests {
         let Err(e) = form.operation::<key::Issue>(&[]) else {
             panic!("taken");
         };
-        let faults = Faults::of(&e.into(), &form);
+        let faults = Faults::from_problem(&e.into(), &form);
         assert!(
             faults.with("expires")[0].contains("write `90d`"),
             "{:?}",

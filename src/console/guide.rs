@@ -3,21 +3,21 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::PageContext;
 use super::form::sentence;
 use super::page::{Page, Section};
-use super::visit::Visit;
 use super::widgets;
 use keystile_api::guide::{Asks, Guide, Show};
 use keystile_server::problem::Problem;
 
 /// The page.
-pub async fn show(visit: Visit) -> Response {
-    let page = page(&visit).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext) -> Response {
+    let page = page(&cx).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit) -> Result<Page, Problem> {
-    let guide = visit.run(Show {}).await?;
+async fn page(cx: &PageContext) -> Result<Page, Problem> {
+    let guide = cx.run(Show {}).await?;
     let key = format!(
         "{}{}_YOUR_KEY",
         guide.prefix,

@@ -4,12 +4,12 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::guide::curl;
 use super::key::refused;
 use super::page::{FormState, Page, Section};
 use super::sign_in::is_client;
-use super::visit::{Sent, Visit};
 use super::widgets::{self, field};
 use keystile_api::client::Show;
 use keystile_api::encoded;
@@ -29,13 +29,13 @@ fn others() -> impl Iterator<Item = &'static Property> {
 }
 
 /// The form to issue a key to a client.
-pub async fn form(visit: Visit, Path(name): Path<String>) -> Response {
-    let page = asking(&visit, &name, &visit.query, None).await;
-    visit.shown(page)
+pub async fn form(cx: PageContext, Path(name): Path<String>) -> Response {
+    let page = asking(&cx, &name, &cx.query, None).await;
+    cx.shown(page)
 }
 
-fn scopes_of(visit: &Visit, guide: &Guide) -> Vec<String> {
-    if let Some(ceilings) = visit.ceilings() {
+fn scopes_of(cx: &PageContext, guide: &Guide) -> Vec<String> {
+    if let Some(ceilings) = cx.ceilings() {
         return ceilings.scopes.clone();
     }
     let mut all: Vec<String> = guide
@@ -49,22 +49,22 @@ fn scopes_of(visit: &Visit, guide: &Guide) -> Vec<String> {
 }
 
 async fn asking(
-    visit: &Visit,
+    cx: &PageContext,
     name: &str,
     form: &Form,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let client = visit.run(Show::without_keys(name.to_owned())).await?;
-    let guide = visit.run(guide::Show {}).await?;
-    let scopes = scopes_of(visit, &guide);
-    let choices = plans(visit, client.client.plan.as_ref(), &guide);
+    let client = cx.run(Show::without_keys(name.to_owned())).await?;
+    let guide = cx.run(guide::Show {}).await?;
+    let scopes = scopes_of(cx, &guide);
+    let choices = plans(cx, client.client.plan.as_ref(), &guide);
     let kinds = kinds();
     let environments: Vec<(String, String)> = guide
         .environments
         .iter()
         .map(|e| (e.clone(), e.clone()))
         .collect();
-    let longest = visit.ceilings().and_then(|c| c.max_expiry);
+    let longest = cx.ceilings().and_then(|c| c.max_expiry);
     let ends = match longest {
         Some(most) => format!("Required; {} at most.", when::duration(most)),
         None => "Empty: never. An expiry ensures that no key is forgotten.".to_owned(),
@@ -73,7 +73,7 @@ async fn asking(
     let path = format!("/console/clients/{}", encoded(name));
     let body = html! {
         form.card method="post" action={ (path) "/issue" } {
-            (visit.seal()) (visit.nonce(form))
+            (cx.seal()) (cx.nonce(form))
             (draft.summary())
             (field("name", "Name").placeholder("billing worker").hint("To tell keys apart.").line(&draft))
             (field("scopes", "Scopes").hint("What the key may do. Grant no more than it needs.").checks(&draft, &scopes))
@@ -83,27 +83,27 @@ async fn asking(
                 (field("type", "Type").choice(&draft, &kinds))
                 (field("environment", "Environment").choice(&draft, &environments))
             }
-            (rarely_needed(visit, form, &draft))
+            (rarely_needed(cx, form, &draft))
             button type="submit" { "Issue key" }
         }
     };
     let page = Page::new(Section::Keys, format!("Issue a key to {name}"), body).refused(problem);
-    Ok(match is_client(visit) {
+    Ok(match is_client(cx) {
         true => page.up("/console", "Your keys"),
         false => page.up(path, name),
     })
 }
 
 /// The plans that the visitor may give, and that of the client, which is given by leaving it out.
-fn plans(visit: &Visit, plan: Option<&String>, guide: &Guide) -> Vec<(String, String)> {
-    let given = visit.ceilings().map(|c| c.plans.clone());
+fn plans(cx: &PageContext, plan: Option<&String>, guide: &Guide) -> Vec<(String, String)> {
+    let given = cx.ceilings().map(|c| c.plans.clone());
     let plans = given.unwrap_or_else(|| guide.plans.iter().map(|p| p.plan.clone()).collect());
     let own = match plan {
         Some(plan) => format!("its client's ({plan})"),
         None => "none".to_owned(),
     };
     // A token that may grant only some plans must not grant another by leaving the field out.
-    let bound = visit.ceilings().is_some_and(|c| !c.plans.is_empty());
+    let bound = cx.ceilings().is_some_and(|c| !c.plans.is_empty());
     let other = plan.is_none_or(|p| !plans.contains(p));
     match bound && other {
         true => plans.iter().map(|p| (p.clone(), p.clone())).collect(),
@@ -122,13 +122,13 @@ fn kinds() -> Vec<(String, String)> {
         .collect()
 }
 
-fn rarely_needed(visit: &Visit, form: &Form, draft: &FormState<'_>) -> Markup {
+fn rarely_needed(cx: &PageContext, form: &Form, draft: &FormState<'_>) -> Markup {
     html! {
         details open[more(form)] {
             summary { "More: limits, networks, origins, certificates, labels, rotation" }
             div.grid {
                 // A client gives no key limits of its own.
-                @for p in others().filter(|p| p.name != "limits" || !is_client(visit)) {
+                @for p in others().filter(|p| p.name != "limits" || !is_client(cx)) {
                     (field(p.name, p.label).placeholder(p.placeholder).hint(p.hint).line(draft))
                 }
             }
@@ -141,16 +141,19 @@ fn more(form: &Form) -> bool {
 }
 
 /// Issues it.
-pub async fn issue(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
-    let page = match issued(&visit, &name, &form).await {
-        Ok(Some(issued)) => made(&visit, "The key", &issued, html! {}).await,
-        Ok(None) => Ok(before(&visit)),
-        Err(problem) => asking(&visit, &name, &form, Some(&problem)).await,
+pub async fn issue(
+    Path(name): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
+    let page = match issued(&cx, &name, &form).await {
+        Ok(Some(issued)) => made(&cx, "The key", &issued, html! {}).await,
+        Ok(None) => Ok(before(&cx)),
+        Err(problem) => asking(&cx, &name, &form, Some(&problem)).await,
     };
-    visit.shown(page)
+    cx.shown(page)
 }
 
-async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedKey>, Problem> {
+async fn issued(cx: &PageContext, name: &str, form: &Form) -> Result<Option<IssuedKey>, Problem> {
     let fields = form.clone().without("labels").with("client", name);
     let lists: Vec<&str> = PROPERTIES
         .iter()
@@ -159,61 +162,61 @@ async fn issued(visit: &Visit, name: &str, form: &Form) -> Result<Option<IssuedK
         .collect();
     let mut asked: Issue = fields.operation(&lists)?;
     asked.labels = labels(&form.pairs("labels"))?.into_iter().collect();
-    let made = visit.once(asked, form).await?;
+    let made = cx.once(asked, form).await?;
     Ok(made.and_then(|m| m.keys().first().cloned()))
 }
 
 /// Replaces a key.
-pub async fn rotate(Path(id): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn rotate(Path(id): Path<String>, SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let form = form.with("do", "rotate");
     let asked = form
         .clone()
         .with("id", id.as_str())
         .operation::<Rotate>(&[]);
     let done = match asked {
-        Ok(asked) => visit.once(asked, &form).await,
+        Ok(asked) => cx.once(asked, &form).await,
         Err(e) => Err(e.into()),
     };
     match done {
         Ok(Some(rotated)) => {
             let old = html! {
                 "Key " a href={ "/console/keys/" (id) } { code { (id) } } " goes on working "
-                @if let Some(until) = &rotated.old.works_until { "until " (widgets::time(until.0, visit.now)) }
+                @if let Some(until) = &rotated.old.works_until { "until " (widgets::time(until.0, cx.now)) }
                 "."
             };
-            let page = made(&visit, "The new key", &rotated.new, old).await;
-            visit.shown(page)
+            let page = made(&cx, "The new key", &rotated.new, old).await;
+            cx.shown(page)
         }
-        Ok(None) => visit.shown(Ok(before(&visit))),
-        Err(problem) => refused(&visit, &id, form, problem).await,
+        Ok(None) => cx.shown(Ok(before(&cx))),
+        Err(problem) => refused(&cx, &id, form, problem).await,
     }
 }
 
 /// Fetches the successor of one that was due for rotation.
-pub async fn fetch(Path(id): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn fetch(Path(id): Path<String>, SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let form = form.with("do", "rotate");
     let asked = form.clone().without("grace").with("id", id.as_str());
     let done = match asked.operation::<Fetch>(&[]) {
-        Ok(asked) => visit.once(asked, &form).await,
+        Ok(asked) => cx.once(asked, &form).await,
         Err(e) => Err(e.into()),
     };
     match done {
         Ok(Some(fetched)) => {
-            let page = made(&visit, "The new key", &fetched, html! {}).await;
-            visit.shown(page)
+            let page = made(&cx, "The new key", &fetched, html! {}).await;
+            cx.shown(page)
         }
-        Ok(None) => visit.shown(Ok(before(&visit))),
-        Err(problem) => refused(&visit, &id, form, problem).await,
+        Ok(None) => cx.shown(Ok(before(&cx))),
+        Err(problem) => refused(&cx, &id, form, problem).await,
     }
 }
 
 async fn made(
-    visit: &Visit,
+    cx: &PageContext,
     title: &str,
     issued: &IssuedKey,
     aside: Markup,
 ) -> Result<Page, Problem> {
-    let guide = visit.run(guide::Show {}).await?;
+    let guide = cx.run(guide::Show {}).await?;
     let text = issued.key.as_ref().map_or("", |k| k.expose_secret());
     let id = issued.view.id.0.to_string();
     let target = format!("/console/keys/{id}");
@@ -234,8 +237,8 @@ async fn made(
 }
 
 /// The same form was submitted again: a page was reloaded.
-fn before(visit: &Visit) -> Page {
-    let target = if is_client(visit) {
+fn before(cx: &PageContext) -> Page {
+    let target = if is_client(cx) {
         "/console"
     } else {
         "/console/keys"

@@ -10,12 +10,12 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::{Form, pairs_text};
-use super::held::{self, Refuse};
 use super::page::{FormState, Page, Section};
 use super::sign_in::is_client;
+use super::snapshot::{self, Refuse};
 use super::usage::{self, UsageOf};
-use super::visit::{Sent, Visit};
 use super::widgets;
 use super::widgets::field;
 use facts::{facts, lately};
@@ -30,9 +30,9 @@ use keystile_server::problem::Problem;
 pub use list::{filters, found, list, listed, rows};
 
 /// One key.
-pub async fn show(visit: Visit, Path(id): Path<String>) -> Response {
-    let page = page(&visit, &id, None, None).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext, Path(id): Path<String>) -> Response {
+    let page = page(&cx, &id, None, None).await;
+    cx.shown(page)
 }
 
 fn id(text: &str) -> Result<Id, Problem> {
@@ -42,34 +42,34 @@ fn id(text: &str) -> Result<Id, Problem> {
 
 /// A key, with the result of a form about it.
 async fn page(
-    visit: &Visit,
+    cx: &PageContext,
     text: &str,
     sent: Option<&Form>,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let key = visit.run(Show { id: id(text)? }).await?;
-    let used = usage::seen(visit, UsageOf::Key(key.id.clone())).await?;
-    let left = usage::quotas(visit, vec![key.id.clone()]).await?;
+    let key = cx.run(Show { id: id(text)? }).await?;
+    let used = usage::seen(cx, UsageOf::Key(key.id.clone())).await?;
+    let left = usage::quotas(cx, vec![key.id.clone()]).await?;
     let left = left.and_then(|all| all.into_iter().next());
     let own = format!("/console/keys/{}", key.id.0);
-    let records = match visit.may::<audit::List>() {
+    let records = match cx.may::<audit::List>() {
         true => {
             let asked = audit::List {
                 subject: Some(key.id.0.to_string()),
                 limit: Some(10),
                 ..audit::List::default()
             };
-            Some(visit.run(asked).await?.records)
+            Some(cx.run(asked).await?.records)
         }
         false => None,
     };
     let client = format!("/console/clients/{}", encoded(&key.client));
-    let acts = visit.may::<Revoke>();
+    let acts = cx.may::<Revoke>();
     let body = html! {
-        (facts(&key, visit.now))
-        (lately(&key, left.as_ref(), visit.now))
-        (used.shown(visit, &own))
-        @if acts { (changes(visit, &key, sent, problem)) }
+        (facts(&key, cx.now))
+        (lately(&key, left.as_ref(), cx.now))
+        (used.shown(cx, &own))
+        @if acts { (changes(cx, &key, sent, problem)) }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
                 h2 #log { "History" }
@@ -82,17 +82,22 @@ async fn page(
         false => format!("{} ({})", key.name, key.id.0),
     };
     let page = Page::new(Section::Keys, title, body).refused(problem);
-    Ok(match is_client(visit) {
+    Ok(match is_client(cx) {
         true => page.up("/console", "Your keys"),
         false => page.up(client, key.client.clone()),
     })
 }
 
 /// What can be done to it.
-fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
+fn changes(
+    cx: &PageContext,
+    key: &KeyView,
+    sent: Option<&Form>,
+    problem: Option<&Problem>,
+) -> Markup {
     let id = key.id.0.to_string();
     let revoked = key.status.0 == Status::Revoked;
-    let held = held::showing(current(key), &FIELDS);
+    let held = snapshot::showing(current(key), &FIELDS);
     let form = sent.unwrap_or(&held);
     let of = |verb: &str| problem.filter(|_| form.text("do") == verb);
     let (rename, rotate, revoke) = (
@@ -106,15 +111,15 @@ fn changes(visit: &Visit, key: &KeyView, sent: Option<&Form>, problem: Option<&P
             (widgets::hint(html! { p { "This key is revoked permanently and can no longer be changed." } }))
         } @else {
             div.columns {
-                (rotation(visit, key, form, &rotate))
-                (off(visit, key, &enable, &revoke))
+                (rotation(cx, key, form, &rotate))
+                (off(cx, key, &enable, &revoke))
             }
-            (change(visit, &id, form, &rename))
+            (change(cx, &id, form, &rename))
         }
     }
 }
 
-fn rotation(visit: &Visit, key: &KeyView, form: &Form, rotate: &FormState<'_>) -> Markup {
+fn rotation(cx: &PageContext, key: &KeyView, form: &Form, rotate: &FormState<'_>) -> Markup {
     let at = |verb: &str| format!("/console/keys/{}/{verb}", key.id.0);
     let expired = key.status.0 == Status::Expired;
     html! {
@@ -126,14 +131,14 @@ fn rotation(visit: &Visit, key: &KeyView, form: &Form, rotate: &FormState<'_>) -
                 p.soft { "This key has expired: create a new one instead." }
             } @else {
                 form method="post" action=(at("rotate")) {
-                    (visit.seal()) (visit.nonce(form)) (visit.seen(key))
+                    (cx.seal()) (cx.nonce(form)) (cx.seen(key))
                     (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(rotate))
                     button type="submit" { "Rotate" }
                 }
                 details {
                     summary { "The key was due, and its successor is ready" }
                     form method="post" action=(at("fetch")) {
-                        (visit.seal()) (visit.nonce(form)) (visit.seen(key))
+                        (cx.seal()) (cx.nonce(form)) (cx.seen(key))
                         p { "If a plan rotates keys automatically, fetch the new key here; this works once." }
                         button.quiet type="submit" { "Fetch successor" }
                     }
@@ -144,10 +149,10 @@ fn rotation(visit: &Visit, key: &KeyView, form: &Form, rotate: &FormState<'_>) -
 }
 
 /// Switching it off, for a while or for good.
-fn off(visit: &Visit, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<'_>) -> Markup {
+fn off(cx: &PageContext, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<'_>) -> Markup {
     let id = key.id.0.to_string();
     let at = |verb: &str| format!("/console/keys/{id}/{verb}");
-    let own = is_client(visit);
+    let own = is_client(cx);
     html! {
         section.card aria-labelledby="off" {
             (enable.summary())
@@ -157,7 +162,7 @@ fn off(visit: &Visit, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<
                     p { "This key is disabled. The operator of this API can enable it again." }
                 } @else {
                     p { "This key is disabled and can be enabled again." }
-                    form method="post" action=(at("enable")) { (visit.seal()) (visit.seen(key)) button type="submit" { "Enable" } }
+                    form method="post" action=(at("enable")) { (cx.seal()) (cx.seen(key)) button type="submit" { "Enable" } }
                 }
             } @else {
                 h2 #off { "Disable" }
@@ -166,13 +171,13 @@ fn off(visit: &Visit, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<
                 } @else {
                     p { "Disables the key until you enable it again." }
                 }
-                form method="post" action=(at("disable")) { (visit.seal()) button.quiet type="submit" { "Disable" } }
+                form method="post" action=(at("disable")) { (cx.seal()) button.quiet type="submit" { "Disable" } }
             }
             h2 { "Revoke" }
             p { "Revokes the key permanently. Requests with it are refused within seconds." }
             (revoke.summary())
             form method="post" action=(at("revoke")) data-confirm=(id) {
-                (visit.seal())
+                (cx.seal())
                 (field("reason", "Reason").hint("For the audit log.").line(revoke))
                 (field("confirm", &format!("Type {id} to confirm")).needed().line(revoke))
                 button.danger type="submit" { "Revoke permanently" }
@@ -181,13 +186,13 @@ fn off(visit: &Visit, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<
     }
 }
 
-fn change(visit: &Visit, id: &str, form: &Form, rename: &FormState<'_>) -> Markup {
+fn change(cx: &PageContext, id: &str, form: &Form, rename: &FormState<'_>) -> Markup {
     html! {
         section.card aria-labelledby="change" {
             h2 #change { "Change" }
             (rename.summary())
             form method="post" action={ "/console/keys/" (id) } {
-                (visit.seal()) (held::hidden(form, &FIELDS))
+                (cx.seal()) (snapshot::hidden(form, &FIELDS))
                 div.grid {
                     @for property in PROPERTIES {
                         @if let Some(hint) = property.change_hint {
@@ -218,38 +223,40 @@ fn current(key: &KeyView) -> Form {
 }
 
 /// Changes the edited fields, if nothing that the form showed has changed.
-pub async fn update(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn update(
+    Path(text): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
     let form = form.with("do", "update");
-    let word = match FIELDS.iter().any(|name| held::is_typed(&form, name)) {
+    let word = match FIELDS.iter().any(|name| snapshot::is_typed(&form, name)) {
         true => "updated",
         false => "as-it-was",
     };
-    match changed(&visit, &text, &form).await {
-        Ok(()) => visit.go(&format!("/console/keys/{}", encoded(&text)), word),
-        Err(problem) => again(&visit, &text, &form, problem).await,
+    match changed(&cx, &text, &form).await {
+        Ok(()) => cx.go(&format!("/console/keys/{}", encoded(&text)), word),
+        Err(problem) => again(&cx, &text, &form, problem).await,
     }
 }
 
-async fn changed(visit: &Visit, text: &str, form: &Form) -> Result<(), Problem> {
+async fn changed(cx: &PageContext, text: &str, form: &Form) -> Result<(), Problem> {
     let update = typed(text, form)?;
     let form = form.clone();
-    visit
-        .with::<Update, _>(text, move |store, world| {
-            store.together(|store| {
-                let id = update.id.clone();
-                let now = current(&Show { id }.run(store, world)?);
-                held::check(&form, &now, &FIELDS, Refuse::Any)?;
-                update.run(store, world).map(drop)
-            })
+    cx.with::<Update, _>(text, move |store, world| {
+        store.together(|store| {
+            let id = update.id.clone();
+            let now = current(&Show { id }.run(store, world)?);
+            snapshot::check(&form, &now, &FIELDS, Refuse::Any)?;
+            update.run(store, world).map(drop)
         })
-        .await
+    })
+    .await
 }
 
 /// The edited value.
 fn typed(text: &str, form: &Form) -> keystile_model::error::Result<Update> {
     let mut update: Update = Form::default().with("id", text).operation(&[])?;
     let fields = PROPERTIES.iter().filter(|p| p.change_hint.is_some());
-    for property in fields.filter(|p| held::is_typed(form, p.name)) {
+    for property in fields.filter(|p| snapshot::is_typed(form, p.name)) {
         match property.name {
             "labels" => {
                 let (pairs, gone) = typed_labels(form)?;
@@ -273,86 +280,95 @@ pub fn typed_labels(
     form: &Form,
 ) -> keystile_model::error::Result<(BTreeMap<String, String>, Vec<String>)> {
     let pairs: BTreeMap<String, String> = labels(&form.pairs("labels"))?.into_iter().collect();
-    let before = form.pairs(&held::was("labels"));
+    let before = form.pairs(&snapshot::was("labels"));
     let names = before.iter().filter_map(|p| Some(p.split_once('=')?.0));
     let gone = names.filter(|name| !pairs.contains_key(*name));
     let gone = gone.map(str::to_owned).collect();
     Ok((pairs, gone))
 }
 
-async fn again(visit: &Visit, text: &str, form: &Form, problem: Problem) -> Response {
-    let key = match visit
+async fn again(cx: &PageContext, text: &str, form: &Form, problem: Problem) -> Response {
+    let key = match cx
         .run(Show {
             id: match id(text) {
                 Ok(id) => id,
-                Err(p) => return visit.shown(Err(p)),
+                Err(p) => return cx.shown(Err(p)),
             },
         })
         .await
     {
         Ok(key) => key,
-        Err(_) => return visit.shown(Err(problem)),
+        Err(_) => return cx.shown(Err(problem)),
     };
     // Fields that the form does not have are shown as they are.
-    let mut filled = held::merged(form, current(&key), &FIELDS);
+    let mut filled = snapshot::merged(form, current(&key), &FIELDS);
     for name in ["grace", "reason", "confirm", "do"] {
         if !form.all(name).is_empty() {
             filled = filled.with(name, form.text(name));
         }
     }
-    let page = page(visit, text, Some(&filled), Some(&problem)).await;
-    visit.shown(page)
+    let page = page(cx, text, Some(&filled), Some(&problem)).await;
+    cx.shown(page)
 }
 
 /// The page after a refused form about a key.
-pub async fn refused(visit: &Visit, text: &str, form: Form, problem: Problem) -> Response {
-    again(visit, text, &form, problem).await
+pub async fn refused(cx: &PageContext, text: &str, form: Form, problem: Problem) -> Response {
+    again(cx, text, &form, problem).await
 }
 
 /// Disables it.
-pub async fn disable(Path(text): Path<String>, Sent { visit, .. }: Sent) -> Response {
+pub async fn disable(
+    Path(text): Path<String>,
+    SubmittedForm { cx, .. }: SubmittedForm,
+) -> Response {
     let done = match id(&text) {
-        Ok(id) => visit.run(Disable { id }).await,
+        Ok(id) => cx.run(Disable { id }).await,
         Err(problem) => Err(problem),
     };
-    after(&visit, &text, done.map(drop), "disabled")
+    after(&cx, &text, done.map(drop), "disabled")
 }
 
 /// Enables it, if it is as the page showed it.
-pub async fn enable(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn enable(
+    Path(text): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
     let done = match id(&text) {
-        Ok(id) => visit.unchanged(Enable { id }, &form).await,
+        Ok(id) => cx.unchanged(Enable { id }, &form).await,
         Err(problem) => Err(problem),
     };
     match done {
         Err(problem) if problem.status == 412 => {
-            again(&visit, &text, &form.with("do", "enable"), problem).await
+            again(&cx, &text, &form.with("do", "enable"), problem).await
         }
-        done => after(&visit, &text, done.map(drop), "enabled"),
+        done => after(&cx, &text, done.map(drop), "enabled"),
     }
 }
 
-fn after(visit: &Visit, text: &str, done: Result<(), Problem>, word: &str) -> Response {
+fn after(cx: &PageContext, text: &str, done: Result<(), Problem>, word: &str) -> Response {
     match done {
-        Ok(()) => visit.go(&format!("/console/keys/{}", encoded(text)), word),
-        Err(problem) => visit.shown(Err(problem)),
+        Ok(()) => cx.go(&format!("/console/keys/{}", encoded(text)), word),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }
 
 /// Revokes it permanently, if its id was typed.
-pub async fn revoke(Path(text): Path<String>, Sent { visit, form }: Sent) -> Response {
+pub async fn revoke(
+    Path(text): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
     let form = form.with("do", "revoke");
     let id = match id(&text) {
         Ok(id) => id,
-        Err(problem) => return visit.shown(Err(problem)),
+        Err(problem) => return cx.shown(Err(problem)),
     };
     if form.text("confirm") != id.0.to_string() {
         let e = super::form::unconfirmed(&id.0.to_string(), "type the id of the key");
-        return again(&visit, &text, &form, e.into()).await;
+        return again(&cx, &text, &form, e.into()).await;
     }
     let reason = form.text("reason").to_owned();
-    match visit.run(Revoke { id, reason }).await {
-        Ok(_) => after(&visit, &text, Ok(()), "revoked"),
-        Err(problem) => again(&visit, &text, &form, problem).await,
+    match cx.run(Revoke { id, reason }).await {
+        Ok(_) => after(&cx, &text, Ok(()), "revoked"),
+        Err(problem) => again(&cx, &text, &form, problem).await,
     }
 }

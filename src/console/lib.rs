@@ -10,10 +10,10 @@
 //!
 //! # Map
 //!
-//! * [`visit`]: one request: its session, its origin, the headers of its answer; [`session`] and
+//! * [`context`]: one request: its session, its origin, the headers of its answer; [`session`] and
 //!   [`book`]: who is signed in, and for how long;
 //! * [`page`]: the frame around every page; [`widgets`] and [`chart`]: what pages are made of;
-//!   [`form`]: what was typed, and what is wrong with it; [`held`]: what a form showed;
+//!   [`form`]: what was typed, and what is wrong with it; [`snapshot`]: what a form showed;
 //! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
 //! * every other module is the page that it is named after.
 
@@ -37,12 +37,12 @@ pub mod audit;
 pub mod book;
 pub mod chart;
 pub mod client;
+pub mod context;
 mod document;
 pub mod explain;
 pub mod fleet;
 pub mod form;
 pub mod guide;
-pub mod held;
 pub mod issue;
 pub mod key;
 pub mod lost;
@@ -56,19 +56,19 @@ pub mod settings;
 mod setup;
 pub mod sign_in;
 pub mod signed_in;
+pub mod snapshot;
 mod state;
 pub mod token;
 pub mod usage;
-pub mod visit;
 pub mod webhook;
 pub mod widgets;
 
-pub use setup::{Envoys, Forgetting, Settings};
+pub use setup::{ConsoleSettings, Envoys, Forgetting};
 pub use state::Console;
 use state::{SCRIPT, STYLE};
 
 /// The routes of the pages, for a server with these Envoys.
-pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: Settings) -> Router {
+pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: ConsoleSettings) -> Router {
     let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
     let envoys = Envoys {
         list: Arc::new(move || envoys::all(&list)),
@@ -90,7 +90,7 @@ impl Console {
             let list = list.clone();
             async move {
                 let sessions = list.sessions().all(world.now.seconds()).await?;
-                Ok(operation::session::Sessions { sessions })
+                Ok(operation::session::SessionViews { sessions })
             }
         });
         all.merge(live(app, move |asked: operation::session::End, world| {
@@ -101,7 +101,7 @@ impl Console {
                 let ended = move |store: &mut Store| {
                     signed_in::ended(&sessions, store, &world, &asked.id, clock)
                 };
-                end.app().desk().write_at(Pace::Urgent, ended).await
+                end.app().pool().write_at(Pace::Urgent, ended).await
             }
         }))
     }

@@ -3,9 +3,9 @@
 use axum::response::Response;
 use maud::html;
 
+use super::context::PageContext;
 use super::form::Form;
 use super::page::{Page, Section};
-use super::visit::Visit;
 use super::widgets::{self, chip, time};
 use keystile_api::encoded;
 use keystile_api::lost::{List, LostView, UsedView};
@@ -15,19 +15,19 @@ const PATH: &str = "/console/lost-keys";
 const PAGE: u32 = 50;
 
 /// The page.
-pub async fn show(visit: Visit) -> Response {
-    let page = page(&visit).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext) -> Response {
+    let page = page(&cx).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit) -> Result<Page, Problem> {
+async fn page(cx: &PageContext) -> Result<Page, Problem> {
     let mut asked = Form::default();
-    if let Some(after) = visit.query.given("after") {
+    if let Some(after) = cx.query.given("after") {
         asked = asked.with("after", after);
     }
     let mut asked: List = asked.operation(&[])?;
     asked.limit = Some(PAGE);
-    let lost = visit.run(asked).await?;
+    let lost = cx.run(asked).await?;
     let published = |k: &LostView| {
         let id = k.id.0.to_string();
         vec![
@@ -37,11 +37,11 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             },
             html! { a href={ "/console/clients/" (encoded(&k.client)) } { (k.client) } },
             chip(&k.state.replace('_', "-")),
-            widgets::maybe_time(k.last_used.as_ref().map(|t| t.0), visit.now, "–"),
+            widgets::maybe_time(k.last_used.as_ref().map(|t| t.0), cx.now, "–"),
         ]
     };
-    let used = |k: &UsedView| vec![html! { code { (k.id.0) } }, time(k.last_used.0, visit.now)];
-    let first = visit.query.given("after").map(|_| PATH.to_owned());
+    let used = |k: &UsedView| vec![html! { code { (k.id.0) } }, time(k.last_used.0, cx.now)];
+    let first = cx.query.given("after").map(|_| PATH.to_owned());
     let next = lost
         .next
         .as_ref()

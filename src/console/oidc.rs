@@ -18,10 +18,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::context::{RequestSource, seconds};
 use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
-use super::visit::{RequestSource, seconds};
 use super::{Console, sign_in};
 use keystile_model::caller::Grant;
 use keystile_model::error::{Code, Error, Kind, Result, refuse};
@@ -52,7 +52,7 @@ const ACTION: &str = "console.sign_in";
 /// Sends somebody to the provider.
 pub async fn begin(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match RequestSource::of(&head) {
+    let source = match RequestSource::from_head(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -94,7 +94,7 @@ async fn set_out(
 /// Takes somebody back from the provider.
 pub async fn callback(State(console): State<Console>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let source = match RequestSource::of(&head) {
+    let source = match RequestSource::from_head(&head) {
         Ok(source) => source,
         Err(problem) => return page::failure(&problem),
     };
@@ -142,8 +142,8 @@ async fn come_back(
     );
     let after = json!({ "role": person.grant.role, "issuer": oidc.settings().issuer });
     let subject = person.name.clone();
-    let desk = console.app().desk();
-    desk.write(move |store| {
+    let pool = console.app().pool();
+    pool.write(move |store| {
         store.write(&world, |tx| {
             tx.audit(&world, ACTION, &subject, None, Some(&after))
         })
@@ -244,7 +244,7 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
             ),
             "ask who runs this server for a rule (`--oidc-role`), or sign in with a token",
         );
-        return Err((name, e.of(Kind::Forbidden)));
+        return Err((name, e.with_kind(Kind::Forbidden)));
     };
     let grant = Grant {
         id: id(&oidc.settings().issuer, subject),
@@ -288,7 +288,7 @@ fn unknown() -> Problem {
         "sign-in with an identity provider is not set up here",
         "sign in with a token",
     );
-    e.of(Kind::NotFound).into()
+    e.with_kind(Kind::NotFound).into()
 }
 
 fn not_begun() -> Error {

@@ -4,9 +4,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::chart::{self, Bar, Series};
+use super::context::PageContext;
 use super::page::{Page, Section};
 use super::sign_in::is_client;
-use super::visit::Visit;
 use super::widgets::{self, chip, number};
 use super::{key, portal, usage};
 use keystile_api::overview::{Overview, Show};
@@ -14,17 +14,17 @@ use keystile_model::when;
 use keystile_server::problem::Problem;
 
 /// The page.
-pub async fn show(visit: Visit) -> Response {
-    let page = match is_client(&visit) {
-        true => portal::home(&visit).await,
-        false => page(&visit).await,
+pub async fn show(cx: PageContext) -> Response {
+    let page = match is_client(&cx) {
+        true => portal::home(&cx).await,
+        false => page(&cx).await,
     };
-    visit.shown(page)
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit) -> Result<Page, Problem> {
-    let seen = visit.run(Show {}).await?;
-    let used = usage::seen(visit, usage::UsageOf::All).await?;
+async fn page(cx: &PageContext) -> Result<Page, Problem> {
+    let seen = cx.run(Show {}).await?;
+    let used = usage::seen(cx, usage::UsageOf::All).await?;
     let body = html! {
         div.figures {
             (used.figures())
@@ -33,15 +33,15 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
             (widgets::figure(&number(seen.expiring_by_day.iter().map(|d| d.count).sum()), "keys expire within 30 days", Some("#ending")))
             (widgets::figure(&format!("r{}", seen.policy_revision), "policy in force", Some("/console/policy")))
         }
-        (used.shown(visit, "/console"))
-        (used.odd(visit))
+        (used.shown(cx, "/console"))
+        (used.odd(cx))
         section.card aria-labelledby="envoys" {
             h2 #envoys { "Envoys" }
-            (envoys(visit, &seen))
+            (envoys(cx, &seen))
         }
         div.columns {
             section.card {
-                (chart::bars(&ends(&seen)))
+                (chart::bars(&expiring(&seen)))
             }
             @if let Some(activity) = activity(&seen) {
                 section.card { (chart::bars(&activity)) }
@@ -49,14 +49,14 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
         }
         section aria-labelledby="ending" {
             h2 #ending { "Keys that expire next" }
-            (key::rows(&seen.expiring, visit.now, true, "No key expires within 30 days."))
+            (key::rows(&seen.expiring, cx.now, true, "No key expires within 30 days."))
         }
     };
     Ok(Page::new(Section::Overview, "Overview", body))
 }
 
-fn envoys(visit: &Visit, seen: &Overview) -> Markup {
-    let fleet = visit.fleet();
+fn envoys(cx: &PageContext, seen: &Overview) -> Markup {
+    let fleet = cx.fleet();
     let connected: Vec<_> = fleet
         .nodes
         .iter()
@@ -69,7 +69,7 @@ fn envoys(visit: &Visit, seen: &Overview) -> Markup {
     let behind = connected.len().saturating_sub(proven);
     html! {
         (widgets::facts(vec![
-            ("Keyset", html! { code { (seen.version) } " " span.soft { "changed " (when::relative(seen.changed.0, visit.now)) } }),
+            ("Keyset", html! { code { (seen.version) } " " span.soft { "changed " (when::relative(seen.changed.0, cx.now)) } }),
             ("Connected", html! { (connected.len()) }),
             ("In force", html! {
                 @if connected.is_empty() { span.soft { "no Envoy is connected" } }
@@ -91,7 +91,7 @@ fn day(seconds: u64, values: Vec<u64>) -> Bar {
     }
 }
 
-fn ends(seen: &Overview) -> Series<'static> {
+fn expiring(seen: &Overview) -> Series<'static> {
     Series {
         title: "Keys that expire, by day",
         axis: "Day",

@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 
+use super::context::PageContext;
 pub use super::document::{bare, failure, mark, messages, onward, see_other};
 pub use super::form::FormState;
 use super::form::{Form, SEEN};
-use super::visit::Visit;
 use super::widgets;
 use keystile_api::{self as operation, AUDITORS, STAFF};
 use keystile_model::caller::Role;
@@ -119,7 +119,7 @@ impl Page {
     }
 }
 
-impl Visit {
+impl PageContext {
     /// A page, or the error in its place.
     pub fn shown(&self, page: Result<Page, Problem>) -> Response {
         match page {
@@ -156,7 +156,7 @@ impl Visit {
 }
 
 /// The error page for a person who is signed in.
-pub fn told(visit: &Visit, problem: &Problem) -> Response {
+pub fn told(cx: &PageContext, problem: &Problem) -> Response {
     let mut page = Page::new(
         Section::Overview,
         problem.title,
@@ -166,11 +166,11 @@ pub fn told(visit: &Visit, problem: &Problem) -> Response {
         },
     );
     page = page.refused(Some(problem));
-    visit.shown(Ok(page))
+    cx.shown(Ok(page))
 }
 
-fn framed(visit: &Visit, page: &Page) -> Html<String> {
-    let client = visit.role() == Role::Client;
+fn framed(cx: &PageContext, page: &Page) -> Html<String> {
+    let client = cx.role() == Role::Client;
     let menu: &[(Section, &str, &str, &[Role])] = if client { &PORTAL } else { &MENU };
     let body = html! {
         a.skip href="#main" { "Skip to the content" }
@@ -179,7 +179,7 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
             nav aria-label="Main" {
                 ul {
                     @for (section, word, target, roles) in menu {
-                        @if roles.contains(&visit.role()) {
+                        @if roles.contains(&cx.role()) {
                             li {
                                 a href=(target) aria-current=[(*section == page.section).then_some("page")] {
                                     (word)
@@ -191,21 +191,21 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
             }
             div.who {
                 div {
-                    span.name { (visit.name()) }
-                    @if let Some(client) = visit.client() {
+                    span.name { (cx.name()) }
+                    @if let Some(client) = cx.client() {
                         span.soft { "client " (client) }
                     } @else {
-                        span.soft { (visit.role().as_str()) }
+                        span.soft { (cx.role().as_str()) }
                     }
                 }
                 form method="post" action="/console/sign-out" {
-                    (visit.seal())
+                    (cx.seal())
                     button.quiet type="submit" { "Sign out" }
                 }
             }
         }
         main #main tabindex="-1" {
-            (widgets::done(visit.query.text("done")))
+            (widgets::done(cx.query.text("done")))
             div.head {
                 div {
                     @if let Some((target, word)) = &page.up {
@@ -218,17 +218,17 @@ fn framed(visit: &Visit, page: &Page) -> Html<String> {
             (page.body)
         }
     };
-    bare(&page.title, visit.version(), body)
+    bare(&page.title, cx.version(), body)
 }
 
 /// What is at no path.
-pub async fn nowhere(visit: Visit) -> Response {
+pub async fn nowhere(cx: PageContext) -> Response {
     let problem: Error = refuse(
         Code::PathNotFound,
         "there is no such page",
         "see the menu for what there is",
     );
-    let problem = Problem::from(problem.of(Kind::NotFound));
+    let problem = Problem::from(problem.with_kind(Kind::NotFound));
     let status = StatusCode::NOT_FOUND;
-    (status, told(&visit, &problem)).into_response()
+    (status, told(&cx, &problem)).into_response()
 }

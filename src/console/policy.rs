@@ -3,37 +3,38 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
-use super::held::SEEN;
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
+use super::snapshot::SEEN;
 use super::widgets::{self, chip, field, number, time};
 use keystile_api::policy::{
-    Apply, ChangeView, Check, Checked, Compare, Compared, History, RevisionView, Rollback, Show,
+    Apply, Check, Checked, Compare, Compared, History, PolicyChangeView, RevisionView, Rollback,
+    Show,
 };
 use keystile_api::{Operation as _, guide};
 use keystile_model::error::{Code, Result, Surface, refuse};
 use keystile_server::problem::Problem;
 
 /// What is in force.
-pub async fn show(visit: Visit) -> Response {
-    let page = page(&visit).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext) -> Response {
+    let page = page(&cx).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit) -> Result<Page, Problem> {
-    let revision = match visit.query.given("revision") {
+async fn page(cx: &PageContext) -> Result<Page, Problem> {
+    let revision = match cx.query.given("revision") {
         Some(n) => Form::default().with("revision", n).operation::<Show>(&[])?,
         None => Show { revision: None },
     };
     let former = revision.revision.is_some();
-    let policy = visit.run(revision).await?;
+    let policy = cx.run(revision).await?;
     let body = html! {
         @if former {
             (widgets::copyable("text", "As it was written", &policy.text))
         } @else {
-            (in_force(&visit.run(guide::Show {}).await?))
+            (in_force(&cx.run(guide::Show {}).await?))
             details {
                 summary { "As it is written" }
                 (widgets::copyable("text", "policy.yaml", &policy.text))
@@ -47,7 +48,7 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
     let page = Page::new(Section::Policy, title, body);
     let actions = html! {
         a.button.quiet href="/console/policy/history" { "History" }
-        @if visit.may::<Apply>() && !former { a.button href="/console/policy/edit" { "Edit" } }
+        @if cx.may::<Apply>() && !former { a.button href="/console/policy/edit" { "Edit" } }
         @else if !former { a.button.quiet href="/console/policy/edit" { "Try a change" } }
     };
     Ok(match former {
@@ -92,17 +93,17 @@ fn in_force(guide: &guide::Guide) -> Markup {
 }
 
 /// The editor.
-pub async fn edit(visit: Visit) -> Response {
-    let page = match visit.run(Show { revision: None }).await {
+pub async fn edit(cx: PageContext) -> Response {
+    let page = match cx.run(Show { revision: None }).await {
         Ok(policy) => {
             let form = Form::default()
                 .with("text", policy.text)
                 .with("revision", policy.revision.to_string());
-            Ok(editor(&visit, &form, None, None))
+            Ok(editor(&cx, &form, None, None))
         }
         Err(problem) => Err(problem),
     };
-    visit.shown(page)
+    cx.shown(page)
 }
 
 /// A valid policy, and what it would change.
@@ -111,7 +112,7 @@ struct Tried {
     compared: Compared,
 }
 
-fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
+fn editor(cx: &PageContext, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
     // A mistake names its line, so all of them are shown above the text.
     let draft = FormState::new(form, None);
     let mistakes: Vec<String> = problem
@@ -119,17 +120,17 @@ fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&
         .unwrap_or_default();
     let body = html! {
         form.editor method="post" action="/console/policy/edit" {
-            (visit.seal())
+            (cx.seal())
             input type="hidden" name="revision" value=(form.text("revision"));
             @if !mistakes.is_empty() { (widgets::alert("The policy has mistakes.", &mistakes)) }
             @if let Some(tried) = tried { (meaning(tried)) }
             (field("text", "policy.yaml").needed().hint("Nothing takes effect until you apply it.").area(&draft, 28))
             div.row {
-                @let ready = tried.is_some() && visit.may::<Apply>();
+                @let ready = tried.is_some() && cx.may::<Apply>();
                 button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
                 @if ready { button type="submit" name="do" value="apply" { "Apply" } }
             }
-            @if !visit.may::<Apply>() {
+            @if !cx.may::<Apply>() {
                 p.soft { "Applying it requires a token of the role " (roles()) "." }
             }
         }
@@ -140,18 +141,18 @@ fn editor(visit: &Visit, form: &Form, problem: Option<&Problem>, tried: Option<&
 }
 
 fn roles() -> String {
-    let names: Vec<&str> = Apply::ROUTE.roles.iter().map(|r| r.as_str()).collect();
+    let names: Vec<&str> = Apply::ENDPOINT.roles.iter().map(|r| r.as_str()).collect();
     names.join(" or ")
 }
 
 fn meaning(tried: &Tried) -> Markup {
-    let changes: Vec<&ChangeView> = tried
+    let changes: Vec<&PolicyChangeView> = tried
         .compared
         .everywhere
         .iter()
         .chain(&tried.compared.routes)
         .collect();
-    let row = |c: &&ChangeView| {
+    let row = |c: &&PolicyChangeView| {
         vec![
             html! { code { (c.at) } },
             chip(&c.effect),
@@ -183,57 +184,57 @@ fn meaning(tried: &Tried) -> Markup {
 }
 
 /// Checks a policy and shows its effects, or applies it.
-pub async fn submit(Sent { visit, form }: Sent) -> Response {
+pub async fn submit(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let text = form.lines("text");
     if form.text("do") == "apply" {
-        match apply(&visit, &form, text.clone()).await {
-            Ok(true) => return visit.go("/console/policy", "applied"),
-            Ok(false) => return visit.go("/console/policy", "unchanged"),
+        match apply(&cx, &form, text.clone()).await {
+            Ok(true) => return cx.go("/console/policy", "applied"),
+            Ok(false) => return cx.go("/console/policy", "unchanged"),
             Err(problem) if problem.status == 412 => {
-                return overtaken(&visit, form, text, &problem).await;
+                return overtaken(&cx, form, text, &problem).await;
             }
             Err(problem) => {
-                return visit.shown(Ok(editor(&visit, &form, Some(&problem), None)));
+                return cx.shown(Ok(editor(&cx, &form, Some(&problem), None)));
             }
         }
     }
-    let page = match &attempt(&visit, text).await {
-        Ok(tried) => editor(&visit, &form, None, Some(tried)),
-        Err(problem) => editor(&visit, &form, Some(problem), None),
+    let page = match &attempt(&cx, text).await {
+        Ok(tried) => editor(&cx, &form, None, Some(tried)),
+        Err(problem) => editor(&cx, &form, Some(problem), None),
     };
-    visit.shown(Ok(page))
+    cx.shown(Ok(page))
 }
 
 /// Somebody applied another policy while this one was being written: the text is kept, and its
 /// differences from that one are shown before it can be applied.
-async fn overtaken(visit: &Visit, form: Form, text: String, problem: &Problem) -> Response {
-    let tried = attempt(visit, text).await.ok();
+async fn overtaken(cx: &PageContext, form: Form, text: String, problem: &Problem) -> Response {
+    let tried = attempt(cx, text).await.ok();
     let now = tried.as_ref().map(|t| t.compared.revision.to_string());
     let form = match now {
         Some(now) => form.with("revision", now),
         None => form,
     };
-    visit.shown(Ok(editor(visit, &form, Some(problem), tried.as_ref())))
+    cx.shown(Ok(editor(cx, &form, Some(problem), tried.as_ref())))
 }
 
-async fn attempt(visit: &Visit, text: String) -> Result<Tried, Problem> {
+async fn attempt(cx: &PageContext, text: String) -> Result<Tried, Problem> {
     let name = "policy.yaml".to_owned();
-    let checked = visit
+    let checked = cx
         .run(Check {
             name: name.clone(),
             text: text.clone(),
         })
         .await?;
-    let compared = visit.run(Compare { name, text }).await?;
+    let compared = cx.run(Compare { name, text }).await?;
     Ok(Tried { checked, compared })
 }
 
 /// Applies it, if nobody else has applied another one since it was loaded.
-async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem> {
+async fn apply(cx: &PageContext, form: &Form, text: String) -> Result<bool, Problem> {
     let seen = form.text("revision").to_owned();
     let name = "policy.yaml".to_owned();
-    let (asked, ahead) = visit.read_ahead(Apply { name, text }).await?;
-    visit
+    let (asked, ahead) = cx.read_ahead(Apply { name, text }).await?;
+    cx
         .with::<Apply, _>("", move |store, world| {
             store.together(|store| {
                 let current = Show { revision: None }.run(store, world)?.revision;
@@ -251,26 +252,26 @@ async fn apply(visit: &Visit, form: &Form, text: String) -> Result<bool, Problem
 }
 
 /// The revisions of the policy.
-pub async fn history(visit: Visit) -> Response {
-    let page = former(&visit).await;
-    visit.shown(page)
+pub async fn history(cx: PageContext) -> Response {
+    let page = former(&cx).await;
+    cx.shown(page)
 }
 
-async fn former(visit: &Visit) -> Result<Page, Problem> {
-    let all = visit.run(History {}).await?.revisions;
+async fn former(cx: &PageContext) -> Result<Page, Problem> {
+    let all = cx.run(History {}).await?.revisions;
     let last = all.last().map(|r| r.revision);
     let row = |r: &RevisionView| {
         let n = r.revision;
         vec![
             html! { a href={ "/console/policy?revision=" (n) } { "Revision " (n) } },
-            time(r.applied.0, visit.now),
+            time(r.applied.0, cx.now),
             html! { (number(r.lines)) " lines" },
             html! {
                 @if Some(n) == last {
                     (chip("active")) " in force"
-                } @else if visit.may::<Rollback>() {
+                } @else if cx.may::<Rollback>() {
                     form method="post" action="/console/policy/rollback" {
-                        (visit.seal())
+                        (cx.seal())
                         input type="hidden" name="revision" value=(n);
                         input type="hidden" name=(SEEN) value=(last.unwrap_or_default());
                         button.quiet.small type="submit" aria-label={ "Put revision " (n) " in force again" } { "Put in force again" }
@@ -289,34 +290,33 @@ async fn former(visit: &Visit) -> Result<Page, Problem> {
 }
 
 /// Puts one of them in force again, if the one in force is the one that the page showed.
-pub async fn rollback(Sent { visit, form }: Sent) -> Response {
+pub async fn rollback(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let done = match form.operation::<Rollback>(&[]) {
-        Ok(asked) => rolled_back(&visit, &form, asked).await,
+        Ok(asked) => rolled_back(&cx, &form, asked).await,
         Err(e) => Err(e.into()),
     };
     match done {
-        Ok(true) => visit.go("/console/policy", "applied"),
-        Ok(false) => visit.go("/console/policy", "unchanged"),
-        Err(problem) => visit.shown(Err(problem)),
+        Ok(true) => cx.go("/console/policy", "applied"),
+        Ok(false) => cx.go("/console/policy", "unchanged"),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }
 
-async fn rolled_back(visit: &Visit, form: &Form, asked: Rollback) -> Result<bool, Problem> {
+async fn rolled_back(cx: &PageContext, form: &Form, asked: Rollback) -> Result<bool, Problem> {
     let seen = form.text(SEEN).to_owned();
-    let (asked, ahead) = visit.read_ahead(asked).await?;
-    visit
-        .with::<Rollback, _>("", move |store, world| {
-            store.together(|store| {
-                let current = Show { revision: None }.run(store, world)?.revision;
-                if current.to_string() != seen {
-                    return Err(refuse(
-                        Code::ChangedMeanwhile,
-                        format_args!("revision {current} was applied since you loaded the history"),
-                        "reload the page, then choose again",
-                    ));
-                }
-                Ok(asked.run_after(store, world, &ahead)?.changed)
-            })
+    let (asked, ahead) = cx.read_ahead(asked).await?;
+    cx.with::<Rollback, _>("", move |store, world| {
+        store.together(|store| {
+            let current = Show { revision: None }.run(store, world)?.revision;
+            if current.to_string() != seen {
+                return Err(refuse(
+                    Code::ChangedMeanwhile,
+                    format_args!("revision {current} was applied since you loaded the history"),
+                    "reload the page, then choose again",
+                ));
+            }
+            Ok(asked.run_after(store, world, &ahead)?.changed)
         })
-        .await
+    })
+    .await
 }

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
+use super::context::PageContext;
 use super::page::{Page, Section};
-use super::visit::Visit;
 use super::widgets;
 use super::{key, usage};
 use keystile_api::client;
@@ -19,22 +19,22 @@ use keystile_server::problem::Problem;
 ///
 /// # Errors
 /// Those of the operations.
-pub async fn home(visit: &Visit) -> Result<Page, Problem> {
-    let Some(name) = visit.client().map(str::to_owned) else {
+pub async fn home(cx: &PageContext) -> Result<Page, Problem> {
+    let Some(name) = cx.client().map(str::to_owned) else {
         let e = refuse(
             Code::NotPermitted,
             "this token is bound to no client",
             "ask for another one",
         );
-        return Err(e.of(Kind::Forbidden).into());
+        return Err(e.with_kind(Kind::Forbidden).into());
     };
-    let own = visit.run(client::Show::without_keys(name.clone())).await?;
-    let keys = key::found(visit, Some(name.clone())).await?;
-    let used = usage::seen(visit, usage::UsageOf::Client(name.clone())).await?;
+    let own = cx.run(client::Show::without_keys(name.clone())).await?;
+    let keys = key::found(cx, Some(name.clone())).await?;
+    let used = usage::seen(cx, usage::UsageOf::Client(name.clone())).await?;
     let alive: Vec<&KeyView> = keys.keys.iter().filter(|k| works(k)).collect();
     let ids = alive.iter().map(|k| k.id.clone()).collect();
-    let left = usage::quotas(visit, ids).await?.unwrap_or_default();
-    let ceilings = visit.ceilings().cloned().unwrap_or_default();
+    let left = usage::quotas(cx, ids).await?.unwrap_or_default();
+    let ceilings = cx.ceilings().cloned().unwrap_or_default();
     let issue = format!("/console/clients/{}/issue", encoded(&name));
     let body = html! {
         (widgets::facts(vec![
@@ -47,11 +47,11 @@ pub async fn home(visit: &Visit) -> Result<Page, Problem> {
                 @if let Some(most) = ceilings.max_expiry { (when::duration(most)) " at most" } @else { span.soft { "as long as you choose" } }
             }),
         ]))
-        (key::filters(&visit.query, "/console", false))
-        (key::listed(&keys, visit, "/console", false))
-        (quotas(&alive, &left, visit.now))
-        (used.shown(visit, "/console"))
-        (used.odd(visit))
+        (key::filters(&cx.query, "/console", false))
+        (key::listed(&keys, cx, "/console", false))
+        (quotas(&alive, &left, cx.now))
+        (used.shown(cx, "/console"))
+        (used.odd(cx))
     };
     Ok(Page::new(Section::Keys, "Your keys", body)
         .actions(html! { a.button href=(issue) { "Create a key" } }))

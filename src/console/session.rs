@@ -17,7 +17,7 @@ use keystile_core::key::KeyId;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::setup::Settings;
+use super::setup::ConsoleSettings;
 use keystile_api::session::SessionView;
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::wire::{Id, Time};
@@ -114,7 +114,7 @@ impl SessionId {
 
 impl Sessions {
     /// Nobody is signed in yet.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &ConsoleSettings) -> Self {
         Self {
             idle: settings.idle.as_secs().max(1),
             most: settings.most.as_secs().max(1),
@@ -248,7 +248,7 @@ mod tests {
     use std::time::Duration;
 
     fn sessions() -> Sessions {
-        Sessions::new(&Settings {
+        Sessions::new(&ConsoleSettings {
             idle: Duration::from_secs(100),
             most: Duration::from_secs(250),
             oidc: None,

@@ -4,10 +4,10 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
-use super::held::{self, Refuse, was};
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
+use super::snapshot::{self, Refuse, was};
 use super::widgets::{self, field};
 use keystile_api::usage::{Configure, Forget, ShowSettings};
 use keystile_api::{Operation as _, policy};
@@ -107,33 +107,33 @@ fn current(settings: &UsageSettings) -> Form {
 }
 
 /// What is in force, and for an owner the form to change it.
-pub async fn show(visit: Visit) -> Response {
-    let page = page(&visit, None, None).await;
-    visit.shown(page)
+pub async fn show(cx: PageContext) -> Response {
+    let page = page(&cx, None, None).await;
+    cx.shown(page)
 }
 
 async fn page(
-    visit: &Visit,
+    cx: &PageContext,
     sent: Option<&Form>,
     problem: Option<&Problem>,
 ) -> Result<Page, Problem> {
-    let settings = visit.run(ShowSettings {}).await?;
-    let policy = visit.run(policy::Show { revision: None }).await?.policy;
+    let settings = cx.run(ShowSettings {}).await?;
+    let policy = cx.run(policy::Show { revision: None }).await?.policy;
     let now = current(&settings);
     let held = match sent {
-        Some(sent) if sent.text("do") != WORD => held::merged(sent, now, &names()),
-        _ => held::showing(now, &names()),
+        Some(sent) if sent.text("do") != WORD => snapshot::merged(sent, now, &names()),
+        _ => snapshot::showing(now, &names()),
     };
     let body = html! {
-        @if visit.may::<Configure>() {
-            (changing(visit, &held, problem.filter(|_| sent.is_none_or(|s| s.text("do") != WORD))))
+        @if cx.may::<Configure>() {
+            (changing(cx, &held, problem.filter(|_| sent.is_none_or(|s| s.text("do") != WORD))))
         } @else {
             (shown("kept", "How long usage is kept", &RETENTION, &settings))
             (shown("odd", "What counts as an anomaly", &RULES, &settings))
             p.soft { "0 switches a rule off. An owner changes these settings." }
         }
-        (told(visit, policy.get("report")))
-        @if visit.may::<Forget>() { (forgetting(visit, sent, problem)) }
+        (told(cx, policy.get("report")))
+        @if cx.may::<Forget>() { (forgetting(cx, sent, problem)) }
     };
     Ok(Page::new(Section::Settings, "Usage settings", body).refused(problem))
 }
@@ -151,7 +151,7 @@ fn shown(id: &str, title: &str, some: &[Setting], settings: &UsageSettings) -> M
     }
 }
 
-fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
+fn changing(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Markup {
     let draft = FormState::new(form, problem);
     let fields = |some: &[Setting]| {
         html! {
@@ -168,7 +168,7 @@ fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
             h2 #change { "Retention and anomalies" }
             (draft.summary())
             form method="post" action=(PATH) {
-                (visit.seal())
+                (cx.seal())
                 fieldset { legend { "Kept for" } (fields(&RETENTION)) }
                 fieldset {
                     legend { "Anomalies" }
@@ -182,7 +182,7 @@ fn changing(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
 }
 
 /// What Envoys report is decided by the policy.
-fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
+fn told(cx: &PageContext, report: Option<&serde_json::Value>) -> Markup {
     let counted = report.filter(|r| r.get("usage").is_none_or(|u| u == true));
     let facts = counted.map(|report| {
         let address = report.get("address").and_then(|a| a.as_str());
@@ -210,14 +210,14 @@ fn told(visit: &Visit, report: Option<&serde_json::Value>) -> Markup {
             }
             p.soft {
                 "This is " code { "report" } " in "
-                a href={ @if visit.may::<policy::Apply>() { "/console/policy/edit" } @else { "/console/policy" } } { "the policy" }
+                a href={ @if cx.may::<policy::Apply>() { "/console/policy/edit" } @else { "/console/policy" } } { "the policy" }
                 "."
             }
         }
     }
 }
 
-fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
+fn forgetting(cx: &PageContext, sent: Option<&Form>, problem: Option<&Problem>) -> Markup {
     let empty = Form::default();
     let sent = sent.filter(|form| form.text("do") == WORD);
     let draft = FormState::new(sent.unwrap_or(&empty), problem.filter(|_| sent.is_some()));
@@ -227,7 +227,7 @@ fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> 
             p { "Permanently removes the addresses, networks and user agents of all keys. Counts stay." }
             (draft.summary())
             form method="post" action={ (PATH) "/forget" } data-confirm=(WORD) {
-                (visit.seal())
+                (cx.seal())
                 (field("confirm", &format!("Type {WORD} to confirm")).needed().line(&draft))
                 button.danger type="submit" { "Forget permanently" }
             }
@@ -237,37 +237,36 @@ fn forgetting(visit: &Visit, sent: Option<&Form>, problem: Option<&Problem>) -> 
 
 /// Changes the edited fields, unless they have changed in the meantime, and leaves all others as
 /// they are.
-pub async fn update(Sent { visit, form }: Sent) -> Response {
+pub async fn update(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let done = match typed(&form) {
-        Ok(asked) => changed(&visit, &form, asked).await,
+        Ok(asked) => changed(&cx, &form, asked).await,
         Err(problem) => Err(problem),
     };
     match done {
-        Ok(()) => visit.go(PATH, "updated"),
+        Ok(()) => cx.go(PATH, "updated"),
         Err(problem) => {
-            let page = page(&visit, Some(&form), Some(&problem)).await;
-            visit.shown(page)
+            let page = page(&cx, Some(&form), Some(&problem)).await;
+            cx.shown(page)
         }
     }
 }
 
-async fn changed(visit: &Visit, form: &Form, asked: Configure) -> Result<(), Problem> {
+async fn changed(cx: &PageContext, form: &Form, asked: Configure) -> Result<(), Problem> {
     let form = form.clone();
-    visit
-        .with::<Configure, _>("", move |store, world| {
-            store.together(|store| {
-                let now = current(&ShowSettings {}.run(store, world)?);
-                held::check(&form, &now, &names(), Refuse::Typed)?;
-                asked.run(store, world).map(drop)
-            })
+    cx.with::<Configure, _>("", move |store, world| {
+        store.together(|store| {
+            let now = current(&ShowSettings {}.run(store, world)?);
+            snapshot::check(&form, &now, &names(), Refuse::Typed)?;
+            asked.run(store, world).map(drop)
         })
-        .await
+    })
+    .await
 }
 
 fn typed(form: &Form) -> Result<Configure, Problem> {
     let typed = names()
         .into_iter()
-        .filter(|name| held::is_typed(form, name));
+        .filter(|name| snapshot::is_typed(form, name));
     let mut asked = Form::default();
     let mut empty = Vec::new();
     for name in typed {
@@ -287,17 +286,17 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
 }
 
 /// Forgets the addresses and user agents that used keys.
-pub async fn forget(Sent { visit, form }: Sent) -> Response {
+pub async fn forget(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let form = form.with("do", WORD);
     let done = match form.text("confirm") {
-        WORD => visit.run(Forget {}).await,
+        WORD => cx.run(Forget {}).await,
         _ => Err(super::form::unconfirmed(WORD, "type it to go on").into()),
     };
     match done {
-        Ok(_) => visit.go(PATH, "forgotten"),
+        Ok(_) => cx.go(PATH, "forgotten"),
         Err(problem) => {
-            let page = page(&visit, Some(&form), Some(&problem)).await;
-            visit.shown(page)
+            let page = page(&cx, Some(&form), Some(&problem)).await;
+            cx.shown(page)
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::oidc::Oidc;
-use keystile_api::fleet::Fleet;
+use keystile_api::fleet::FleetView;
 use keystile_model::error::Result;
 use keystile_model::world::World;
 
 /// How long a session lives, and other ways to sign in than a token.
-pub struct Settings {
+pub struct ConsoleSettings {
     /// Without a request.
     pub idle: Duration,
     /// At all.
@@ -19,7 +19,7 @@ pub struct Settings {
     pub oidc: Option<Oidc>,
 }
 
-impl Default for Settings {
+impl Default for ConsoleSettings {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(30 * 60),
@@ -33,7 +33,7 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Envoys {
     /// Lists them.
-    pub list: Arc<dyn Fn() -> Fleet + Send + Sync>,
+    pub list: Arc<dyn Fn() -> FleetView + Send + Sync>,
     /// Forgets one that is gone for good.
     pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
 }

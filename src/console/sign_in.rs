@@ -7,10 +7,10 @@ use keystile_core::key::KeyId;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
 
+use super::context::{PageContext, RequestSource, SubmittedForm};
 use super::form::Form;
 use super::page::{self, FormState, mark};
 use super::session::{Visitor, Who};
-use super::visit::{RequestSource, Sent, Visit};
 use super::widgets::{self, field};
 use super::{Console, oidc, page::see_other};
 use keystile_api as operation;
@@ -95,7 +95,7 @@ fn plain(problem: Problem) -> Problem {
 /// A form from somebody who is not signed in: only its origin is checked.
 async fn stranger(request: Request) -> Result<(RequestSource, Form), Response> {
     let (head, body) = request.into_parts();
-    let source = RequestSource::of(&head).map_err(|p| page::failure(&p))?;
+    let source = RequestSource::from_head(&head).map_err(|p| page::failure(&p))?;
     source
         .is_own(&head.headers)
         .map_err(|p| page::failure(&p))?;
@@ -151,20 +151,20 @@ fn visitor(token: KeyId, name: &str, source: &RequestSource) -> Visitor {
 pub async fn sign_out(State(console): State<Console>, request: Request) -> Response {
     use axum::extract::FromRequest as _;
     let (head, body) = request.into_parts();
-    let source = RequestSource::of(&head);
+    let source = RequestSource::from_head(&head);
     let request = Request::from_parts(head, body);
-    let Sent { visit, .. } = match Sent::from_request(request, &console).await {
+    let SubmittedForm { cx, .. } = match SubmittedForm::from_request(request, &console).await {
         Ok(sent) => sent,
         Err(response) => return response,
     };
-    if let Err(e) = console.sessions().end(visit.session()).await {
+    if let Err(e) = console.sessions().end(cx.session()).await {
         return page::failure(&e.into());
     }
     let mut response = see_other("/console/sign-in");
     if let Ok(source) = source {
         source.set_cookie(None, &mut response);
     }
-    visit.tagged(response)
+    cx.tagged(response)
 }
 
 /// The form to accept an invitation. The code is after the `#` of the link, which browsers do not
@@ -205,7 +205,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
     let code = Secret::new(form.text("code"));
     let prefix = auth::prefix(code.expose_secret());
     let accepted = app
-        .desk()
+        .pool()
         .write(move |store| token::accept(store, &world, code.expose_secret()))
         .await;
     let (text, record) = match accepted {
@@ -244,8 +244,8 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
 }
 
 /// Whether somebody is signed in as a client.
-pub fn is_client(visit: &Visit) -> bool {
-    visit.role() == keystile_model::caller::Role::Client
+pub fn is_client(cx: &PageContext) -> bool {
+    cx.role() == keystile_model::caller::Role::Client
 }
 
 #[cfg(test)]

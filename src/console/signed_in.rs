@@ -5,9 +5,9 @@ use axum::response::Response;
 use maud::html;
 
 use super::book::Book;
+use super::context::{PageContext, SubmittedForm};
 use super::page::{Page, Section};
 use super::session::Sessions;
-use super::visit::{Sent, Visit};
 use super::widgets;
 use keystile_api::Operation as _;
 use keystile_api::Pace;
@@ -17,28 +17,28 @@ use keystile_model::world::World;
 use keystile_server::problem::Problem;
 
 /// All requests.
-pub async fn list(visit: Visit) -> Response {
-    let page = page(&visit).await;
-    visit.shown(page)
+pub async fn list(cx: PageContext) -> Response {
+    let page = page(&cx).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit) -> Result<Page, Problem> {
+async fn page(cx: &PageContext) -> Result<Page, Problem> {
     // The data come from the server itself, but the role has to be checked.
-    visit.with::<List, _>("", |_, _| Ok(())).await?;
-    let all = visit.sessions().all(visit.now).await?;
-    let own = Sessions::public_id(visit.session());
+    cx.with::<List, _>("", |_, _| Ok(())).await?;
+    let all = cx.sessions().all(cx.now).await?;
+    let own = Sessions::public_id(cx.session());
     let row = |s: &SessionView| {
         vec![
             html! { (s.user) },
             html! { (s.address) },
-            widgets::time(s.began.0, visit.now),
-            widgets::time(s.last_seen.0, visit.now),
+            widgets::time(s.began.0, cx.now),
+            widgets::time(s.last_seen.0, cx.now),
             html! {
                 @if s.id == own {
                     span.soft { "yours" }
-                } @else if visit.may::<End>() {
+                } @else if cx.may::<End>() {
                     form method="post" action={ "/console/sessions/" (s.id) "/end" } {
-                        (visit.seal())
+                        (cx.seal())
                         button.quiet.small.danger type="submit" aria-label={ "End the session of " (s.user) } { "End" }
                     }
                 }
@@ -58,17 +58,17 @@ async fn page(visit: &Visit) -> Result<Page, Problem> {
 }
 
 /// Ends one.
-pub async fn end(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
-    let sessions = visit.shared_sessions();
-    let now = visit.now;
-    let done = visit
+pub async fn end(Path(id): Path<String>, SubmittedForm { cx, .. }: SubmittedForm) -> Response {
+    let sessions = cx.shared_sessions();
+    let now = cx.now;
+    let done = cx
         .with_at::<End, _>(&id.clone(), Pace::Urgent, move |store, world| {
             ended(&sessions, store, world, &id, now)
         })
         .await;
     match done {
-        Ok(_) => visit.go("/console/sessions", "session-ended"),
-        Err(problem) => visit.shown(Err(problem)),
+        Ok(_) => cx.go("/console/sessions", "session-ended"),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }
 
@@ -88,7 +88,7 @@ pub fn ended(
     let ended = ended.ok_or_else(|| session::none(id))?;
     let before = serde_json::json!({ "user": ended.user, "address": ended.address });
     store.write(world, |tx| {
-        tx.audit(world, End::ROUTE.name, id, Some(&before), None)
+        tx.audit(world, End::ENDPOINT.name, id, Some(&before), None)
     })?;
     Ok(ended)
 }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::book::Book;
 use super::oidc::Oidc;
-use super::setup::{Envoys, Settings};
+use super::setup::{ConsoleSettings, Envoys};
 use keystile_core::hex;
 use keystile_server::http::App;
 
@@ -25,14 +25,14 @@ pub(super) struct Inner {
 
 impl Console {
     /// Over the operations of a server.
-    pub fn new(app: App, settings: Settings, envoys: Envoys) -> Self {
+    pub fn new(app: App, settings: ConsoleSettings, envoys: Envoys) -> Self {
         let digest = Sha256::new()
             .chain_update(STYLE)
             .chain_update(SCRIPT)
             .finalize();
         let version = hex::start(digest, 6);
         Self(Arc::new(Inner {
-            sessions: Arc::new(Book::new(&settings, app.desk().replicas())),
+            sessions: Arc::new(Book::new(&settings, app.pool().replicas())),
             app,
             oidc: settings.oidc,
             envoys,

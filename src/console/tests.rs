@@ -9,18 +9,18 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use tower::ServiceExt as _;
 
-use super::{Console, Envoys, Settings, router};
-use keystile_api::fleet::Fleet;
-use keystile_api::fleet::NodeView;
+use super::{Console, ConsoleSettings, Envoys, router};
+use keystile_api::fleet::FleetNode;
+use keystile_api::fleet::FleetView;
 use keystile_model::caller::Role;
 use keystile_policy::file as policy_file;
 use keystile_registry::audit;
 use keystile_registry::key;
 use keystile_registry::token;
-use keystile_server::desk::{self, Desk};
 use keystile_server::http::{self, App};
 use keystile_server::limits::RateLimits;
-use keystile_server::listen::Peer;
+use keystile_server::listen::HttpPeer;
+use keystile_server::pool::{self, StorePool};
 use keystile_store::Query;
 use keystile_system as system;
 
@@ -34,7 +34,7 @@ const HOST: &str = "keystile.example.com";
 
 struct Site {
     router: Router,
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     folder: tempfile::TempDir,
 }
 
@@ -68,14 +68,15 @@ fn held<'t>(text: &'t str, name: &str) -> &'t str {
     rest.split_once('"').unwrap().0
 }
 
-fn node(id: &str, connected: bool) -> NodeView {
+fn node(id: &str, connected: bool) -> FleetNode {
     let state = if connected {
         "connected"
     } else {
         "disconnected"
     };
     let since = |is: bool| is.then(|| "2026-11-28T12:00:00Z".to_owned());
-    NodeView {
+    FleetNode {
+        enrolled: true,
         id: id.to_owned(),
         cluster: String::new(),
         envoy: String::new(),
@@ -95,33 +96,34 @@ impl Site {
         Self::with_envoys(vec![node("edge-7", false), node("edge-8", true)])
     }
 
-    fn with_envoys(nodes: Vec<NodeView>) -> Self {
-        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
-        let app = App::new(Arc::clone(&desk), RateLimits::new(100_000), Vec::new());
+    fn with_envoys(nodes: Vec<FleetNode>) -> Self {
+        let (folder, pool) = pool::bench::pool(policy_file::DEFAULT, &["acme", "other"]);
+        let app = App::new(Arc::clone(&pool), RateLimits::new(100_000), Vec::new());
         let envoys = Envoys {
-            list: Arc::new(move || Fleet {
+            list: Arc::new(move || FleetView {
+                signed_with: vec!["hmac-sha256".to_owned()],
                 version: 0,
                 nodes: nodes.clone(),
                 next: None,
             }),
             forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         };
-        let console = Console::new(app.clone(), Settings::default(), envoys);
+        let console = Console::new(app.clone(), ConsoleSettings::default(), envoys);
         let live = console.live();
         Self {
             router: http::router(app, router(console).merge(live)),
-            desk,
+            pool,
             folder,
         }
     }
 
     async fn token(&self, role: Role, invitation: bool) -> (String, keystile_core::key::KeyId) {
-        let draft = token::Draft {
+        let draft = token::TokenDraft {
             invitation,
-            ..token::Draft::plain(format!("{role}-{invitation}"), role)
+            ..token::TokenDraft::plain(format!("{role}-{invitation}"), role)
         };
         let (text, record) = self
-            .desk
+            .pool
             .write(move |store| token::create(store, &system::local(), draft))
             .await
             .unwrap();
@@ -130,13 +132,13 @@ impl Site {
 
     async fn key(&self, client: &'static str) -> String {
         let (issued, _) = self
-            .desk
+            .pool
             .write(move |store| {
                 key::issue(
                     store,
                     &system::local(),
                     client,
-                    key::Draft::default(),
+                    key::KeyDraft::default(),
                     1,
                     |_| {},
                 )
@@ -151,9 +153,10 @@ impl Site {
     }
 
     async fn from(&self, mut request: Request<Body>, tls: bool) -> Answer {
-        request
-            .extensions_mut()
-            .insert(Peer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), tls));
+        request.extensions_mut().insert(HttpPeer::direct(
+            SocketAddr::from(([192, 0, 2, 7], 4711)),
+            tls,
+        ));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, 64 << 20).await.unwrap();
@@ -182,7 +185,7 @@ impl Site {
 
     /// Actions and outcomes of the log, the latest first.
     async fn log(&self) -> Vec<String> {
-        self.desk
+        self.pool
             .read(|tx| audit::page(tx, &system::local().caller, Query::default(), true, 50))
             .await
             .unwrap()

@@ -4,12 +4,12 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
 use super::widgets::{self, chip, field, maybe_time, time};
 use keystile_api::session;
-use keystile_api::token::{Create, Created, List, Revoke, TokenView};
+use keystile_api::token::{Create, CreatedToken, List, Revoke, TokenView};
 use keystile_model::caller::Role;
 use keystile_server::problem::Problem;
 
@@ -19,13 +19,13 @@ const LISTS: [&str; 3] = ["scopes", "plans", "cidrs"];
 const PAGE: u32 = 50;
 
 /// All that the caller may know of.
-pub async fn list(visit: Visit) -> Response {
-    let page = page(&visit, &visit.query, None).await;
-    visit.shown(page)
+pub async fn list(cx: PageContext) -> Response {
+    let page = page(&cx, &cx.query, None).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
-    let query = visit.query.clone().without("done");
+async fn page(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
+    let query = cx.query.clone().without("done");
     let mut asked = Form::default();
     if let Some(cursor) = query.given("cursor") {
         asked = asked.with("cursor", cursor);
@@ -34,7 +34,7 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
     let gone = query.has("show", "all");
     asked.living = !gone;
     asked.limit = Some(PAGE);
-    let found = visit.run(asked).await?;
+    let found = cx.run(asked).await?;
     let first = query
         .given("cursor")
         .map(|_| query.clone().without("cursor").target("/console/tokens"));
@@ -49,16 +49,16 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
             html! { (t.name) " " code.soft { (id) } },
             html! { (t.role.as_str()) @if let Some(client) = &t.client { " of " (client) } },
             chip(&t.status),
-            maybe_time(seconds, visit.now, "never"),
-            time(t.expires.0, visit.now),
+            maybe_time(seconds, cx.now, "never"),
+            time(t.expires.0, cx.now),
             html! { (t.created_by) },
             html! {
-                @if visit.may::<Revoke>() && t.revoked.is_none() {
-                    @if id == visit.token() {
+                @if cx.may::<Revoke>() && t.revoked.is_none() {
+                    @if id == cx.token() {
                         span.soft { "yours" }
                     } @else {
                         form method="post" action={ "/console/tokens/" (id) "/revoke" } {
-                            (visit.seal())
+                            (cx.seal())
                             button.quiet.small.danger type="submit" aria-label={ "Revoke " (t.name) } { "Revoke" }
                         }
                     }
@@ -78,10 +78,10 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
             @if gone { a href="/console/tokens" { "Hide revoked tokens" } }
             @else { a href="/console/tokens?show=all" { "Show revoked tokens, too" } }
         }
-        @if visit.may::<Create>() { (making(visit, form, problem)) }
+        @if cx.may::<Create>() { (making(cx, form, problem)) }
     };
     let page = Page::new(Section::Tokens, "Tokens", body).refused(problem);
-    Ok(match visit.may::<session::List>() {
+    Ok(match cx.may::<session::List>() {
         true => {
             page.actions(html! { a.button.quiet href="/console/sessions" { "Who is signed in" } })
         }
@@ -89,11 +89,11 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
     })
 }
 
-fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
+fn making(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Markup {
     let draft = FormState::new(form, problem);
     let roles: Vec<(String, String)> = Role::ALL
         .into_iter()
-        .filter(|r| visit.role() == Role::Owner || *r == Role::Client)
+        .filter(|r| cx.role() == Role::Owner || *r == Role::Client)
         .map(|r| (r.as_str().to_owned(), r.as_str().to_owned()))
         .collect();
     html! {
@@ -101,7 +101,7 @@ fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
             h2 #new { "New token" }
             (draft.summary())
             form method="post" action="/console/tokens" {
-                (visit.seal()) (visit.nonce(form))
+                (cx.seal()) (cx.nonce(form))
                 div.grid {
                     (field("name", "Name").needed().placeholder("ci").line(&draft))
                     (field("role", "Role").choice(&draft, &roles))
@@ -129,13 +129,13 @@ fn making(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Markup {
 }
 
 /// Makes one.
-pub async fn create(Sent { visit, form }: Sent) -> Response {
+pub async fn create(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let done = match form.operation::<Create>(&LISTS) {
-        Ok(asked) => visit.once(asked, &form).await,
+        Ok(asked) => cx.once(asked, &form).await,
         Err(e) => Err(e.into()),
     };
     let page = match done {
-        Ok(Some(made)) => Ok(made_page(&visit, &form, &made)),
+        Ok(Some(made)) => Ok(made_page(&cx, &form, &made)),
         Ok(None) => Ok(Page::new(
             Section::Tokens,
             "Shown once",
@@ -144,20 +144,20 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
             ),
         )
         .up("/console/tokens", "Tokens")),
-        Err(problem) => page(&visit, &form, Some(&problem)).await,
+        Err(problem) => page(&cx, &form, Some(&problem)).await,
     };
-    visit.shown(page)
+    cx.shown(page)
 }
 
-fn made_page(visit: &Visit, form: &Form, made: &Created) -> Page {
+fn made_page(cx: &PageContext, form: &Form, made: &CreatedToken) -> Page {
     let text = made.token.as_ref().map_or("", |t| t.expose_secret());
     let invited = form.has("invite", "true");
-    let link = format!("{}/console/invitation#{text}", visit.origin);
+    let link = format!("{}/console/invitation#{text}", cx.origin);
     let body = html! {
         section.card {
             @if invited {
                 (widgets::secret(&link, "The invitation"))
-                p { "Pass it on through a channel that you trust. Whoever opens it gets the token; it works once, until " (time(made.view.expires.0, visit.now)) ". Browsers do not send the part after the " code { "#" } " to any server." }
+                p { "Pass it on through a channel that you trust. Whoever opens it gets the token; it works once, until " (time(made.view.expires.0, cx.now)) ". Browsers do not send the part after the " code { "#" } " to any server." }
             } @else {
                 (widgets::secret(text, "The token"))
                 p { "Its holder signs in with it here, or passes it to " code { "keystilectl --server" } " as " code { "KEYSTILE_TOKEN" } "." }
@@ -170,14 +170,14 @@ fn made_page(visit: &Visit, form: &Form, made: &Created) -> Page {
 }
 
 /// Revokes a token permanently; its sessions end with it.
-pub async fn revoke(Path(id): Path<String>, Sent { visit, .. }: Sent) -> Response {
+pub async fn revoke(Path(id): Path<String>, SubmittedForm { cx, .. }: SubmittedForm) -> Response {
     let asked = Form::default().with("id", id).operation::<Revoke>(&[]);
     let done = match asked {
-        Ok(asked) => visit.run(asked).await,
+        Ok(asked) => cx.run(asked).await,
         Err(e) => Err(e.into()),
     };
     match done {
-        Ok(_) => visit.go("/console/tokens", "token-revoked"),
-        Err(problem) => visit.shown(Err(problem)),
+        Ok(_) => cx.go("/console/tokens", "token-revoked"),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }

@@ -5,7 +5,7 @@ mod charts;
 use maud::{Markup, html};
 
 use super::chart;
-use super::visit::Visit;
+use super::context::PageContext;
 use super::widgets::{self, number, time};
 use charts::{busiest, course, reasons};
 use keystile_api::usage::{Anomalies, AnomalyView, QuotaLeft, Show, ShowQuota, Usage, left_of};
@@ -14,7 +14,7 @@ use keystile_model::error::{Kind, Result};
 use keystile_model::when::When;
 use keystile_model::wire::{Id, Time, TimeWords};
 use keystile_model::world::World;
-use keystile_registry::usage::question::By;
+use keystile_registry::usage::question::Breakdown;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
 
@@ -64,7 +64,7 @@ struct Counts {
 }
 
 impl UsageOf {
-    fn asked(&self, since: u64, by: By, limit: u32) -> Show {
+    fn asked(&self, since: u64, by: Breakdown, limit: u32) -> Show {
         let mut asked = Show {
             since: Some(TimeWords(When::After(since))),
             by: Some(by),
@@ -80,11 +80,11 @@ impl UsageOf {
     }
 
     /// What the second table is broken down by.
-    fn by(&self) -> By {
+    fn by(&self) -> Breakdown {
         match self {
-            Self::All => By::Client,
-            Self::Client(_) => By::Key,
-            Self::Key(_) => By::Route,
+            Self::All => Breakdown::Client,
+            Self::Client(_) => Breakdown::Key,
+            Self::Key(_) => Breakdown::Route,
         }
     }
 }
@@ -93,20 +93,20 @@ impl UsageOf {
 ///
 /// # Errors
 /// Those of the operations, unless it is only that usage cannot be read.
-pub async fn seen(visit: &Visit, of: UsageOf) -> std::result::Result<UsageShown, Problem> {
-    let asked = visit.query.text("since");
+pub async fn seen(cx: &PageContext, of: UsageOf) -> std::result::Result<UsageShown, Problem> {
+    let asked = cx.query.text("since");
     let range = RANGES.into_iter().find(|r| r.0 == asked);
     let range = range.unwrap_or(RANGES[0]);
-    let counts = visit.with::<Show, _>("", move |store, world| {
+    let counts = cx.with::<Show, _>("", move |store, world| {
         readable(counts(&of, range, store, world))
     });
     let counts = counts.await?;
     let nothing = counts
         .as_ref()
         .is_some_and(|c| c.outcomes.counted_since.is_none());
-    let reported = match nothing && visit.may::<policy::Show>() {
+    let reported = match nothing && cx.may::<policy::Show>() {
         true => {
-            let policy = visit.run(policy::Show { revision: None }).await?.policy;
+            let policy = cx.run(policy::Show { revision: None }).await?.policy;
             let report = policy.get("report");
             Some(report.is_some_and(|r| r.get("usage").is_none_or(|u| u == true)))
         }
@@ -134,7 +134,7 @@ fn counts(of: &UsageOf, range: Range, store: &mut Store, world: &World) -> Resul
     };
     let mut show = |by, limit| of.asked(range.2, by, limit).run(store, world);
     Ok(Counts {
-        outcomes: show(By::Outcome, OUTCOMES)?,
+        outcomes: show(Breakdown::Outcome, OUTCOMES)?,
         busiest: show(of.by(), GROUPS)?,
         odd,
     })
@@ -173,23 +173,23 @@ impl UsageShown {
     }
 
     /// The chart, its range, and the tables beside it; `path` is the page's own.
-    pub fn shown(&self, visit: &Visit, path: &str) -> Markup {
+    pub fn shown(&self, cx: &PageContext, path: &str) -> Markup {
         html! {
             section.card.usage aria-labelledby="usage" {
                 div.row {
                     h2 #usage { "Requests" }
-                    (self.ranges(visit, path))
+                    (self.ranges(cx, path))
                 }
                 @match &self.counts {
                     None => p.note.warn { "Usage cannot be read at the moment; the server's log says why." },
-                    Some(_) if self.counted().is_none() => (self.nothing(visit)),
+                    Some(_) if self.counted().is_none() => (self.nothing(cx)),
                     Some(counts) if counts.outcomes.requests == 0 => {
                         p.empty { "No requests in the last " (self.range.1) "." }
-                        (self.limits(&counts.outcomes, visit.now))
+                        (self.limits(&counts.outcomes, cx.now))
                     },
                     Some(counts) => {
                         (chart::bars(&course(&counts.outcomes)))
-                        (self.limits(&counts.outcomes, visit.now))
+                        (self.limits(&counts.outcomes, cx.now))
                         div.columns {
                             (reasons(&counts.outcomes))
                             (busiest(&counts.busiest))
@@ -201,7 +201,7 @@ impl UsageShown {
     }
 
     /// Anomalies of the last 7 days; nothing if nothing was counted.
-    pub fn odd(&self, visit: &Visit) -> Markup {
+    pub fn odd(&self, cx: &PageContext) -> Markup {
         let (Some(counts), Some(_)) = (&self.counts, self.counted()) else {
             return html! {};
         };
@@ -216,7 +216,7 @@ impl UsageShown {
                 },
                 html! { @if let Some(client) = &a.client { (client) } @else { span.soft { "not in this store" } } },
                 html! { (a.words()) },
-                time(a.at.0, visit.now),
+                time(a.at.0, cx.now),
             ]
         };
         html! {
@@ -233,8 +233,8 @@ impl UsageShown {
         }
     }
 
-    fn ranges(&self, visit: &Visit, path: &str) -> Markup {
-        let query = visit.query.clone().without("done");
+    fn ranges(&self, cx: &PageContext, path: &str) -> Markup {
+        let query = cx.query.clone().without("done");
         html! {
             nav.ranges aria-label="Time range" {
                 @for Range(word, words, _) in RANGES {
@@ -245,14 +245,14 @@ impl UsageShown {
         }
     }
 
-    fn nothing(&self, visit: &Visit) -> Markup {
+    fn nothing(&self, cx: &PageContext) -> Markup {
         html! {
             p.empty {
                 @match self.reported {
                     Some(false) => {
                         "Nothing has been counted, because the policy does not ask for it. Add "
                         code { "report" } " to "
-                        @if visit.may::<policy::Apply>() { a href="/console/policy/edit" { "the policy" } } @else { "the policy" }
+                        @if cx.may::<policy::Apply>() { a href="/console/policy/edit" { "the policy" } } @else { "the policy" }
                         ", with the cluster of this server."
                     },
                     Some(true) => "Nothing has been counted yet. The policy asks Envoys to report, but none has so far.",
@@ -293,14 +293,13 @@ fn told(rule: &str) -> Markup {
 /// # Errors
 /// Those of the operation, unless it is only that.
 pub async fn quotas(
-    visit: &Visit,
+    cx: &PageContext,
     keys: Vec<Id>,
 ) -> std::result::Result<Option<Vec<QuotaLeft>>, Problem> {
-    visit
-        .with::<ShowQuota, _>("", move |store, world| {
-            readable(left_of(&keys, store, world))
-        })
-        .await
+    cx.with::<ShowQuota, _>("", move |store, world| {
+        readable(left_of(&keys, store, world))
+    })
+    .await
 }
 
 /// What is left of a key's quota, with a bar of what is used.

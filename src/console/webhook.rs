@@ -4,23 +4,23 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
+use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
-use super::held::{self, Refuse};
 use super::page::{FormState, Page, Section};
-use super::visit::{Sent, Visit};
+use super::snapshot::{self, Refuse};
 use super::widgets::{self, field, number, time};
 use keystile_api::webhook::{Create, Delete, List, WebhookView};
 use keystile_api::{Operation as _, encoded};
 use keystile_server::problem::Problem;
 
 /// All requests.
-pub async fn list(visit: Visit) -> Response {
-    let page = page(&visit, &Form::default(), None).await;
-    visit.shown(page)
+pub async fn list(cx: PageContext) -> Response {
+    let page = page(&cx, &Form::default(), None).await;
+    cx.shown(page)
 }
 
-async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
-    let all = visit.run(List {}).await?.webhooks;
+async fn page(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Result<Page, Problem> {
+    let all = cx.run(List {}).await?.webhooks;
     let draft = FormState::new(form, problem);
     let row = |w: &WebhookView| {
         vec![
@@ -28,11 +28,11 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
             html! { code { (w.url) } },
             widgets::tags(&w.events),
             html! { (number(w.waiting)) },
-            time(w.created.0, visit.now),
+            time(w.created.0, cx.now),
             html! {
-                @if visit.may::<Delete>() {
+                @if cx.may::<Delete>() {
                     form method="post" action={ "/console/webhooks/" (encoded(&w.name)) "/delete" } {
-                        (visit.seal()) (held::hidden(&held::showing(current(w), &FIELDS), &FIELDS))
+                        (cx.seal()) (snapshot::hidden(&snapshot::showing(current(w), &FIELDS), &FIELDS))
                         button.quiet.small.danger type="submit" aria-label={ "Remove " (w.name) } { "Remove" }
                     }
                 }
@@ -46,12 +46,12 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
             all.iter().map(row).collect(),
             "There are no webhooks.",
         ))
-        @if visit.may::<Create>() {
+        @if cx.may::<Create>() {
             section.card aria-labelledby="new" {
                 h2 #new { "New webhook" }
                 (draft.summary())
                 form method="post" action="/console/webhooks" {
-                    (visit.seal()) (visit.nonce(form))
+                    (cx.seal()) (cx.nonce(form))
                     div.grid {
                         (field("name", "Name").needed().placeholder("ops").line(&draft))
                         (field("url", "Address").needed().placeholder("https://hooks.example.com/keystile").line(&draft))
@@ -66,9 +66,9 @@ async fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Result<P
 }
 
 /// Makes one.
-pub async fn create(Sent { visit, form }: Sent) -> Response {
+pub async fn create(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let done = match form.operation::<Create>(&["events"]) {
-        Ok(asked) => visit.once(asked, &form).await,
+        Ok(asked) => cx.once(asked, &form).await,
         Err(e) => Err(e.into()),
     };
     let page = match done {
@@ -88,9 +88,9 @@ pub async fn create(Sent { visit, form }: Sent) -> Response {
             let title = format!("Webhook {}", form.text("name"));
             Ok(Page::new(Section::Webhooks, title, body))
         }
-        Err(problem) => page(&visit, &form, Some(&problem)).await,
+        Err(problem) => page(&cx, &form, Some(&problem)).await,
     };
-    visit.shown(page)
+    cx.shown(page)
 }
 
 /// What distinguishes a webhook from a later one of the same name.
@@ -104,20 +104,23 @@ fn current(hook: &WebhookView) -> Form {
 }
 
 /// Removes a webhook, if it is the one that the page showed.
-pub async fn delete(Path(name): Path<String>, Sent { visit, form }: Sent) -> Response {
-    let done = visit
+pub async fn delete(
+    Path(name): Path<String>,
+    SubmittedForm { cx, form }: SubmittedForm,
+) -> Response {
+    let done = cx
         .with::<Delete, _>(&name.clone(), move |store, world| {
             store.together(|store| {
                 let all = List {}.run(store, world)?.webhooks;
                 if let Some(now) = all.iter().find(|w| w.name == name) {
-                    held::check(&form, &current(now), &FIELDS, Refuse::Any)?;
+                    snapshot::check(&form, &current(now), &FIELDS, Refuse::Any)?;
                 }
                 Delete { name }.run(store, world)
             })
         })
         .await;
     match done {
-        Ok(_) => visit.go("/console/webhooks", "webhook-removed"),
-        Err(problem) => visit.shown(Err(problem)),
+        Ok(_) => cx.go("/console/webhooks", "webhook-removed"),
+        Err(problem) => cx.shown(Err(problem)),
     }
 }

@@ -179,7 +179,7 @@ pub fn copyable(id: &str, word: &str, text: &str) -> Markup {
 }
 
 /// One field of a form.
-pub struct Field<'a> {
+pub struct FormField<'a> {
     name: &'a str,
     label: &'a str,
     hint: &'a str,
@@ -189,8 +189,8 @@ pub struct Field<'a> {
 }
 
 /// One field of a form.
-pub fn field<'a>(name: &'a str, label: &'a str) -> Field<'a> {
-    Field {
+pub fn field<'a>(name: &'a str, label: &'a str) -> FormField<'a> {
+    FormField {
         name,
         label,
         hint: "",
@@ -200,7 +200,7 @@ pub fn field<'a>(name: &'a str, label: &'a str) -> Field<'a> {
     }
 }
 
-impl<'a> Field<'a> {
+impl<'a> FormField<'a> {
     /// Says what it is for.
     #[must_use]
     pub fn hint(self, hint: &'a str) -> Self {

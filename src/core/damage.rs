@@ -30,7 +30,7 @@ pub(crate) fn damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    pub(crate) fn of(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn apply(&self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         let (Self::Set(at, _)
         | Self::Insert(at, _)
@@ -49,6 +49,6 @@ impl Damage {
     }
 
     pub(crate) fn of_text(&self, text: &str) -> String {
-        String::from_utf8_lossy(&self.of(text.as_bytes())).into_owned()
+        String::from_utf8_lossy(&self.apply(text.as_bytes())).into_owned()
     }
 }

@@ -1,6 +1,6 @@
 //! The signed artefacts that the filter loads: policy and keys, and what changed since.
 //!
-//! A manifest (JSON, signed with HMAC-SHA-256) names the digest of a directory, the
+//! A manifest (JSON, signed with HMAC-SHA-256 or Ed25519) names the digest of a directory, the
 //! directory the digests of 4 KiB pages, and the pages hold an index of 32-byte records
 //! sorted by digest and a heap of profiles. The manifest and the directory are checked
 //! when the keyset is loaded, a page the first time a lookup touches it, as dm-verity
@@ -19,6 +19,7 @@ use crate::policy::{Plan, Policy};
 
 mod base;
 mod build;
+mod ed25519;
 mod entry;
 pub mod envelope;
 mod format;
@@ -37,15 +38,15 @@ mod table;
 pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, KeyRow, build};
 pub use entry::{Entry, Lookup, OwnLimits};
-pub use format::{ArtefactKind, FORMAT, PAGE};
+pub use format::{Algorithm, ArtefactKind, FORMAT, PAGE};
 pub use holding::{Arrival, Holding};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce};
 pub use manifest::{Manifest, Signed};
 pub use network::Network;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
-pub use refusal::{Refusal, SigningKeyError};
-pub use rules::Rules;
+pub use refusal::{KeysetRefusal, SigningKeyError};
+pub use rules::KeysetRules;
 pub use secrets::Secrets;
 pub use signing::{NodeKey, SigningKey, SigningKeys};
 
@@ -64,12 +65,12 @@ impl Artefact {
     /// holds and before memory for the keys is taken.
     ///
     /// # Errors
-    /// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever.
+    /// [`KeysetRefusal`]: the same for the same bytes and keys, whoever asks and whenever.
     pub fn load(
         source: &mut impl envelope::Source,
         keys: &SigningKeys,
         make_room: impl FnOnce(&Signed),
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, KeysetRefusal> {
         let (signed, pages) = envelope::open(source, keys, make_room)?;
         match signed {
             Signed::Keyset(manifest, name) => {
@@ -121,13 +122,13 @@ impl Keyset {
     /// the signature holds and before memory for the keys is taken.
     ///
     /// # Errors
-    /// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever. An
+    /// [`KeysetRefusal`]: the same for the same bytes and keys, whoever asks and whenever. An
     /// overlay is refused: it is no keyset.
     pub fn load(
         source: &mut impl envelope::Source,
         keys: &SigningKeys,
         make_room: impl FnOnce(&Manifest),
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, KeysetRefusal> {
         let (signed, pages) = envelope::open(source, keys, |signed| {
             if let Signed::Keyset(manifest, _) = signed {
                 make_room(manifest);
@@ -135,24 +136,26 @@ impl Keyset {
         })?;
         match signed {
             Signed::Keyset(manifest, name) => Self::new(*manifest, name, pages),
-            Signed::Overlay(_) => Err(Refusal::Overlay),
+            Signed::Overlay(_) => Err(KeysetRefusal::Overlay),
         }
     }
 
     /// Puts a verified manifest and its pages together, as [`envelope::open`] gives them.
     ///
     /// # Errors
-    /// [`Refusal`] if pages or policy are not what the manifest says.
+    /// [`KeysetRefusal`] if pages or policy are not what the manifest says.
     #[inline(never)]
-    pub fn new(manifest: Manifest, name: BaseName, pages: Vec<u8>) -> Result<Self, Refusal> {
-        let bad = |what: &str| Refusal::Manifest(what.to_owned());
+    pub fn new(manifest: Manifest, name: BaseName, pages: Vec<u8>) -> Result<Self, KeysetRefusal> {
+        let bad = |what: &str| KeysetRefusal::Manifest(what.to_owned());
         if manifest.format != FORMAT {
-            return Err(Refusal::Format(u64::from(manifest.format)));
+            return Err(KeysetRefusal::Format(u64::from(manifest.format)));
         }
         let store = manifest.store.parse().map_err(|_| bad("`store`"))?;
         let table = Table::new(manifest.shape(), pages)?;
         let policy = Policy::new(&manifest.policy, manifest.scopes.iter().map(String::as_str))
-            .map_err(|e| Refusal::Policy(e.first().map(ToString::to_string).unwrap_or_default()))?;
+            .map_err(|e| {
+                KeysetRefusal::Policy(e.first().map(ToString::to_string).unwrap_or_default())
+            })?;
         if policy.scopes != manifest.scopes {
             return Err(bad("`scopes`"));
         }
@@ -167,7 +170,7 @@ impl Keyset {
             version: manifest.version,
             issued_at: manifest.issued_at,
             not_after: manifest.not_after,
-            policy_id: PolicyId::of(&manifest.policy),
+            policy_id: PolicyId::from_policy(&manifest.policy),
             policy: policy.into(),
             environments: manifest.environments,
             foreign: manifest.foreign,
@@ -179,8 +182,8 @@ impl Keyset {
     }
 
     /// Its policy by itself, without the keys.
-    pub fn rules(&self) -> Arc<Rules> {
-        Arc::new(Rules {
+    pub fn rules(&self) -> Arc<KeysetRules> {
+        Arc::new(KeysetRules {
             name: self.name.clone(),
             not_after: self.not_after,
             policy: Arc::clone(&self.policy),

@@ -47,11 +47,11 @@
 #![deny(missing_docs)]
 
 pub mod decide;
+pub mod fast_hash;
 pub mod hex;
 pub mod key;
 pub mod keyset;
 pub mod limit;
-pub mod mix;
 pub mod outcome;
 pub mod policy;
 pub mod reply;

@@ -307,7 +307,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// Of a request with these headers.
-    pub fn of(headers: crate::request::headers::Headers<'_>) -> Self {
+    pub fn from_headers(headers: crate::request::headers::Headers<'_>) -> Self {
         match headers.get("content-type") {
             Some(content_type) if is_grpc(content_type) => match headers.get(":method") {
                 Some(b"POST") => Self::Grpc,

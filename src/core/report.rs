@@ -62,7 +62,7 @@ pub struct StoreState {
 
 impl StoreState {
     /// What is held of a store.
-    pub fn of(store: StoreId, held: &Holding) -> Self {
+    pub fn from_holding(store: StoreId, held: &Holding) -> Self {
         Self {
             store: store.to_string(),
             version: held.version(),
@@ -222,7 +222,7 @@ mod tests {
             let sealed = seal(&report(), &keys()).unwrap();
             let mut changed = sealed.clone();
             match part {
-                0 => changed.body = damage.of(&sealed.body),
+                0 => changed.body = damage.apply(&sealed.body),
                 1 => changed.kid = damage.of_text(&sealed.kid),
                 _ => changed.tag = damage.of_text(&sealed.tag),
             }
@@ -233,7 +233,7 @@ mod tests {
         /// Behind the signature: what is read is what is written, and nothing is read into it.
         #[test]
         fn a_report_that_was_signed_damaged_says_what_is_written_or_is_refused(damage in damage()) {
-            let body = damage.of(&serde_json::to_vec(&report()).unwrap());
+            let body = damage.apply(&serde_json::to_vec(&report()).unwrap());
             let sealed = message::sign(Domain::Report, body.clone(), &keys()).unwrap();
             if let Ok(report) = reopened(&sealed, &keys()) {
                 let written: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -4,12 +4,12 @@
 
 use std::cell::RefCell;
 
-use super::given::Given;
+use super::given::HostBytes;
 use super::host;
 use super::quotas::SharedTallies;
 use super::swap::swap;
 use keystile_core::limit::bucket::{
-    BucketKey, Buckets, Change, Contended, Levels, Sole, give_back,
+    BucketKey, Buckets, ChangeLevel, Contended, Levels, Sole, give_back,
 };
 use keystile_core::limit::lease::Leases;
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
@@ -42,7 +42,7 @@ impl Buckets for SharedBuckets {
         &mut self,
         key: &BucketKey,
         sole: Sole<'_>,
-        change: &mut Change<'_>,
+        change: &mut ChangeLevel<'_>,
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         swap(key.as_bytes(), |stored| {
@@ -69,7 +69,7 @@ impl Tallies for SharedBuckets {
 
 /// A separate function, because few takes need it: most buckets are alone in their place.
 #[inline(never)]
-fn parsed(stored: &mut Option<Given>, f: &mut dyn FnMut(&mut Levels) -> bool) -> Option<bool> {
+fn parsed(stored: &mut Option<HostBytes>, f: &mut dyn FnMut(&mut Levels) -> bool) -> Option<bool> {
     let mut levels = match stored {
         Some(bytes) => Levels::from_bytes(bytes)?,
         None => Levels::default(),

@@ -54,19 +54,19 @@ impl Block {
 }
 
 /// Bytes from the host.
-pub struct Given {
+pub struct HostBytes {
     bytes: Vec<u8>,
     /// Where to return them.
     block: Option<&'static LocalKey<Block>>,
 }
 
-impl From<Vec<u8>> for Given {
+impl From<Vec<u8>> for HostBytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self { bytes, block: None }
     }
 }
 
-impl Deref for Given {
+impl Deref for HostBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -74,13 +74,13 @@ impl Deref for Given {
     }
 }
 
-impl DerefMut for Given {
+impl DerefMut for HostBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }
 
-impl Drop for Given {
+impl Drop for HostBytes {
     #[inline]
     fn drop(&mut self) {
         if let Some(block) = self.block {
@@ -97,7 +97,7 @@ impl Drop for Given {
 pub fn returned<E>(
     block: Option<&'static LocalKey<Block>>,
     call: impl FnOnce(*mut *mut u8, *mut usize) -> Result<(), E>,
-) -> Result<Given, E> {
+) -> Result<HostBytes, E> {
     let (mut data, mut size) = (null_mut(), 0);
     let offered = block.map_or(null_mut(), |block| block.with(Block::borrow));
     OFFERED.set(offered);
@@ -108,7 +108,7 @@ pub fn returned<E>(
         // SAFETY: the block was made as a `Vec` of that capacity, nobody else has it, and the
         // host filled `size` bytes of it.
         let bytes = unsafe { Vec::from_raw_parts(data, size, ROOM) };
-        return Ok(Given { bytes, block });
+        return Ok(HostBytes { bytes, block });
     }
     if let Some(block) = block.filter(|_| !offered.is_null()) {
         block.with(|block| block.at.set(offered));
@@ -132,7 +132,7 @@ extern "C" fn on_memory_allocate(size: usize) -> *mut u8 {
     }
 }
 
-impl Given {
+impl HostBytes {
     /// Copies into memory of its own, if necessary.
     pub fn into_vec(mut self) -> Vec<u8> {
         match self.block {

@@ -13,7 +13,7 @@ mod abi;
 use std::thread::LocalKey;
 use std::time::Duration;
 
-use super::given::{self, Block, Given};
+use super::given::{self, Block, HostBytes};
 use abi::*;
 pub use abi::{Level, Metric, Status};
 use keystile_core::keyset::envelope::Source;
@@ -29,7 +29,7 @@ fn done(status: u32) -> Result<(), Status> {
 
 /// What the host returned, in newly allocated memory.
 fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Status> {
-    given::returned(None, |data, size| done(call(data, size))).map(Given::into_vec)
+    given::returned(None, |data, size| done(call(data, size))).map(HostBytes::into_vec)
 }
 
 /// Writes to Envoy's log. Never given a key or a secret.
@@ -104,7 +104,7 @@ impl Source for PluginConfiguration {
 
 /// All request headers, serialised as [`keystile_core::request::headers::Headers`] reads them.
 #[inline]
-pub fn request_headers() -> Result<Given, Status> {
+pub fn request_headers() -> Result<HostBytes, Status> {
     given::returned(Some(&given::HEADERS), |data, size| {
         // SAFETY: two live locations to write to.
         done(unsafe { proxy_get_header_map_pairs(MAP_REQUEST_HEADERS, data, size) })
@@ -241,14 +241,14 @@ pub fn shared_data(key: &[u8]) -> Result<Option<(Vec<u8>, u32)>, Status> {
 }
 
 /// The same for a bucket or a tally.
-pub fn shared_bucket(key: &[u8]) -> Result<Option<(Given, u32)>, Status> {
+pub fn shared_bucket(key: &[u8]) -> Result<Option<(HostBytes, u32)>, Status> {
     shared_data_in(Some(&given::BUCKET), key)
 }
 
 fn shared_data_in(
     block: Option<&'static LocalKey<Block>>,
     key: &[u8],
-) -> Result<Option<(Given, u32)>, Status> {
+) -> Result<Option<(HostBytes, u32)>, Status> {
     let mut cas = 0;
     let value = given::returned(block, |data, size| {
         // SAFETY: pointer and length of a live slice, three live locations to write to.

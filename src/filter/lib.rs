@@ -33,7 +33,7 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, RootContext};
 
 use host::Level;
-use keystile_core::keyset::{Artefact, Refusal, Secrets};
+use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets};
 use names::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON};
 
 /// Soon after the start, so that the gauges exist early; then once a second.
@@ -140,10 +140,10 @@ impl Drop for Root {
     reason = "Envoy hands secrets over by environment alone; they are read once for each push"
 )]
 #[inline(never)]
-fn load(size: usize) -> Result<Artefact, Refusal> {
-    let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
-    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
-    let Secrets { keys, node_key } = Secrets::parse(&keys, &node_key)?;
+fn load(size: usize) -> Result<Artefact, KeysetRefusal> {
+    let [shared, public, node_key] =
+        Secrets::VARIABLES.map(|v| zeroize::Zeroizing::new(std::env::var(v).unwrap_or_default()));
+    let Secrets { keys, node_key } = Secrets::parse(&shared, &public, &node_key)?;
     let mut source = host::PluginConfiguration { size };
     let artefact = Artefact::load(&mut source, &keys, |signed| {
         if let Ok(store) = signed.store().parse() {

@@ -8,13 +8,13 @@ use keystile_core::policy::ClientCertificates;
 use keystile_core::request::certificate::Peer;
 
 /// What Envoy reports about a presented certificate.
-pub struct Shown {
+pub struct PresentedCertificate {
     proven: bool,
     uri: Option<Vec<u8>>,
     dns: Option<Vec<u8>>,
 }
 
-impl Shown {
+impl PresentedCertificate {
     /// Asks Envoy, if some key is bound to certificates.
     pub fn read(keyset: Option<&InForce>) -> Option<Self> {
         let keyset = keyset.filter(|k| k.certificates())?;

@@ -77,7 +77,7 @@ pub fn tick(living: u32) {
         let mut stores = Vec::new();
         vm::each(|store, held| {
             stores.push(store);
-            let state = StoreState::of(store, held);
+            let state = StoreState::from_holding(store, held);
             let same = |t: &Told| t.store == store && t.by == slot && t.state == state;
             if let Some(target) = held.report()
                 && !told.iter().any(|t| same(t) && now < t.due)

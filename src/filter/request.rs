@@ -3,7 +3,7 @@
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::names::{STATE_KEY, STATE_REASON};
-use super::peer::{Shown, source_address};
+use super::peer::{PresentedCertificate, source_address};
 use super::{clock, marks, metrics, standing, usage, vm};
 use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::key::Prefix;
@@ -109,7 +109,7 @@ fn decided(
 ) -> RequestOutcome {
     let (root, store) = root.unzip();
     let keyset = in_force.ok();
-    let certificate = Shown::read(keyset);
+    let certificate = PresentedCertificate::read(keyset);
     let virtual_host = keyset
         .filter(|k| k.policies().any(|p| p.router.names_virtual_hosts()))
         .and_then(|_| host::property("xds\0virtual_host_name"))
@@ -119,7 +119,10 @@ fn decided(
         address: keyset
             .filter(|k| k.addresses())
             .and_then(|_| source_address()),
-        peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
+        peer: certificate
+            .as_ref()
+            .map(PresentedCertificate::peer)
+            .unwrap_or_default(),
         tls: keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(),
         virtual_host: virtual_host.as_deref(),
     };
@@ -255,7 +258,7 @@ fn refuse(
         }
     }
     let policy = keyset.map(InForce::policy);
-    let kind = headers.map_or(Protocol::Plain, Protocol::of);
+    let kind = headers.map_or(Protocol::Plain, Protocol::from_headers);
     let rate = decision.and_then(|d| d.rate.as_ref());
     let answer = reply(denial, policy, rate, kind == Protocol::Grpc);
     if let Err(status) = host::send_reply(&answer) {

@@ -1,6 +1,6 @@
 //! Values in shared data, changed by compare-and-swap.
 
-use super::given::Given;
+use super::given::HostBytes;
 use super::{host, metrics};
 use keystile_core::limit::bucket::Contended;
 
@@ -12,7 +12,7 @@ const TRIES: usize = 64;
 /// means that the value is not ours: somebody else writes under our prefix.
 pub fn swap(
     key: &[u8],
-    mut f: impl FnMut(&mut Option<Given>) -> Option<bool>,
+    mut f: impl FnMut(&mut Option<HostBytes>) -> Option<bool>,
 ) -> Result<(), Contended> {
     for _ in 0..TRIES {
         let (mut stored, cas) = match host::shared_bucket(key) {

@@ -18,8 +18,8 @@ use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::policy::{Address, ReportTarget};
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
 use keystile_core::report::usage::{
-    Answer, Ledger, Moment, PATH, Receipt, Sender, TIMEOUT, Use, UsedFrom, open_receipt,
-    open_refusal, sign_batch,
+    BatchSender, Ledger, PATH, Receipt, ReportAnswer, TIMEOUT, TickTime, Use, UsedFrom,
+    open_receipt, open_refusal, sign_batch,
 };
 use keystile_core::request::headers::Headers;
 
@@ -115,7 +115,7 @@ fn origin(
         Address::None => None,
         kept => address
             .or_else(super::peer::source_address)
-            .and_then(|a| kept.of(a)),
+            .and_then(|a| kept.kept(a)),
     };
     let agent = match target.agent {
         true => headers.get("user-agent").map(UsedFrom::agent),
@@ -143,9 +143,9 @@ pub fn tick() {
     });
 }
 
-fn now(slot: Slot) -> Moment {
+fn now(slot: Slot) -> TickTime {
     let monotonic = host::monotonic_ns();
-    Moment {
+    TickTime {
         wall: host::wall_seconds(),
         monotonic,
         jitter: report::jitter(slot, monotonic),
@@ -157,11 +157,11 @@ fn with<R>(store: StoreId, f: impl FnOnce(&mut Account) -> R) -> Option<R> {
 }
 
 #[inline(never)]
-fn send(store: StoreId, slot: Slot, now: Moment) {
+fn send(store: StoreId, slot: Slot, now: TickTime) {
     let Some(epoch) = epoch(now) else {
         return;
     };
-    let sender = Sender {
+    let sender = BatchSender {
         node: report::node(),
         epoch,
         vm: slot.n,
@@ -191,7 +191,7 @@ fn send(store: StoreId, slot: Slot, now: Moment) {
         }
         Err(status) => {
             let why = format!("cannot be sent: status {}", status.0);
-            settle(store, Answer::Nothing, &why, now);
+            settle(store, ReportAnswer::Nothing, &why, now);
         }
     }
 }
@@ -220,7 +220,7 @@ pub fn answered(token: u32, body_size: usize) {
     });
     if let Some(refusal) = refusal.flatten() {
         let why = "is refused for good by the control plane";
-        if settle(store, Answer::Refusal(&refusal), why, now) {
+        if settle(store, ReportAnswer::Refusal(&refusal), why, now) {
             send(store, slot, now);
         }
         show(store, slot);
@@ -229,21 +229,21 @@ pub fn answered(token: u32, body_size: usize) {
     match (receipt.flatten(), response.map(|r| r.status)) {
         (Some(receipt), _) => {
             let why = "is answered with the receipt of another batch";
-            if settle(store, Answer::Receipt(&receipt), why, now) {
+            if settle(store, ReportAnswer::Receipt(&receipt), why, now) {
                 hear(store, &receipt);
                 send(store, slot, now);
             }
         }
         (None, Some(200)) => {
             let why = "is answered without a receipt that could be believed";
-            settle(store, Answer::Nothing, why, now);
+            settle(store, ReportAnswer::Nothing, why, now);
         }
         (None, Some(0) | None) => {
-            settle(store, Answer::Nothing, "is not answered", now);
+            settle(store, ReportAnswer::Nothing, "is not answered", now);
         }
         (None, Some(status)) => {
             let why = format!("is refused: status {status}");
-            settle(store, Answer::Nothing, &why, now);
+            settle(store, ReportAnswer::Nothing, &why, now);
         }
     }
     show(store, slot);
@@ -252,8 +252,8 @@ pub fn answered(token: u32, body_size: usize) {
 /// Tells the ledger what happened to a batch, and logs changes. Gives whether the batch is
 /// finished.
 #[inline(never)]
-fn settle(store: StoreId, answer: Answer<'_>, why: &str, now: Moment) -> bool {
-    let is_good = matches!(answer, Answer::Receipt(_));
+fn settle(store: StoreId, answer: ReportAnswer<'_>, why: &str, now: TickTime) -> bool {
+    let is_good = matches!(answer, ReportAnswer::Receipt(_));
     let told = with(store, |account| {
         let done = account.ledger.answered(answer, now);
         let is_bad = !(done && is_good);
@@ -305,7 +305,7 @@ fn show(store: StoreId, slot: Slot) {
 
 /// The number of this run of Envoy: the first VM that asks draws it for all.
 #[inline(never)]
-fn epoch(now: Moment) -> Option<u64> {
+fn epoch(now: TickTime) -> Option<u64> {
     const KEY: &[u8] = b"keystile/epoch";
     if let known @ Some(_) = EPOCH.get() {
         return known;

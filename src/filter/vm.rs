@@ -139,7 +139,7 @@ pub fn take(root: u32, artefact: Artefact, loaded_us: u64) {
         Artefact::Overlay(o) => &o.base,
     };
     let is_its_own = standing::is_its_own(store, of);
-    let pushed = Pushed::of(&artefact);
+    let pushed = Pushed::from_artefact(&artefact);
     let floor = floors::floor(store);
     let now = host::monotonic_ns();
     PLACES.with_borrow_mut(|places| {
@@ -173,7 +173,7 @@ struct Pushed {
 }
 
 impl Pushed {
-    fn of(artefact: &Artefact) -> Self {
+    fn from_artefact(artefact: &Artefact) -> Self {
         match artefact {
             Artefact::Keyset(k) => Self {
                 kind: "keyset",

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
 use super::limits;
-use super::node::{Data, Document, Node};
+use super::node::{Data, ExportDocument, Node};
 use super::{How, moment, printable};
 use keystile_model::error::Result;
 
@@ -19,7 +19,7 @@ mod tables;
 use plugins::Plugins;
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 9] = [
+pub const KINDS: [&ObjectKind; 9] = [
     &tables::FILE,
     &tables::LISTED,
     &tables::NODE,
@@ -33,7 +33,7 @@ pub const KINDS: [&Kind; 9] = [
 
 /// When an object is deleted by itself.
 #[derive(Clone, Copy, Default)]
-enum Ends {
+enum Expiry {
     #[default]
     Never,
     /// Seconds since the epoch.
@@ -45,7 +45,7 @@ enum Ends {
 struct Consumer<'n> {
     name: String,
     object: Object<'n>,
-    ends: Ends,
+    expires: Expiry,
 }
 
 struct Credential<'n> {
@@ -53,7 +53,7 @@ struct Credential<'n> {
     owner: String,
     label: String,
     object: Object<'n>,
-    ends: Ends,
+    expires: Expiry,
 }
 
 #[derive(Default)]
@@ -68,7 +68,7 @@ struct World<'n> {
     denied: routes::Denied,
 }
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut world = World::default();
     for document in documents {
         world.document(document, found)?;
@@ -160,13 +160,13 @@ impl<'n> World<'n> {
         Ok(out)
     }
 
-    fn document(&mut self, document: &'n Document, found: &mut Found) -> Result<()> {
+    fn document(&mut self, document: &'n ExportDocument, found: &mut Found) -> Result<()> {
         if let Data::List(items) = &document.root.see().data {
             for (i, item) in items.iter().enumerate() {
                 let place = format!("{}: [{i}]", document.file);
                 match item.peek("value") {
                     Some(_) => self.listed(document, item, place, found)?,
-                    None => self.object(document, "", item, Ends::Never, found)?,
+                    None => self.object(document, "", item, Expiry::Never, found)?,
                 }
             }
             return Ok(());
@@ -185,7 +185,7 @@ impl<'n> World<'n> {
         }
         for field in ["consumers", "consumer_groups", "credentials"] {
             for node in file.list(field)? {
-                self.object(document, field, node, Ends::Never, found)?;
+                self.object(document, field, node, Expiry::Never, found)?;
             }
         }
         for field in [
@@ -231,7 +231,7 @@ impl<'n> World<'n> {
 
     fn listed(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         place: String,
         found: &mut Found,
@@ -244,18 +244,18 @@ impl<'n> World<'n> {
     /// An object with the path that it is stored under.
     fn one(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         listed: &Object<'n>,
         found: &mut Found,
     ) -> Result<()> {
         let key = listed.text("key")?.unwrap_or_default();
-        let ends = match (listed.get("expiration"), listed.get("ttl")) {
-            (Some(at), _) => moment::of(at).map_or(Ends::Unsaid, Ends::At),
-            (None, Some(ttl)) if ttl.number() != Some(0) => Ends::Unsaid,
-            _ => Ends::Never,
+        let expires = match (listed.get("expiration"), listed.get("ttl")) {
+            (Some(at), _) => moment::of(at).map_or(Expiry::Unsaid, Expiry::At),
+            (None, Some(ttl)) if ttl.number() != Some(0) => Expiry::Unsaid,
+            _ => Expiry::Never,
         };
         match listed.get("value") {
-            Some(value) => self.object(document, key, value, ends, found),
+            Some(value) => self.object(document, key, value, expires, found),
             None => Ok(()),
         }
     }
@@ -263,10 +263,10 @@ impl<'n> World<'n> {
     /// Classifies an object by its path: `/apisix/consumers/jack/credentials/c1`.
     fn object(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         path: &str,
         node: &'n Node,
-        ends: Ends,
+        expires: Expiry,
         found: &mut Found,
     ) -> Result<()> {
         let path = whole_path(path, node);
@@ -289,7 +289,7 @@ impl<'n> World<'n> {
                     owner: (*owner).to_owned(),
                     label,
                     object,
-                    ends,
+                    expires,
                 });
             }
             [.., "consumer_groups", last] if !last.is_empty() => {
@@ -298,9 +298,9 @@ impl<'n> World<'n> {
                     if let Some(name) = member.peek("username").and_then(Node::text) {
                         self.members.insert(name.to_owned(), (*last).to_owned());
                     }
-                    self.object(document, "consumers", member, ends, found)?;
+                    self.object(document, "consumers", member, expires, found)?;
                 }
-                if !matches!(ends, Ends::Never) {
+                if !matches!(expires, Expiry::Never) {
                     self.passing
                         .insert((*last).to_owned(), object.place.clone());
                 }
@@ -311,7 +311,7 @@ impl<'n> World<'n> {
                 self.consumers.push(Consumer {
                     name: (*last).to_owned(),
                     object,
-                    ends,
+                    expires,
                 });
             }
             [

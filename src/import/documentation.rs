@@ -1,12 +1,12 @@
 //! What importers do with each field, for `moving.md`.
 
-use super::fields::{Fate, Kind};
+use super::fields::{Fate, ObjectKind};
 use super::{System, apisix, envoy_gateway, higress, kong, table, tyk, unkey};
 
 impl System {
     /// What happens to every field, as Markdown.
     pub fn fields(self) -> String {
-        let kinds: &[&Kind] = match self {
+        let kinds: &[&ObjectKind] = match self {
             Self::Kong => &kong::KINDS,
             Self::Apisix => &apisix::KINDS,
             Self::EnvoyGateway => &envoy_gateway::KINDS,

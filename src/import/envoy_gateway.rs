@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
-use super::node::{Document, Node, wrong_form};
+use super::node::{ExportDocument, Node, wrong_form};
 use super::{How, printable};
 use keystile_model::error::{Code, Result, refuse};
 
@@ -20,7 +20,7 @@ use parts::{Name, Secret, close, named, of_entry, of_places, refused, target};
 pub const WRITTEN: &str = "what `kubectl get securitypolicies,referencegrants,secrets -A -o yaml` writes, with the Secrets of `apiKeyAuth`";
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 7] = [
+pub const KINDS: [&ObjectKind; 7] = [
     &tables::RESOURCE,
     &tables::METADATA,
     &tables::SPEC,
@@ -66,7 +66,7 @@ struct World<'n> {
     secrets: BTreeMap<Name, Secret<'n>>,
 }
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut world = World::default();
     for document in documents {
         world.resource(document, &document.root, found)?;
@@ -85,7 +85,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
 impl<'n> World<'n> {
     fn resource(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         found: &mut Found,
     ) -> Result<()> {
@@ -140,7 +140,7 @@ impl<'n> World<'n> {
     /// Lists of resources, and resources of other kinds.
     fn other(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         kind: &str,
         place: String,
@@ -172,7 +172,7 @@ impl<'n> World<'n> {
 
     fn policy(
         &mut self,
-        document: &Document,
+        document: &ExportDocument,
         name: Name,
         spec: &'n Node,
         (place, mut shut): (String, Option<String>),
@@ -197,7 +197,7 @@ impl<'n> World<'n> {
             }
         }
         shut = shut.or_else(|| spec.closed()).or_else(|| spec.strange());
-        let merge = Merge::of(&place, &spec, &targets, asks, shut.as_deref())?;
+        let merge = Merge::read(&place, &spec, &targets, asks, shut.as_deref())?;
         self.merges.push(merge.clone());
         let Some(auth) = spec.get("apiKeyAuth") else {
             merge.name_alone(found);
@@ -237,7 +237,7 @@ impl<'n> World<'n> {
 
     fn secret(
         &mut self,
-        document: &Document,
+        document: &ExportDocument,
         name: Name,
         object: &Object<'n>,
         (place, shut): (String, Option<String>),

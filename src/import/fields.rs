@@ -6,7 +6,7 @@ use keystile_model::error::Result;
 
 use super::closing::closes;
 use super::found::Found;
-use super::node::{Data, Document, Node, same_name, shown_name, wrong_form};
+use super::node::{Data, ExportDocument, Node, same_name, shown_name, wrong_form};
 
 /// What happens to a field.
 #[derive(Clone, Copy)]
@@ -21,36 +21,36 @@ pub enum Fate {
 
 /// Fields with the same fate.
 #[derive(Clone, Copy)]
-pub struct Field {
+pub struct FieldFate {
     pub names: &'static [&'static str],
     pub fate: Fate,
 }
 
 /// A kind of object in an export, and all of its fields.
-pub struct Kind {
+pub struct ObjectKind {
     /// Its name in the documentation.
     pub name: &'static str,
-    pub fields: &'static [Field],
+    pub fields: &'static [FieldFate],
 }
 
-pub const fn becomes(names: &'static [&'static str], what: &'static str) -> Field {
+pub const fn becomes(names: &'static [&'static str], what: &'static str) -> FieldFate {
     let fate = Fate::Becomes(what);
-    Field { names, fate }
+    FieldFate { names, fate }
 }
 
-pub const fn lost(names: &'static [&'static str], next: &'static str) -> Field {
+pub const fn lost(names: &'static [&'static str], next: &'static str) -> FieldFate {
     let fate = Fate::Lost(next);
-    Field { names, fate }
+    FieldFate { names, fate }
 }
 
-pub const fn no_effect(names: &'static [&'static str]) -> Field {
+pub const fn no_effect(names: &'static [&'static str]) -> FieldFate {
     let fate = Fate::NoEffect;
-    Field { names, fate }
+    FieldFate { names, fate }
 }
 
-impl Kind {
+impl ObjectKind {
     fn fate(&self, name: &str) -> Option<Fate> {
-        let known = |field: &&Field| {
+        let known = |field: &&FieldFate| {
             field.names.iter().any(|n| match n.strip_suffix('*') {
                 Some(start) => name.starts_with(start),
                 None => same_name(n, name),
@@ -63,7 +63,7 @@ impl Kind {
 /// An object of a known kind.
 pub struct Object<'n> {
     pub node: &'n Node,
-    kind: &'static Kind,
+    kind: &'static ObjectKind,
     /// For messages.
     pub place: String,
     /// Why it must be left out: an unknown field that, by its name and value, disables it.
@@ -76,7 +76,7 @@ impl<'n> Object<'n> {
     /// Opens it, and lists fields that are not carried over or not known.
     pub fn open(
         node: &'n Node,
-        kind: &'static Kind,
+        kind: &'static ObjectKind,
         place: impl Into<String>,
         found: &mut Found,
     ) -> Result<Self> {
@@ -149,7 +149,11 @@ impl<'n> Object<'n> {
     }
 
     /// The root of a document.
-    pub fn root(document: &'n Document, kind: &'static Kind, found: &mut Found) -> Result<Self> {
+    pub fn root(
+        document: &'n ExportDocument,
+        kind: &'static ObjectKind,
+        found: &mut Found,
+    ) -> Result<Self> {
         Self::open(&document.root, kind, document.file.clone(), found)
     }
 
@@ -246,7 +250,7 @@ fn has_items(node: &Node) -> bool {
 }
 
 /// Lists what no importer has read: the final check that nothing is silently dropped.
-pub fn list_unread(document: &Document, found: &mut Found) {
+pub fn list_unread(document: &ExportDocument, found: &mut Found) {
     unread(&document.root, &document.file, "", found);
 }
 
@@ -277,7 +281,7 @@ fn unread(node: &Node, file: &str, path: &str, found: &mut Found) {
 mod tests {
     use super::*;
 
-    const KIND: Kind = Kind {
+    const KIND: ObjectKind = ObjectKind {
         name: "thing",
         fields: &[
             becomes(&["used", "forgotten", "list"], "something"),

@@ -54,7 +54,7 @@ pub struct Left {
 }
 
 impl Found {
-    pub(crate) fn of(system: &'static str) -> Self {
+    pub(crate) fn new(system: &'static str) -> Self {
         Self {
             system,
             ..Self::default()

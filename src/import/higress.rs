@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
-use super::node::{Document, Node};
+use super::node::{ExportDocument, Node};
 use super::{How, printable};
 use keystile_model::error::Result;
 
@@ -17,7 +17,7 @@ use parts::{of_credentials, of_metadata};
 use tables::{ANSWER, CONFIG, CONSUMER, CREDENTIAL, RESOURCE, RULE, SPEC};
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 7] = [
+pub const KINDS: [&ObjectKind; 7] = [
     &RESOURCE,
     &SPEC,
     &CONFIG,
@@ -60,7 +60,7 @@ struct World<'n> {
     shut: Option<(String, String)>,
 }
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut world = World::default();
     for document in documents {
         let root = &document.root;
@@ -86,7 +86,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
 impl<'n> World<'n> {
     fn resource(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         off: Option<String>,
         found: &mut Found,
@@ -129,7 +129,7 @@ impl<'n> World<'n> {
 
     fn plugin(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         off: Option<String>,
         place: &str,
@@ -153,7 +153,7 @@ impl<'n> World<'n> {
 
     fn spec(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         off: Option<String>,
         (name, at): (&str, &str),
@@ -193,7 +193,7 @@ impl<'n> World<'n> {
 
     fn config(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         off: Option<String>,
         place: &str,
@@ -302,7 +302,7 @@ impl<'n> World<'n> {
 
     fn list(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         nodes: &'n [Node],
         off: Option<String>,
         found: &mut Found,

@@ -4,27 +4,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
 use super::limits;
-use super::node::Document;
+use super::node::ExportDocument;
 use super::{How, printable};
 use keystile_model::error::Result;
 
 mod apart;
+mod duplicates;
 mod person;
 mod plugins;
 mod reference;
+mod repeated_key;
 mod tables;
-mod together;
-mod twice;
 
-use person::{Person, of_plugins};
+use person::{Consumer, of_plugins};
 use plugins::{Around, Gates, Plugin, Shared, services};
-use reference::{Names, UNREAD_GROUP, reference, workspace};
+use reference::{ReferencedNames, UNREAD_GROUP, reference, workspace};
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 12] = [
+pub const KINDS: [&ObjectKind; 12] = [
     &tables::FILE,
     &tables::CONSUMER,
     &tables::CREDENTIAL,
@@ -48,7 +48,7 @@ struct Group<'n> {
 
 #[derive(Default)]
 struct World<'n> {
-    people: Vec<Person<'n>>,
+    people: Vec<Consumer<'n>>,
     by_id: BTreeMap<String, Vec<usize>>,
     by_username: BTreeMap<String, Vec<usize>>,
     /// Those of all files.
@@ -61,7 +61,7 @@ struct World<'n> {
     closed: Option<String>,
 }
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut files = Vec::new();
     for document in documents {
         files.push((document, Object::root(document, &tables::FILE, found)?));
@@ -125,7 +125,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
 impl<'n> World<'n> {
     fn consumers(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         file: &Object<'n>,
         shared: &Shared<'n>,
         found: &mut Found,
@@ -168,7 +168,7 @@ impl<'n> World<'n> {
                 shared,
                 found,
             )?;
-            let mut person = Person::read(original, object, found)?;
+            let mut person = Consumer::read(original, object, found)?;
             person.plugins = plugins;
             person.workspace = workspace(file, &person.object)?;
             self.people.push(person);
@@ -178,7 +178,7 @@ impl<'n> World<'n> {
 
     fn groups(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         file: &Object<'n>,
         shared: &Shared<'n>,
         found: &mut Found,
@@ -223,7 +223,7 @@ impl<'n> World<'n> {
     /// Separate lists, whose items name their consumer.
     fn lists(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         file: &Object<'n>,
         found: &mut Found,
     ) -> Result<()> {
@@ -278,14 +278,19 @@ impl<'n> World<'n> {
         Ok(())
     }
 
-    fn owners(&self, names: Option<&Names>) -> &[usize] {
+    fn owners(&self, names: Option<&ReferencedNames>) -> &[usize] {
         let of = |name: &String| self.by_id.get(name).or(self.by_username.get(name));
         let all = names.and_then(|names| names.iter().find_map(of));
         all.map_or(&[], Vec::as_slice)
     }
 
     /// The consumer of that id or username, if there is exactly one.
-    fn owner(&self, name: Option<&Names>, place: &str, found: &mut Found) -> Option<usize> {
+    fn owner(
+        &self,
+        name: Option<&ReferencedNames>,
+        place: &str,
+        found: &mut Found,
+    ) -> Option<usize> {
         match self.owners(name) {
             [one] => return Some(*one),
             [] => found.leave(place, "names no consumer of this file"),
@@ -301,14 +306,14 @@ impl<'n> World<'n> {
         }
     }
 
-    fn join(&mut self, person: usize, group: Names) {
+    fn join(&mut self, person: usize, group: ReferencedNames) {
         if let Some(person) = self.people.get_mut(person) {
             person.in_groups.push(group);
         }
     }
 
     /// The name of a group that is referred to, and whether it stands in the export.
-    fn group(&self, names: &Names) -> (String, bool) {
+    fn group(&self, names: &ReferencedNames) -> (String, bool) {
         let known = |name: &String| {
             let by_id = self.group_names.get(name);
             by_id.or(self.known_groups.get(name)).cloned()
@@ -365,7 +370,7 @@ impl<'n> World<'n> {
                 plans.insert(name, found.plan(name, plan, &place));
             }
         }
-        let every = twice::keys(&self.people, found)?;
+        let every = duplicates::keys(&self.people, found)?;
         for person in &self.people {
             person.settle(&self.gates, &plans, &shut, (&every, how), found)?;
             if let Some(closed) = &self.closed {

@@ -12,24 +12,24 @@ use zeroize::Zeroizing;
 mod apisix;
 mod closing;
 mod documentation;
+mod duplicates;
 mod envoy_gateway;
 mod fields;
 mod found;
 mod higress;
-mod how;
 mod kong;
 mod limits;
 mod moment;
 mod node;
+mod options;
 mod sendable;
 mod table;
-mod twice;
 mod tyk;
 mod unkey;
 
 pub use found::{Found, Left};
-pub use how::How;
 use node::printable;
+pub use options::How;
 
 /// Where an export comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -83,7 +83,7 @@ impl System {
 }
 
 /// A file of an export. It contains keys, so it is wiped after it has been read.
-pub struct File {
+pub struct ExportFile {
     /// The name for messages.
     pub name: String,
     /// Its text.
@@ -95,8 +95,8 @@ pub struct File {
 /// # Errors
 /// If a file is not what the system writes, or contains nothing of its kind. No message contains a
 /// value from a file.
-pub fn read(system: System, files: &[File], how: &How) -> Result<Found> {
-    let mut found = Found::of(system.as_str());
+pub fn read(system: System, files: &[ExportFile], how: &How) -> Result<Found> {
+    let mut found = Found::new(system.as_str());
     if system == System::Csv {
         for file in files {
             table::read(&file.name, trimmed(file), how, &mut found)?;
@@ -131,7 +131,7 @@ pub fn read(system: System, files: &[File], how: &How) -> Result<Found> {
     Ok(found)
 }
 
-fn trimmed(file: &File) -> &str {
+fn trimmed(file: &ExportFile) -> &str {
     file.text.trim_start_matches('\u{feff}')
 }
 

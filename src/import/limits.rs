@@ -2,7 +2,7 @@
 
 use keystile_core::policy::{By, QuotaPeriod, RawLimit, RawPlan, RawQuota, RollOver};
 
-use super::fields::{Field, Kind, Object, becomes, lost, no_effect};
+use super::fields::{FieldFate, Object, ObjectKind, becomes, lost, no_effect};
 use super::found::Found;
 use super::node::Node;
 use keystile_model::error::Result;
@@ -10,12 +10,12 @@ use keystile_model::rules;
 use keystile_model::when;
 
 /// The settings of a plugin: its own, then those that it shares with others.
-pub struct Config<'n>(Vec<Object<'n>>);
+pub struct PluginConfig<'n>(Vec<Object<'n>>);
 
-impl<'n> Config<'n> {
+impl<'n> PluginConfig<'n> {
     pub fn open(
         nodes: impl IntoIterator<Item = &'n Node>,
-        kind: &'static Kind,
+        kind: &'static ObjectKind,
         place: &str,
         found: &mut Found,
     ) -> Result<Self> {
@@ -63,7 +63,7 @@ impl<'n> Config<'n> {
 
 /// What plugins' settings become: limits, and what limits cannot express.
 #[derive(Default)]
-pub struct Read {
+pub struct ReadLimits {
     /// At most one for each period.
     pub limits: Vec<RawLimit>,
     /// Requests of a calendar month.
@@ -76,7 +76,7 @@ pub struct Read {
     pub closed: Option<String>,
 }
 
-impl Read {
+impl ReadLimits {
     /// The strictest limit of each period.
     pub fn add(&mut self, requests: u64, seconds: u64, burst: Option<u64>, by: By) {
         if requests == 0 {
@@ -162,7 +162,7 @@ fn month(requests: u64) -> RawQuota {
 }
 
 /// How it counts and stores does not matter here: buckets count exactly.
-const COUNTING: Field = no_effect(&[
+const COUNTING: FieldFate = no_effect(&[
     "policy",
     "redis*",
     "redis",
@@ -180,7 +180,7 @@ const COUNTING: Field = no_effect(&[
 ]);
 
 /// Kong's `rate-limiting`.
-pub const KONG: Kind = Kind {
+pub const KONG: ObjectKind = ObjectKind {
     name: "settings of `rate-limiting`",
     fields: &[
         becomes(
@@ -206,7 +206,7 @@ pub const KONG: Kind = Kind {
 };
 
 /// Kong's `rate-limiting-advanced`, and the settings of consumer groups for it.
-pub const KONG_ADVANCED: Kind = Kind {
+pub const KONG_ADVANCED: ObjectKind = ObjectKind {
     name: "settings of `rate-limiting-advanced`",
     fields: &[
         becomes(&["limit", "window_size"], "a token bucket for each window"),
@@ -231,8 +231,8 @@ pub const KONG_ADVANCED: Kind = Kind {
 };
 
 /// A number for each period.
-pub fn kong(config: &Config<'_>) -> Read {
-    let mut out = Read::default();
+pub fn kong(config: &PluginConfig<'_>) -> ReadLimits {
+    let mut out = ReadLimits::default();
     let by = kong_by(config, "limit_by", &mut out);
     for (field, seconds) in [
         ("second", 1),
@@ -261,8 +261,8 @@ pub fn kong(config: &Config<'_>) -> Read {
 }
 
 /// Numbers, and as many windows in seconds.
-pub fn kong_advanced(config: &Config<'_>) -> Read {
-    let mut out = Read::default();
+pub fn kong_advanced(config: &PluginConfig<'_>) -> ReadLimits {
+    let mut out = ReadLimits::default();
     let by = kong_by(config, "identifier", &mut out);
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.fract() == 0.0);
     let whole = |text: &str| number(text).and_then(|n| format!("{n:.0}").parse::<u64>().ok());
@@ -280,7 +280,7 @@ pub fn kong_advanced(config: &Config<'_>) -> Read {
     out
 }
 
-fn kong_by(config: &Config<'_>, field: &str, out: &mut Read) -> By {
+fn kong_by(config: &PluginConfig<'_>, field: &str, out: &mut ReadLimits) -> By {
     match config.text(field) {
         None | Some("consumer" | "consumer-group") => By::Client,
         Some("credential") => By::Key,
@@ -295,7 +295,7 @@ const BY_OTHERS: &str =
     "its limit is counted by something else than consumers; it is counted by client";
 
 /// APISIX's `limit-count`.
-pub const APISIX_COUNT: Kind = Kind {
+pub const APISIX_COUNT: ObjectKind = ObjectKind {
     name: "settings of `limit-count`",
     fields: &[
         becomes(&["count", "time_window"], "a token bucket"),
@@ -323,7 +323,7 @@ pub const APISIX_COUNT: Kind = Kind {
 };
 
 /// APISIX's `limit-req`.
-pub const APISIX_REQ: Kind = Kind {
+pub const APISIX_REQ: ObjectKind = ObjectKind {
     name: "settings of `limit-req`",
     fields: &[
         becomes(
@@ -347,8 +347,8 @@ pub const APISIX_REQ: Kind = Kind {
 };
 
 /// A number for each window in seconds.
-pub fn apisix_count(config: &Config<'_>) -> Read {
-    let mut out = Read::default();
+pub fn apisix_count(config: &PluginConfig<'_>) -> ReadLimits {
+    let mut out = ReadLimits::default();
     let number = |field: &str| config.get(field).and_then(Node::number);
     match (number("count"), number("time_window")) {
         (Some(n), Some(window)) => {
@@ -361,8 +361,8 @@ pub fn apisix_count(config: &Config<'_>) -> Read {
 }
 
 /// Requests a second, and how many more at once.
-pub fn apisix_req(config: &Config<'_>) -> Read {
-    let mut out = Read::default();
+pub fn apisix_req(config: &PluginConfig<'_>) -> ReadLimits {
+    let mut out = ReadLimits::default();
     let number = |field: &str| config.get(field).and_then(Node::number);
     match (number("rate"), number("burst")) {
         (Some(rate), Some(burst)) => {
@@ -375,7 +375,7 @@ pub fn apisix_req(config: &Config<'_>) -> Read {
     out
 }
 
-fn apisix_by(config: &Config<'_>, out: &mut Read) {
+fn apisix_by(config: &PluginConfig<'_>, out: &mut ReadLimits) {
     let kind = config.text("key_type").unwrap_or("var");
     let key = config.text("key").unwrap_or("remote_addr");
     let key = key.trim_start_matches('$');

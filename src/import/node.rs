@@ -34,14 +34,14 @@ pub enum Data {
 }
 
 /// One document of a file.
-pub struct Document {
+pub struct ExportDocument {
     /// What messages call the file.
     pub file: String,
     pub root: Node,
 }
 
 /// Reads all documents of a file, YAML or JSON. `what` is what the file should be.
-pub fn parse(file: &str, text: &str, what: &str) -> Result<Vec<Document>> {
+pub fn parse(file: &str, text: &str, what: &str) -> Result<Vec<ExportDocument>> {
     let wrong = |line: u64| {
         refuse(
             Code::FileInvalid,
@@ -74,7 +74,7 @@ pub fn parse(file: &str, text: &str, what: &str) -> Result<Vec<Document>> {
     Ok(roots
         .into_iter()
         .filter(|root| !root.is_null())
-        .map(|root| Document {
+        .map(|root| ExportDocument {
             file: file.to_owned(),
             root,
         })

@@ -34,7 +34,7 @@ pub fn read(name: &str, text: &str, how: &How, found: &mut Found) -> Result<()> 
         .delimiter(delimiter(text))
         .from_reader(text.as_bytes());
     let header = reader.headers().map_err(|_| unreadable(name, 1))?.clone();
-    let table = Table::of(name, &header, how, found)?;
+    let table = Table::from_header(name, &header, how, found)?;
     let mut rows = 0_u64;
     for record in reader.records() {
         let record =
@@ -132,7 +132,12 @@ fn columns(name: &str, header: &StringRecord, how: &How) -> Result<Vec<Option<&'
 }
 
 impl<'h> Table<'h> {
-    fn of(name: &'h str, header: &StringRecord, how: &'h How, found: &mut Found) -> Result<Self> {
+    fn from_header(
+        name: &'h str,
+        header: &StringRecord,
+        how: &'h How,
+        found: &mut Found,
+    ) -> Result<Self> {
         let known = |field: &str| COLUMNS.iter().any(|c| c.name == field);
         if let Some(field) = how.columns.keys().find(|f| !known(f)) {
             let fields: Vec<&str> = COLUMNS.iter().map(|c| c.name).collect();

@@ -24,8 +24,8 @@ mod kong_apart;
 mod others;
 mod tyk;
 
-fn files(text: &str) -> Vec<File> {
-    vec![File {
+fn files(text: &str) -> Vec<ExportFile> {
+    vec![ExportFile {
         name: "file".to_owned(),
         text: Zeroizing::new(text.to_owned()),
     }]

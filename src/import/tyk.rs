@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keystile_core::key::Digest;
 
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
-use super::node::{Data, Document, Node};
+use super::node::{Data, ExportDocument, Node};
 use super::{How, moment, printable};
 use keystile_model::error::Result;
 use keystile_model::rules;
@@ -16,11 +16,11 @@ mod grant;
 mod policies;
 mod tables;
 
-use grant::{Counts, Grant, grant, positive, says};
+use grant::{PartsInForce, TykGrant, grant, positive, says};
 use tables::{FILE, ITEM, PARTS, POLICY, RIGHT, SESSION};
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 6] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY, &PARTS];
+pub const KINDS: [&ObjectKind; 6] = [&FILE, &ITEM, &SESSION, &RIGHT, &POLICY, &PARTS];
 
 struct Key<'n> {
     session: Object<'n>,
@@ -49,7 +49,7 @@ struct World<'n> {
     closed: Option<String>,
 }
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut world = World::default();
     for document in documents {
         world.document(document, found)?;
@@ -61,7 +61,7 @@ pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> 
 }
 
 impl<'n> World<'n> {
-    fn document(&mut self, document: &'n Document, found: &mut Found) -> Result<()> {
+    fn document(&mut self, document: &'n ExportDocument, found: &mut Found) -> Result<()> {
         let root = document.root.see();
         let is = |name: &str| root.peek(name).is_some();
         if let Data::List(items) = &root.data {
@@ -118,7 +118,7 @@ impl<'n> World<'n> {
     /// A policy, by its ids; as Tyk's own file holds it, its name is one.
     fn policy(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         (i, name): (usize, Option<&'n str>),
         found: &mut Found,
@@ -137,7 +137,7 @@ impl<'n> World<'n> {
 
     fn items(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         nodes: &'n [Node],
         found: &mut Found,
     ) -> Result<()> {
@@ -150,7 +150,7 @@ impl<'n> World<'n> {
     /// A key; places in messages never contain its text.
     fn item(
         &mut self,
-        document: &'n Document,
+        document: &'n ExportDocument,
         node: &'n Node,
         name: Option<&'n str>,
         i: usize,
@@ -213,8 +213,8 @@ impl<'n> World<'n> {
     }
 
     /// What a session and its policies grant, and when it ends.
-    fn granted(&self, key: &Key<'n>, found: &mut Found) -> Result<(Grant, String)> {
-        let mut grant = grant(&key.session, Counts::ALL, found)?;
+    fn granted(&self, key: &Key<'n>, found: &mut Found) -> Result<(TykGrant, String)> {
+        let mut grant = grant(&key.session, PartsInForce::ALL, found)?;
         grant.off |= says(&key.session, "is_inactive", true)?;
         grant.off |= used_up(&key.session, found)?;
         let ends = ends_unsaid(&key.session, found)?;
@@ -237,7 +237,7 @@ impl<'n> World<'n> {
                 String::new()
             }
         };
-        if grant.ends && expires.is_empty() {
+        if grant.expires && expires.is_empty() {
             let problem = "its policy lets keys end (`key_expires_in`), and it has no `expires`";
             grant.out.get_or_insert_with(|| problem.to_owned());
         }

@@ -10,11 +10,11 @@ use keystile_core::key::Digest;
 use keystile_core::policy::By;
 
 use super::closing::closes;
-use super::fields::{Kind, Object};
+use super::fields::{Object, ObjectKind};
 use super::found::Found;
-use super::limits::Read;
-use super::node::{Data, Document, Node};
-use super::{How, moment, printable, twice};
+use super::limits::ReadLimits;
+use super::node::{Data, ExportDocument, Node};
+use super::{How, duplicates, moment, printable};
 use keystile_model::error::Result;
 use keystile_model::rules;
 
@@ -24,7 +24,7 @@ mod tables;
 use limits::{rate_limit, rate_limits, used_up};
 
 /// Every kind of object that this importer knows.
-pub const KINDS: [&Kind; 6] = [
+pub const KINDS: [&ObjectKind; 6] = [
     &tables::FILE,
     &tables::KEY,
     &tables::IDENTITY,
@@ -33,7 +33,7 @@ pub const KINDS: [&Kind; 6] = [
     &tables::CREDITS,
 ];
 
-pub fn read(documents: &[Document], how: &How, found: &mut Found) -> Result<()> {
+pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Result<()> {
     let mut keys = Vec::new();
     for document in documents {
         let mut shut = None;
@@ -108,7 +108,7 @@ fn of_key(
         Some(node) => Some(Object::open(node, &tables::IDENTITY, place, found)?),
         None => None,
     };
-    let mut limits = Read::default();
+    let mut limits = ReadLimits::default();
     let mut owner = key.text("externalId")?.or(key.text("ownerId")?);
     if let Some(identity) = &identity {
         owner = identity.text("externalId")?.or(owner);
@@ -212,7 +212,7 @@ fn permissions(key: &Object<'_>, place: &str, found: &mut Found) -> Result<Vec<S
 struct Words {
     name: String,
     scopes: Vec<String>,
-    limits: Read,
+    limits: ReadLimits,
     disabled: bool,
     cidrs: Vec<String>,
 }
@@ -270,7 +270,7 @@ fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Foun
             // The earliest of several spellings counts.
             Some(at) => {
                 let at = moment::line(at);
-                expires = twice::stricter(&expires, &at, true).unwrap_or(at);
+                expires = duplicates::stricter(&expires, &at, true).unwrap_or(at);
             }
             None => {
                 found.leave(place, "`expires` is no time; issue a new key");

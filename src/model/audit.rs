@@ -89,7 +89,7 @@ impl Outcome {
     }
 
     /// The outcome with this name.
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         [Self::Done, Self::Refused]
             .into_iter()
             .find(|o| o.as_str() == word)

@@ -60,7 +60,7 @@ impl Role {
     }
 
     /// The role with this name.
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|r| r.as_str() == word)
     }
 }

@@ -131,7 +131,7 @@ impl Error {
 
     /// The same, of a kind.
     #[must_use]
-    pub fn of(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }

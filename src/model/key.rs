@@ -4,7 +4,7 @@
 //!
 //! * [`Rules`], what the store keeps, and its part of the audit log;
 //! * [`Issue`] and [`Update`], the requests, and [`KeyView`], the answer: JSON and OpenAPI;
-//! * [`Draft`] and [`Patch`], the same requests with every value checked by itself;
+//! * [`KeyDraft`] and [`KeyPatch`], the same requests with every value checked by itself;
 //! * [`PROPERTIES`], from which the command line has its options, `key show` its lines, an import
 //!   its columns and the console its fields.
 //!
@@ -27,7 +27,8 @@ use crate::wire::{
 };
 use crate::words;
 use shape::{
-    Certificate, Date, Length, Limits, Origin, OwnPlan, Pairs, Ranges, Scope, Shape, Text, Texts,
+    CertificateIdentity, Date, Length, Limits, Origin, OwnPlan, Pairs, Ranges, Scope, Shape, Text,
+    Texts,
 };
 
 /// How labels are typed in the console.
@@ -41,7 +42,7 @@ mod structs;
 mod used;
 
 pub use property::Property;
-pub use used::KeyUse;
+pub use used::KeyUseView;
 
 properties! {
     name: Text<{ words::NAME }>, String, String {
@@ -168,7 +169,7 @@ properties! {
         imported: true,
     }
 
-    certificates: Texts<Certificate>, Vec<String>, Vec<String> {
+    certificates: Texts<CertificateIdentity>, Vec<String>, Vec<String> {
         issue: "Identities of client certificates that they are bound to: `spiffe://…` or `dns:…`.",
         update: "All identities of client certificates that it is bound to: `spiffe://…` or\n`dns:…`; empty for any connection.",
         view: #[serde(default)] "Identities of the client certificates that it is bound to.",
@@ -282,7 +283,7 @@ impl Key {
     pub fn status(&self, now: u64) -> Status {
         if self.revoked.is_some() {
             Status::Revoked
-        } else if self.ends().is_some_and(|end| end <= now) {
+        } else if self.effective_expiry().is_some_and(|end| end <= now) {
             Status::Expired
         } else if self.disabled {
             Status::Disabled
@@ -296,7 +297,7 @@ impl Key {
     }
 
     /// When it stops working without further action.
-    pub fn ends(&self) -> Option<u64> {
+    pub fn effective_expiry(&self) -> Option<u64> {
         match (self.rules.expires, self.overlap_end) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -315,7 +316,7 @@ impl Key {
         let mut all: BTreeMap<&str, Value> = rules.audited().collect();
         all.insert("client", json!(self.client));
         all.insert("environment", json!(rules.environment.as_str()));
-        all.insert("type", json!(KeyType::of(rules).as_str()));
+        all.insert("type", json!(KeyType::from_rules(rules).as_str()));
         let switched = [("disabled", self.disabled), ("imported", self.imported)];
         all.extend(
             switched
@@ -353,7 +354,7 @@ pub enum KeyType {
 
 impl KeyType {
     /// The type of a key with these rules.
-    pub fn of(rules: &Rules) -> Self {
+    pub fn from_rules(rules: &Rules) -> Self {
         match rules.publishable {
             true => Self::Publishable,
             false => Self::Secret,
@@ -374,14 +375,14 @@ pub type Progress = Option<Box<dyn FnMut(u32) + Send>>;
 
 impl Update {
     /// A change that changes nothing yet.
-    pub fn of(id: KeyId) -> Self {
+    pub fn nothing_for(id: KeyId) -> Self {
         Self::nothing(Id(id))
     }
 }
 
 impl KeyView {
     /// When it stops working by itself, in seconds since the epoch.
-    pub fn ends(&self) -> Option<u64> {
+    pub fn effective_expiry(&self) -> Option<u64> {
         let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
         match (of(&self.expires), of(&self.works_until)) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -58,7 +58,7 @@ pub enum ActualType {
 }
 
 impl ActualType {
-    fn of(unexpected: Unexpected<'_>) -> Self {
+    fn from_unexpected(unexpected: Unexpected<'_>) -> Self {
         match unexpected {
             Unexpected::Str(text) => Self::Text(text.to_owned()),
             Unexpected::Seq => Self::List,
@@ -103,7 +103,7 @@ impl de::Error for Wrong {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::Type {
-            found: ActualType::of(found),
+            found: ActualType::from_unexpected(found),
             expected: expected.to_string(),
         }
     }
@@ -192,14 +192,14 @@ fn wanted(expected: &str) -> &str {
 
 /// JSON to read a type from.
 #[derive(Clone, Debug)]
-pub struct Given(pub Value);
+pub struct GivenJson(pub Value);
 
 /// Reads a type; `Err` says at which path of fields, and what is wrong.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, (String, Wrong)> {
-    located(Given(value))
+    located(GivenJson(value))
 }
 
 /// The same from anything that tells its mistakes so.
@@ -218,12 +218,12 @@ where
     })
 }
 
-impl Given {
+impl GivenJson {
     /// What stands here is not what is wanted.
     fn mistaken_for(self, expected: &str) -> Wrong {
         let found = match self.0 {
             Value::Null => ActualType::Nothing,
-            Value::Bool(flag) => ActualType::of(Unexpected::Bool(flag)),
+            Value::Bool(flag) => ActualType::from_unexpected(Unexpected::Bool(flag)),
             Value::Number(number) => ActualType::Other(format!("the number `{number}`")),
             Value::String(text) => ActualType::Text(text),
             Value::Array(_) => ActualType::List,
@@ -236,7 +236,7 @@ impl Given {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Wrong> for Given {
+impl<'de> IntoDeserializer<'de, Wrong> for GivenJson {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -244,7 +244,7 @@ impl<'de> IntoDeserializer<'de, Wrong> for Given {
     }
 }
 
-impl<'de> Deserializer<'de> for Given {
+impl<'de> Deserializer<'de> for GivenJson {
     type Error = Wrong;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -258,12 +258,12 @@ impl<'de> Deserializer<'de> for Given {
             },
             Value::String(text) => visitor.visit_string(text),
             Value::Array(all) => {
-                let mut all = SeqDeserializer::new(all.into_iter().map(Given));
+                let mut all = SeqDeserializer::new(all.into_iter().map(GivenJson));
                 let out = visitor.visit_seq(&mut all)?;
                 all.end().map(|()| out)
             }
             Value::Object(all) => {
-                let mut all = MapDeserializer::new(all.into_iter().map(|(k, v)| (k, Given(v))));
+                let mut all = MapDeserializer::new(all.into_iter().map(|(k, v)| (k, GivenJson(v))));
                 let out = visitor.visit_map(&mut all)?;
                 all.end().map(|()| out)
             }
@@ -297,10 +297,10 @@ impl<'de> Deserializer<'de> for Given {
                 visitor.visit_enum(word)
             }
             Value::Object(all) => {
-                let all = MapDeserializer::new(all.into_iter().map(|(k, v)| (k, Given(v))));
+                let all = MapDeserializer::new(all.into_iter().map(|(k, v)| (k, GivenJson(v))));
                 visitor.visit_enum(de::value::MapAccessDeserializer::new(all))
             }
-            other => Err(Given(other).mistaken_for(&format!("one of {}", listed(known)))),
+            other => Err(GivenJson(other).mistaken_for(&format!("one of {}", listed(known)))),
         }
     }
 

@@ -6,7 +6,7 @@ mod next;
 mod surface;
 
 pub use code::{Code, Kind, Trouble};
-pub use next::{Act, ActStep, Named, Next, Piece, named};
+pub use next::{Act, ActStep, Next, NextField, Piece, named};
 pub use surface::Surface;
 
 use std::borrow::Cow;
@@ -40,6 +40,16 @@ impl Fault {
 
     /// All of it, on one line.
     pub fn words(&self, surface: Surface) -> String {
+        self.in_front() + &self.beside(surface)
+    }
+
+    /// What is wrong, without the next step.
+    pub fn statement(&self) -> String {
+        self.in_front() + &self.fact
+    }
+
+    /// The place, and the field that the fact leans on.
+    fn in_front(&self) -> String {
         let mut out = String::new();
         if !self.place.is_empty() {
             out.push_str(&self.place);
@@ -50,7 +60,6 @@ impl Fault {
             out.push_str(field);
             out.push_str("`: ");
         }
-        out.push_str(&self.beside(surface));
         out
     }
 

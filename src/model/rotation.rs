@@ -31,7 +31,7 @@ pub enum RotationStep {
         /// The deadline, in seconds.
         deadline: u64,
         /// It stops working then; otherwise it is only due.
-        ends: bool,
+        expires: bool,
     },
     /// Make its successor available, and set its own end.
     HandOver {
@@ -62,7 +62,7 @@ pub fn step(
             grace: schedule.grace,
         });
     }
-    let (deadline, ends) = deadline(key, due, collected)?;
+    let (deadline, expires) = deadline(key, due, collected)?;
     let days = WARNINGS
         .into_iter()
         .filter(|days| {
@@ -74,14 +74,14 @@ pub fn step(
     (warned.is_none_or(|given| days < given)).then_some(RotationStep::Warn {
         days,
         deadline,
-        ends,
+        expires,
     })
 }
 
 /// The deadline to warn of: its expiry or, if it is not replaced automatically, the day on which it
 /// is due.
 fn deadline(key: &Key, due: Option<u64>, collected: bool) -> Option<(u64, bool)> {
-    let end = key.ends();
+    let end = key.effective_expiry();
     let due = due.filter(|_| !collected);
     match (end, due) {
         (Some(end), Some(due)) if due < end => Some((due, false)),

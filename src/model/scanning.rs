@@ -67,7 +67,7 @@ impl Alert {
 
 /// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untrusted {
+pub enum UntrustedReport {
     /// A header is missing or malformed.
     Header(&'static str),
     /// Signed with a key that the scanner does not publish.
@@ -82,7 +82,7 @@ pub enum Untrusted {
     TooMany,
 }
 
-impl fmt::Display for Untrusted {
+impl fmt::Display for UntrustedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(name) => write!(f, "the header `{name}` is missing or malformed"),
@@ -95,7 +95,7 @@ impl fmt::Display for Untrusted {
     }
 }
 
-impl std::error::Error for Untrusted {}
+impl std::error::Error for UntrustedReport {}
 
 impl ScannerKeys {
     /// Reads `{"public_keys": [{"key_identifier": …, "key": "-----BEGIN PUBLIC KEY-----…"}]}`.
@@ -120,28 +120,28 @@ impl ScannerKeys {
     /// Checks a message and reads its alerts.
     ///
     /// # Errors
-    /// [`Untrusted`]; for a wrong signature always the same, whatever the body.
+    /// [`UntrustedReport`]; for a wrong signature always the same, whatever the body.
     pub fn open(
         &self,
         body: &[u8],
         key: Option<&str>,
         signature: Option<&str>,
-    ) -> Result<Vec<Alert>, Untrusted> {
-        let key = key.ok_or(Untrusted::Header("github-public-key-identifier"))?;
+    ) -> Result<Vec<Alert>, UntrustedReport> {
+        let key = key.ok_or(UntrustedReport::Header("github-public-key-identifier"))?;
         let signature = signature
             .and_then(|s| STANDARD.decode(s.trim()).ok())
-            .ok_or(Untrusted::Header("github-public-key-signature"))?;
+            .ok_or(UntrustedReport::Header("github-public-key-signature"))?;
         let (_, point) = self
             .keys
             .iter()
             .find(|(id, _)| id == key)
-            .ok_or(Untrusted::UnknownKey)?;
+            .ok_or(UntrustedReport::UnknownKey)?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
             .verify(body, &signature)
-            .map_err(|_| Untrusted::Signature)?;
-        let alerts: Vec<Alert> = serde_json::from_slice(body).map_err(|_| Untrusted::Body)?;
+            .map_err(|_| UntrustedReport::Signature)?;
+        let alerts: Vec<Alert> = serde_json::from_slice(body).map_err(|_| UntrustedReport::Body)?;
         if alerts.len() > MOST {
-            return Err(Untrusted::TooMany);
+            return Err(UntrustedReport::TooMany);
         }
         Ok(alerts)
     }
@@ -227,19 +227,19 @@ mod tests {
         assert_eq!(open(BODY, Some("one"), Some(&good)), Ok(()));
         assert_eq!(
             open(BODY, Some("two"), Some(&good)),
-            Err(Untrusted::UnknownKey)
+            Err(UntrustedReport::UnknownKey)
         );
         assert_eq!(
             open(BODY, Some("one"), Some(&other.sign(BODY))),
-            Err(Untrusted::Signature)
+            Err(UntrustedReport::Signature)
         );
         let mut changed = BODY.to_vec();
         changed[12] ^= 1;
         assert_eq!(
             open(&changed, Some("one"), Some(&good)),
-            Err(Untrusted::Signature)
+            Err(UntrustedReport::Signature)
         );
-        let header = |name| Err(Untrusted::Header(name));
+        let header = |name| Err(UntrustedReport::Header(name));
         assert_eq!(
             open(BODY, None, Some(&good)),
             header("github-public-key-identifier")
@@ -254,7 +254,7 @@ mod tests {
         );
         assert_eq!(
             open(b"{}", Some("one"), Some(&scanner.sign(b"{}"))),
-            Err(Untrusted::Body)
+            Err(UntrustedReport::Body)
         );
     }
 
@@ -271,7 +271,7 @@ mod tests {
         let blank = [&body[..], b" "].concat();
         assert_eq!(
             keys.open(&blank, Some(id), Some(signature)).map(drop),
-            Err(Untrusted::Signature)
+            Err(UntrustedReport::Signature)
         );
     }
 

@@ -18,6 +18,8 @@ use std::sync::OnceLock;
 mod entries;
 #[cfg(test)]
 pub mod fake;
+#[cfg(feature = "faults")]
+mod faults;
 mod stream;
 
 pub use stream::Stream;
@@ -39,7 +41,7 @@ impl Buffer {
         length: 0,
     };
 
-    fn of(bytes: &[u8]) -> Self {
+    fn from_bytes(bytes: &[u8]) -> Self {
         Self {
             ptr: bytes.as_ptr(),
             length: bytes.len(),
@@ -66,10 +68,10 @@ struct Header {
 }
 
 impl Header {
-    fn of(name: &str, value: &[u8]) -> Self {
+    fn new(name: &str, value: &[u8]) -> Self {
         Self {
-            name: Buffer::of(name.as_bytes()),
-            value: Buffer::of(value),
+            name: Buffer::from_bytes(name.as_bytes()),
+            value: Buffer::from_bytes(value),
         }
     }
 }
@@ -196,7 +198,7 @@ pub enum Level {
 pub fn log(level: Level, text: &str) {
     if let Some(envoy) = functions() {
         // SAFETY: pointer and length of a live string.
-        unsafe { (envoy.log)(level as u32, Buffer::of(text.as_bytes())) };
+        unsafe { (envoy.log)(level as u32, Buffer::from_bytes(text.as_bytes())) };
     }
 }
 
@@ -205,6 +207,15 @@ pub fn is_validation() -> bool {
     let asked = functions().and_then(|envoy| envoy.is_validation_mode);
     // SAFETY: no memory involved.
     asked.is_some_and(|asked| unsafe { asked() })
+}
+
+/// Whether Envoy says which virtual host it chose: 1.40 does, and is known by a function of its own.
+pub fn tells_virtual_hosts() -> bool {
+    #[cfg(test)]
+    if fake::is_older() {
+        return false;
+    }
+    functions().is_some_and(|envoy| envoy.set_filter_state_value.is_some())
 }
 
 /// `envoy_dynamic_module_type_http_header_type`.
@@ -231,6 +242,8 @@ pub enum Attribute {
     DnsName = 35,
     /// The first URI in the client's certificate.
     Uri = 37,
+    /// The name of the virtual host that Envoy chose, if any is for this request.
+    VirtualHost = 63,
 }
 
 /// Envoy has refused what was asked of it.
@@ -280,7 +293,7 @@ impl Configuration<'_> {
         name: &str,
     ) -> Option<Metric> {
         let mut id = 0;
-        let name = Buffer::of(name.as_bytes());
+        let name = Buffer::from_bytes(name.as_bytes());
         // SAFETY: pointer and length of a live slice, no labels, a live location to write to.
         let result = unsafe { define(self.at, name, null(), 0, &raw mut id) };
         (result == 0).then_some(Metric(id))
@@ -323,10 +336,13 @@ impl Configuration<'_> {
         timeout_ms: u64,
     ) -> Result<u64, Refused> {
         let call = self.envoy.config_http_callout.ok_or(Refused)?;
-        let of = |(name, value): &(&str, &str)| Header::of(name, value.as_bytes());
+        let of = |(name, value): &(&str, &str)| Header::new(name, value.as_bytes());
         let headers: Vec<Header> = headers.iter().map(of).collect();
         let (first, count) = (headers.as_ptr(), headers.len());
-        let (cluster, body) = (Buffer::of(cluster.as_bytes()), Buffer::of(body));
+        let (cluster, body) = (
+            Buffer::from_bytes(cluster.as_bytes()),
+            Buffer::from_bytes(body),
+        );
         let mut id = 0;
         // SAFETY: pointers and lengths of live slices, a live location to write to.
         let result = unsafe {

@@ -5,7 +5,7 @@ use keystile_core::report::usage::MAX_BYTES;
 use keystile_core::request::headers::{Headers, Pair};
 
 /// One that came.
-pub struct Answer {
+pub struct CalloutAnswer {
     /// HTTP status; zero for one that cannot be read.
     pub status: u16,
     /// The id of the key that signed it, empty if none did.
@@ -16,10 +16,10 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl CalloutAnswer {
     /// Of its headers and the pieces of its body.
     pub fn new(headers: &[Pair<'_>], chunks: &[&[u8]]) -> Self {
-        let headers = Headers::of(headers);
+        let headers = Headers::from_pairs(headers);
         let text = |name| {
             let value = headers.get(name).unwrap_or_default();
             core::str::from_utf8(value).unwrap_or_default()

@@ -9,11 +9,11 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use core::hash::{BuildHasher as _, Hash};
 
+use keystile_core::fast_hash::FastMap;
 use keystile_core::key::KeyId;
 use keystile_core::keyset::StoreId;
-use keystile_core::limit::bucket::{BucketKey, Buckets, Change, Contended, Levels, Sole};
+use keystile_core::limit::bucket::{BucketKey, Buckets, ChangeLevel, Contended, Levels, Sole};
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
-use keystile_core::mix::Map;
 use keystile_core::report::usage::QuotaUse;
 
 /// More than workers, so that few of them meet at one lock.
@@ -23,8 +23,8 @@ const SWEPT_AT_ONCE: usize = 4;
 
 #[derive(Default)]
 struct Shard {
-    levels: Map<BucketKey, Levels>,
-    counts: Map<TallyKey, Counts>,
+    levels: FastMap<BucketKey, Levels>,
+    counts: FastMap<TallyKey, Counts>,
 }
 
 static ALL: LazyLock<Vec<Mutex<Shard>>> =
@@ -33,7 +33,7 @@ static ALL: LazyLock<Vec<Mutex<Shard>>> =
 /// # Errors
 /// [`Contended`] never: there are as many as are asked for.
 fn shard<K: Hash>(key: &K) -> Result<MutexGuard<'static, Shard>, Contended> {
-    let hash = keystile_core::mix::hasher().hash_one(key);
+    let hash = keystile_core::fast_hash::hasher().hash_one(key);
     // The table takes its places from the low bits.
     let at = (hash >> 48) as usize % SHARDS;
     let shard = ALL.get(at).ok_or(Contended)?;
@@ -58,7 +58,7 @@ impl Buckets for ProcessBuckets {
         &mut self,
         key: &BucketKey,
         sole: Sole<'_>,
-        change_sole: &mut Change<'_>,
+        change_sole: &mut ChangeLevel<'_>,
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         let mut shard = shard(key)?;
@@ -84,7 +84,7 @@ impl Tallies for ProcessBuckets {
 
 /// Stores what `f` makes of what lies there, if it says so.
 fn change<K: Hash + Eq + Copy, V: Clone + Default>(
-    all: &mut Map<K, V>,
+    all: &mut FastMap<K, V>,
     key: &K,
     f: &mut dyn FnMut(&mut V) -> bool,
 ) {

@@ -8,8 +8,8 @@ use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::policy::ReportTarget;
 
 use crate::abi::{Configuration, Scheduler};
-use crate::marks::Names;
-use crate::metrics::Metrics;
+use crate::marks::MarkNames;
+use crate::metrics::FilterMetrics;
 
 /// What a listener decides by.
 pub struct View {
@@ -50,9 +50,9 @@ pub struct Config {
     /// The store that it came from.
     pub store: StoreId,
     /// Its filter state.
-    pub names: Names,
+    pub names: MarkNames,
     /// Its metrics.
-    pub metrics: Metrics,
+    pub metrics: FilterMetrics,
     /// Wakes the main thread; none where Envoy only checks its configuration, or has given this
     /// one up.
     scheduler: Mutex<Option<Scheduler>>,
@@ -65,7 +65,7 @@ impl Config {
     pub fn new(
         host: &Configuration<'_>,
         name: &str,
-        metrics: Metrics,
+        metrics: FilterMetrics,
         store: StoreId,
     ) -> Arc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -73,7 +73,7 @@ impl Config {
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             store,
-            names: Names::new(name, store),
+            names: MarkNames::new(name, store),
             metrics,
             scheduler: Mutex::new((!is_checked_only).then(|| host.scheduler()).flatten()),
             view: RwLock::default(),

@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Removals and replacements, in order.
-pub struct Kept {
+pub struct KeptEdits {
     memory: Memory,
 }
 
@@ -25,7 +25,7 @@ struct Memory {
     all: Vec<(usize, Option<usize>)>,
 }
 
-impl Kept {
+impl KeptEdits {
     /// None yet.
     pub fn new() -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptEdits {
     fn drop(&mut self) {
         // Values are what stood beside a key: other people's cookies.
         self.memory.values.fill(0);
@@ -75,7 +75,7 @@ impl Drop for Kept {
     }
 }
 
-impl<'a> Edits<'a> for Kept {
+impl<'a> Edits<'a> for KeptEdits {
     fn add(&mut self, edit: Edit<'a>) {
         self.memory.names.push_str(edit.name());
         let value_end = match edit {
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn what_is_added_is_held_in_order_and_memory_is_used_again() {
         for _ in 0..3 {
-            let mut kept = Kept::new();
+            let mut kept = KeptEdits::new();
             assert_eq!(kept.iter().count(), 0);
             let set = |v: &'static str| Edit::Set(Cow::Borrowed("cookie"), v.as_bytes().into());
             kept.add(Edit::Remove(Cow::Borrowed("x-api-key")));

@@ -15,7 +15,7 @@ use crate::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON, USUAL_NAME};
 /// Names of filter state of one configuration. There are two for passes, because both are
 /// read-only: a key that was presented on an open route may be let in on a second pass, and must be
 /// neither charged again nor lost on a third.
-pub struct Names {
+pub struct MarkNames {
     admitted: String,
     presented: String,
     /// If the filter has a name of its own: what its guard asks for. Several filters of ours in one
@@ -24,7 +24,7 @@ pub struct Names {
     own: Option<String>,
 }
 
-impl Names {
+impl MarkNames {
     /// Of a filter's name and the store that its configuration came from.
     pub fn new(filter: &str, store: StoreId) -> Self {
         let is_own = !filter.is_empty() && filter != USUAL_NAME;

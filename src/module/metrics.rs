@@ -25,7 +25,7 @@ const REASONS: [&str; 10] = [
 type ByCode = Vec<(&'static str, Metric)>;
 
 /// The metrics of one configuration.
-pub struct Metrics {
+pub struct FilterMetrics {
     requests: ByCode,
     shadow: ByCode,
     tunnels: ByCode,
@@ -41,7 +41,7 @@ pub struct Metrics {
     age: Option<Metric>,
 }
 
-impl Metrics {
+impl FilterMetrics {
     /// Defines them.
     pub fn new(host: &Configuration<'_>) -> Self {
         let codes = || core::iter::once("ok").chain(Denial::CODES.iter().map(Denial::code));
@@ -116,19 +116,19 @@ impl Metrics {
     }
 
     /// What is in force. Whether Envoy could be told so outside of a request: 1.38 can not.
-    pub fn show(&self, host: &Configuration<'_>, shown: &Shown) -> bool {
+    pub fn show(&self, host: &Configuration<'_>, shown: &GaugeValues) -> bool {
         self.each(shown, |gauge, value| host.gauge(gauge, value))
     }
 
     /// The same, within one.
-    pub fn show_within(&self, stream: &Stream<'_>, shown: &Shown) {
+    pub fn show_within(&self, stream: &Stream<'_>, shown: &GaugeValues) {
         self.each(shown, |gauge, value| {
             stream.gauge(gauge, value);
             true
         });
     }
 
-    fn each(&self, shown: &Shown, set: impl Fn(Metric, u64) -> bool) -> bool {
+    fn each(&self, shown: &GaugeValues, set: impl Fn(Metric, u64) -> bool) -> bool {
         let all = [
             (self.version, Some(shown.version)),
             (self.without_base, Some(u64::from(shown.without_base))),
@@ -143,7 +143,7 @@ impl Metrics {
 
 /// What gauges show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct GaugeValues {
     /// The version in force; zero for none.
     pub version: u64,
     /// Whether an overlay is here whose base is not.

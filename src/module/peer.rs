@@ -1,4 +1,5 @@
-//! The certificate of who is at the other end of the connection, and where that is.
+//! The certificate of who is at the other end of the connection, where that is, and which virtual host
+//! it has reached.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,13 +10,13 @@ use keystile_core::request::certificate::Peer;
 use crate::abi::{Attribute, Stream};
 
 /// What Envoy says of a certificate that was presented.
-pub struct Shown {
+pub struct PresentedCertificate {
     proven: bool,
     uri: Option<Vec<u8>>,
     dns: Option<Vec<u8>>,
 }
 
-impl Shown {
+impl PresentedCertificate {
     /// Asks, if some key is bound to certificates.
     pub fn read(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<Self> {
         let keyset = keyset.filter(|k| k.certificates())?;
@@ -54,6 +55,13 @@ pub fn source_address(stream: &Stream<'_>) -> Option<IpAddr> {
         Ok(address) => Some(address.ip()),
         Err(_) => text.parse().ok(),
     }
+}
+
+/// The name of the virtual host that Envoy has chosen, if some rule names one.
+pub fn virtual_host(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<String> {
+    let is_named = |k: &&InForce| k.policies().any(|p| p.router.names_virtual_hosts());
+    keyset.filter(is_named)?;
+    String::from_utf8(stream.attribute(Attribute::VirtualHost)?).ok()
 }
 
 /// Whether the connection itself is encrypted. The scheme would be what the caller says.

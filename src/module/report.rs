@@ -76,7 +76,7 @@ pub fn tick(host: &Configuration<'_>, config: &Config) {
     let (mut stores, mut due) = (Vec::new(), Vec::new());
     state::each(|store, held| {
         stores.push(store);
-        let state = StoreState::of(store, held);
+        let state = StoreState::from_holding(store, held);
         let same = |t: &Told| t.store == store && t.state == state;
         if let Some(target) = held.report()
             && !reports.told.iter().any(|t| same(t) && now < t.due)

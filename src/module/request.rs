@@ -12,14 +12,14 @@ use keystile_core::request::headers::Headers;
 use crate::abi::{Level, Map, Refused, Stream, log};
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
-use crate::edits::Kept;
-use crate::peer::{Shown, is_tls, source_address};
+use crate::edits::KeptEdits;
+use crate::peer::{PresentedCertificate, is_tls, source_address, virtual_host};
 use crate::tunnels::Tunnel;
 use crate::{clock, marks, state, tick, usage};
 
 /// What is remembered of a request while Envoy has it.
 #[derive(Default)]
-pub struct State {
+pub struct RequestState {
     /// `RateLimit` fields that its response is to have.
     fields: Option<[(&'static str, String); 2]>,
     /// It was let in as a tunnel, and is asked of again.
@@ -32,7 +32,7 @@ const UNAVAILABLE: Denial = Denial::KeysetUnavailable(Unavailable::None);
 
 /// Decides about the request whose headers have come, and does to it what was decided. `false` if
 /// it is answered.
-pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut State) -> bool {
+pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut RequestState) -> bool {
     state::decides();
     let view = config.view();
     let in_force = view.in_force.as_deref().map_err(|why| *why);
@@ -63,27 +63,31 @@ fn decided(
     in_force: Result<&InForce, Unavailable>,
     usage: Option<&ReportTarget>,
     stream: &mut Stream<'_>,
-    state: &mut State,
+    state: &mut RequestState,
 ) -> Result<bool, Refused> {
     let keyset = in_force.ok();
     let clocks = clock::now();
     config.serves(clocks.monotonic);
-    let certificate = Shown::read(keyset, stream);
+    let certificate = PresentedCertificate::read(keyset, stream);
     let address = keyset
         .filter(|k| k.addresses())
         .and_then(|_| source_address(stream));
+    let virtual_host = virtual_host(keyset, stream);
     let tls = keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(stream);
     let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
     let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
-    let mut edits = Kept::new();
+    let mut edits = KeptEdits::new();
     let asked: &Stream<'_> = stream;
     let judged = asked.headers(Map::Request, |headers| {
         let request = Request {
             headers,
             address,
-            peer: certificate.as_ref().map(Shown::peer).unwrap_or_default(),
+            peer: certificate
+                .as_ref()
+                .map(PresentedCertificate::peer)
+                .unwrap_or_default(),
             tls,
-            virtual_host: None,
+            virtual_host: virtual_host.as_deref(),
         };
         let prior = || {
             config
@@ -142,7 +146,7 @@ fn keep(
     keyset: &InForce,
     Judged { decision, seen, .. }: &Judged<'_>,
     stream: &Stream<'_>,
-    state: &mut State,
+    state: &mut RequestState,
 ) -> Result<(), Refused> {
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always;
     let rate = decision.rate.as_ref().filter(|_| always);
@@ -159,7 +163,7 @@ fn admit(
     config: &Config,
     keyset: &InForce,
     decision: &Decision<'_>,
-    edits: &Kept,
+    edits: &KeptEdits,
     stream: &mut Stream<'_>,
 ) -> Result<(), Refused> {
     edits.apply(stream, Map::Request)?;
@@ -185,7 +189,7 @@ fn take_out_others(
     decision: &Decision<'_>,
     stream: &mut Stream<'_>,
 ) -> Result<(), Refused> {
-    let mut edits = Kept::new();
+    let mut edits = KeptEdits::new();
     stream.headers(Map::Request, |headers| {
         outcome::take_out_others(other, decision, headers, &mut edits);
     })?;
@@ -198,20 +202,20 @@ fn refuse(
     keyset: Option<&InForce>,
     decision: Option<&Decision<'_>>,
     stream: &mut Stream<'_>,
-    state: &mut State,
+    state: &mut RequestState,
 ) {
     let mut glance = decision.map_or_else(Glance::default, |d| d.glance);
     let mut policies = keyset;
     // One after the other, because both may change the path.
     while let Some(keyset) = policies {
-        let mut edits = Kept::new();
+        let mut edits = KeptEdits::new();
         let read = stream.headers(Map::Request, |headers| {
             outcome::take_out_of_query(keyset, glance, headers, &mut edits);
         });
         let _ = read.and_then(|()| edits.apply(stream, Map::Request));
         (policies, glance) = (keyset.other(), Glance::default());
     }
-    let kind = stream.headers(Map::Request, Protocol::of);
+    let kind = stream.headers(Map::Request, Protocol::from_headers);
     let kind = kind.unwrap_or(Protocol::Plain);
     let rate = decision.and_then(|d| d.rate.as_ref());
     let policy = keyset.map(InForce::policy);
@@ -225,7 +229,7 @@ fn refuse(
 }
 
 /// Refuses a request whose decision could not be carried to its end, unless it is answered already.
-pub fn close(stream: &mut Stream<'_>, state: &mut State) {
+pub fn close(stream: &mut Stream<'_>, state: &mut RequestState) {
     if !core::mem::replace(&mut state.answered, true) {
         let mut answer = reply(&UNAVAILABLE, None, None, false);
         answer.details = "keystile:internal_error".to_owned();
@@ -235,9 +239,9 @@ pub fn close(stream: &mut Stream<'_>, state: &mut State) {
 
 /// Takes out of the trailers that have come what the headers would not have been let through with.
 /// `false` if that cannot be: the request is answered, or reset.
-pub fn trailers(stream: &mut Stream<'_>, state: &mut State) -> bool {
+pub fn trailers(stream: &mut Stream<'_>, state: &mut RequestState) -> bool {
     // What any policy of this process knows of: no honest request has any of these.
-    let mut edits = Kept::new();
+    let mut edits = KeptEdits::new();
     let mut all_known = true;
     let read = stream.headers(Map::RequestTrailers, |trailers: Headers<'_>| {
         state::each(|_, held| {
@@ -256,14 +260,14 @@ pub fn trailers(stream: &mut Stream<'_>, state: &mut State) -> bool {
 }
 
 /// Adds to the response whose headers have come what its request asked for.
-pub fn response(stream: &mut Stream<'_>, state: &mut State) {
+pub fn response(stream: &mut Stream<'_>, state: &mut RequestState) {
     for (name, value) in state.fields.take().into_iter().flatten() {
         let _ = stream.set_header(Map::Response, name, value.as_bytes());
     }
 }
 
 /// The main thread has found that the key of a tunnel may be good no longer.
-pub fn asked_again(config: &Config, stream: &mut Stream<'_>, state: &mut State) {
+pub fn asked_again(config: &Config, stream: &mut Stream<'_>, state: &mut RequestState) {
     let Some(denial) = state.tunnel.as_ref().and_then(Tunnel::denied) else {
         return;
     };

@@ -15,7 +15,7 @@ use keystile_core::policy::ReportTarget;
 use crate::abi::{Configuration, Level, log};
 use crate::clock;
 use crate::config::{Config, View};
-use crate::metrics::Shown;
+use crate::metrics::GaugeValues;
 
 /// Envoy puts a new configuration in the place of the old one within some milliseconds.
 const SETTLING_NS: u64 = 500_000_000;
@@ -196,8 +196,8 @@ impl State {
         old
     }
 
-    fn shown(&self) -> Shown {
-        let (mut shown, mut issued) = (Shown::default(), None);
+    fn shown(&self) -> GaugeValues {
+        let (mut shown, mut issued) = (GaugeValues::default(), None);
         for Place { holding, .. } in &self.places {
             shown.without_base |= holding.waiting().is_some();
             if let Some(in_force) = holding.in_force() {
@@ -215,7 +215,7 @@ impl State {
 }
 
 /// What gauges are to show.
-pub fn shown() -> Shown {
+pub fn shown() -> GaugeValues {
     state().shown()
 }
 

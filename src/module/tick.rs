@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::abi::{Configuration, Level, Stream, log};
-use crate::answers::Answer;
+use crate::answers::CalloutAnswer;
 use crate::config::Config;
 use crate::{buckets, clock, report, state, tunnels, usage};
 
@@ -61,7 +61,12 @@ pub fn within(config: &Config, stream: &Stream<'_>) {
 }
 
 /// An answer came to something that was sent from this configuration, or none will.
-pub fn answered(host: &Configuration<'_>, config: &Config, call: u64, answer: Option<&Answer>) {
+pub fn answered(
+    host: &Configuration<'_>,
+    config: &Config,
+    call: u64,
+    answer: Option<&CalloutAnswer>,
+) {
     let call = (config.id, call);
     if !report::answered(call, answer.map_or(0, |a| a.status)) {
         usage::answered(host, config, call, answer);

@@ -12,8 +12,8 @@ use keystile_core::decide::Decision;
 use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::policy::{Address, ReportTarget};
 use keystile_core::report::usage::{
-    Answer, Ledger, Moment, PATH, Receipt, Sender, TIMEOUT, Use, UsedFrom, open_receipt,
-    open_refusal, sign_batch,
+    BatchSender, Ledger, PATH, Receipt, ReportAnswer, TIMEOUT, TickTime, Use, UsedFrom,
+    open_receipt, open_refusal, sign_batch,
 };
 use keystile_core::request::headers::Headers;
 
@@ -114,7 +114,7 @@ pub fn count(
 fn origin(target: &ReportTarget, headers: Headers<'_>, stream: &Stream<'_>) -> Option<UsedFrom> {
     let address = match target.address {
         Address::None => None,
-        kept => source_address(stream).and_then(|a| kept.of(a)),
+        kept => source_address(stream).and_then(|a| kept.kept(a)),
     };
     let agent = match target.agent {
         true => headers.get("user-agent").map(UsedFrom::agent),
@@ -123,9 +123,9 @@ fn origin(target: &ReportTarget, headers: Headers<'_>, stream: &Stream<'_>) -> O
     Some(UsedFrom { address, agent })
 }
 
-fn now() -> Moment {
+fn now() -> TickTime {
     let monotonic = clock::monotonic();
-    Moment {
+    TickTime {
         wall: clock::wall(),
         monotonic,
         jitter: report::jitter(monotonic),
@@ -147,12 +147,12 @@ impl Account {
         f(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn send(&mut self, host: &Configuration<'_>, config: &Config, now: Moment) {
+    fn send(&mut self, host: &Configuration<'_>, config: &Config, now: TickTime) {
         // Without one, what waits is kept.
         let Some(target) = state::usage_target(self.store) else {
             return;
         };
-        let sender = Sender {
+        let sender = BatchSender {
             node: state::node(),
             epoch: report::process(),
             vm: self.number,
@@ -173,15 +173,15 @@ impl Account {
         match report::post(host, &target, PATH, &sealed, TIMEOUT * 1000) {
             Ok(call) => self.call = Some((config.id, call)),
             Err(Refused) => {
-                self.settle(Answer::Nothing, "cannot be sent", now);
+                self.settle(ReportAnswer::Nothing, "cannot be sent", now);
             }
         }
     }
 
     /// Tells the ledger what became of a batch, and the log when that changes. Whether the batch is
     /// done with.
-    fn settle(&mut self, answer: Answer<'_>, why: &str, now: Moment) -> bool {
-        let is_good = matches!(answer, Answer::Receipt(_));
+    fn settle(&mut self, answer: ReportAnswer<'_>, why: &str, now: TickTime) -> bool {
+        let is_good = matches!(answer, ReportAnswer::Receipt(_));
         let done = self.with(|ledger| ledger.answered(answer, now));
         let is_bad = !(done && is_good);
         if core::mem::replace(&mut self.complained, is_bad) != is_bad {
@@ -204,7 +204,7 @@ impl Account {
     }
 
     /// An answer to its batch came, or none will. Whether the next batch may be sent.
-    fn hear(&mut self, answer: Option<&answers::Answer>, now: Moment) -> bool {
+    fn hear(&mut self, answer: Option<&answers::CalloutAnswer>, now: TickTime) -> bool {
         let receipt = state::with_keys(|keys| {
             let answer = answer.filter(|a| a.status == 200)?;
             open_receipt(&answer.body, &answer.kid, &answer.tag, keys).ok()
@@ -217,12 +217,12 @@ impl Account {
         });
         if let Some(refusal) = refusal.flatten() {
             let why = "is refused for good by the control plane";
-            return self.settle(Answer::Refusal(&refusal), why, now);
+            return self.settle(ReportAnswer::Refusal(&refusal), why, now);
         }
         match (receipt.flatten(), answer.map(|a| a.status)) {
             (Some(receipt), _) => {
                 let why = "is answered with the receipt of another batch";
-                let is_done = self.settle(Answer::Receipt(&receipt), why, now);
+                let is_done = self.settle(ReportAnswer::Receipt(&receipt), why, now);
                 if is_done {
                     hear_quotas(self.store, &receipt);
                 }
@@ -230,16 +230,16 @@ impl Account {
             }
             (None, Some(200)) => {
                 let why = "is answered without a receipt that could be believed";
-                self.settle(Answer::Nothing, why, now);
+                self.settle(ReportAnswer::Nothing, why, now);
                 false
             }
             (None, Some(0) | None) => {
-                self.settle(Answer::Nothing, "is not answered", now);
+                self.settle(ReportAnswer::Nothing, "is not answered", now);
                 false
             }
             (None, Some(status)) => {
                 let why = format!("is refused: status {status}");
-                self.settle(Answer::Nothing, &why, now);
+                self.settle(ReportAnswer::Nothing, &why, now);
                 false
             }
         }
@@ -258,7 +258,7 @@ pub fn answered(
     host: &Configuration<'_>,
     config: &Config,
     call: Call,
-    answer: Option<&answers::Answer>,
+    answer: Option<&answers::CalloutAnswer>,
 ) {
     let now = now();
     let mut accounts = accounts();

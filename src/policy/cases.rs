@@ -16,7 +16,7 @@ use keystile_core::request::headers::Headers;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::explain::{self, Question, Shown};
+use crate::explain::{self, PresentedKey, Question};
 use crate::file::{self as policy_file, PolicyFile};
 use crate::zones;
 use keystile_model::error::{Act, Code, Result, named, refuse, refuse_all};
@@ -138,7 +138,7 @@ pub fn run(world: &World, file: &PolicyFile, cases: &Cases) -> Result<Vec<CaseRe
 }
 
 /// A row for the key of a case, and what its holder shows.
-fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<KeyRow>, Shown)> {
+fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<KeyRow>, PresentedKey)> {
     let environment = match holder {
         Holder::Key(key) => key.environment.clone(),
         _ => None,
@@ -155,17 +155,17 @@ fn hold(world: &World, policy: &Policy, holder: &Holder) -> Result<(Option<KeyRo
         })?;
     let fresh = generate(&policy.brand, &environment, world.entropy)?;
     match holder {
-        Holder::Nobody => Ok((None, Shown::Nothing)),
-        Holder::Stranger => Ok((None, Shown::Text(fresh.text))),
+        Holder::Nobody => Ok((None, PresentedKey::Nothing)),
+        Holder::Stranger => Ok((None, PresentedKey::Text(fresh.text))),
         Holder::Typist => {
             let mut text = fresh.text.expose_secret().to_owned();
             let last = text.pop();
             text.push(if last == Some('0') { '1' } else { '0' });
-            Ok((None, Shown::Text(KeyText::from_input(text))))
+            Ok((None, PresentedKey::Text(KeyText::from_input(text))))
         }
         Holder::Key(key) => {
             let row = key.row(policy, environment, &fresh, world.now.seconds())?;
-            Ok((Some(row), Shown::Text(fresh.text)))
+            Ok((Some(row), PresentedKey::Text(fresh.text)))
         }
     }
 }

@@ -30,7 +30,7 @@ const MOST: usize = 20_000_000;
 
 /// What changes.
 #[derive(Serialize)]
-pub struct Diff {
+pub struct PolicyDiff {
     /// Changes on every route.
     pub everywhere: Vec<Everywhere>,
     /// Changes on some routes.
@@ -56,7 +56,7 @@ pub struct RouteChange {
     pub after: String,
 }
 
-impl Diff {
+impl PolicyDiff {
     /// Whether nothing changes for any request.
     pub fn is_empty(&self) -> bool {
         self.everywhere.is_empty() && self.routes.is_empty()
@@ -73,7 +73,7 @@ impl Diff {
 ///
 /// # Errors
 /// If they distinguish more classes of requests than can be compared.
-pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
+pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<PolicyDiff> {
     let too_many = || {
         refuse(
             Code::PolicyTooComplex,
@@ -81,7 +81,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
             "compare them in parts, or use fewer parameters in the same places",
         )
     };
-    let classes = Classes::of(&a.raw, &b.raw).ok_or_else(too_many)?;
+    let classes = Classes::of_both(&a.raw, &b.raw).ok_or_else(too_many)?;
     if classes.count() > MOST {
         return Err(too_many());
     }
@@ -115,7 +115,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<Diff> {
         }
     }
     routes.sort();
-    Ok(Diff {
+    Ok(PolicyDiff {
         everywhere: everywhere::compare(a, b),
         routes,
     })
@@ -138,7 +138,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
         };
         return Answer {
             route: None,
-            outcome: Admission::of(access, 1, None),
+            outcome: Admission::new(access, 1, None),
         };
     };
     let names = |numbers: &[u16]| -> Vec<String> {
@@ -155,7 +155,7 @@ fn ask<'p>(policy: &'p Policy, class: &Class<'_>) -> Answer<'p> {
     let limit = route.limit.map(|l| limit_words(&[l]).concat());
     Answer {
         route: Some(&route.path),
-        outcome: Admission::of(access, route.cost, limit),
+        outcome: Admission::new(access, route.cost, limit),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::diff::classes::{self, Example};
 use keystile_model::error::{Act, Code, Result, refuse, told};
 
 /// The key in the request.
-pub enum Shown {
+pub enum PresentedKey {
     /// None.
     Nothing,
     /// A key of the store, by its id: what its holder would get.
@@ -30,17 +30,17 @@ pub enum Shown {
 
 /// The client certificate of a connection, validated against the listener's authorities.
 #[derive(Clone)]
-pub struct Certificate {
+pub struct ClientCertificate {
     uri: Option<String>,
     dns: Option<String>,
 }
 
-impl Certificate {
+impl ClientCertificate {
     /// One with these identities; `None` for none.
     ///
     /// # Errors
     /// If one of them is invalid, or there are more than Envoy would show.
-    pub fn of(identities: &[String]) -> Result<Option<Self>> {
+    pub fn from_identities(identities: &[String]) -> Result<Option<Self>> {
         let (mut uri, mut dns) = (None, None);
         for text in identities {
             let id =
@@ -73,7 +73,7 @@ impl Certificate {
 /// A request to explain.
 pub struct Question {
     /// Its key.
-    pub key: Shown,
+    pub key: PresentedKey,
     /// Its method.
     pub method: String,
     /// Its path, with the query if any.
@@ -85,7 +85,7 @@ pub struct Question {
     /// Where it comes from.
     pub address: Option<IpAddr>,
     /// The client certificate of its connection.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<ClientCertificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
     /// It came over TLS, as every request with a certificate does.
@@ -99,13 +99,13 @@ impl Question {
     pub fn peer(&self) -> Peer<'_> {
         self.certificate
             .as_ref()
-            .map(Certificate::peer)
+            .map(ClientCertificate::peer)
             .unwrap_or_default()
     }
 }
 
 /// What the filter would do.
-pub struct Answer {
+pub struct FilterAnswer {
     /// The checks, one by one.
     pub notes: Vec<Note>,
     /// `ok`, or the code of the refusal.
@@ -153,7 +153,7 @@ pub fn load(content: &Content, signer: SigningKey) -> Result<InForce> {
 }
 
 /// What the filter would do on a keyset.
-pub fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
+pub fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> FilterAnswer {
     let encoded = encode(policy, q);
     let request = Request {
         headers: Headers::new(&encoded),
@@ -183,7 +183,7 @@ pub fn ask(keyset: &InForce, policy: &Policy, q: &Question) -> Answer {
         (Ok(()), Some(unseen)) => (200, unseen.clone()),
         (Err(denial), _) => (denial.answer().status, denial.answer().detail.to_owned()),
     };
-    Answer {
+    FilterAnswer {
         code: decision.code(),
         status,
         detail,
@@ -264,7 +264,7 @@ pub fn hint(raw: &RawPolicy, policy: &Policy, q: &Question) -> Option<String> {
 pub fn encode(policy: &Policy, q: &Question) -> Zeroizing<Vec<u8>> {
     let mut pairs: Vec<(String, Zeroizing<Vec<u8>>)> = Vec::new();
     let mut path = Zeroizing::new(q.path.clone().into_bytes());
-    if let Shown::Text(key) = &q.key {
+    if let PresentedKey::Text(key) = &q.key {
         let key = key.expose_secret();
         match policy.credentials.first() {
             Some(Credential::Header { name, scheme }) => {

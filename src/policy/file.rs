@@ -6,7 +6,7 @@ use std::path::Path;
 use keystile_core::policy::{Policy, PolicyError, RawPolicy};
 use serde::de::DeserializeOwned;
 
-use crate::yaml::{self, Node};
+use crate::yaml::{self, YamlNode};
 use crate::zones;
 use keystile_model::error::{Act, Code, Error, Next, Result, refuse, refuse_all, told};
 use keystile_model::nearest::nearest;
@@ -102,7 +102,7 @@ fn help() -> Next {
 ///
 /// # Errors
 /// If it is not YAML, with the line.
-pub fn root(name: &str, text: &str) -> Result<Node> {
+pub fn root(name: &str, text: &str) -> Result<YamlNode> {
     yaml::parse(text).map_err(|e| syntax(&e.problem).at(format_args!("{name}:{}", e.line)))
 }
 
@@ -111,7 +111,7 @@ pub fn root(name: &str, text: &str) -> Result<Node> {
 ///
 /// # Errors
 /// Each with its line; `help` is the next step if there is no better one.
-pub fn shape<T: DeserializeOwned>(name: &str, root: &Node, help: &Next) -> Result<T> {
+pub fn shape<T: DeserializeOwned>(name: &str, root: &YamlNode, help: &Next) -> Result<T> {
     let mut value = root.json();
     let mut faults = Vec::new();
     loop {
@@ -162,7 +162,7 @@ fn syntax(problem: &str) -> Error {
     refuse(Code::FileInvalid, problem, next)
 }
 
-fn meaning(name: &str, root: &Node, errors: &[PolicyError]) -> Error {
+fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {
     let told = errors.iter().flat_map(|e| {
         let first = e.beside.as_ref().map(|field| root.line_of(field));
         let problem = match first {
@@ -175,7 +175,7 @@ fn meaning(name: &str, root: &Node, errors: &[PolicyError]) -> Error {
 }
 
 /// With the line and the path of what it is about.
-fn placed(name: &str, root: &Node, path: &str, wrong: Error) -> Error {
+fn placed(name: &str, root: &YamlNode, path: &str, wrong: Error) -> Error {
     let wrong = match path {
         "" => wrong,
         path => wrong.field(path),

@@ -12,30 +12,30 @@ use serde::Serialize;
 use crate::file as policy_file;
 use keystile_model::error::{Code, Result, refuse};
 
-mod beside;
 mod credentials;
 mod document;
 mod extensible;
 mod notes;
+mod overlap;
 mod path_item;
-mod place;
 mod read;
 mod reference;
 mod security;
 mod shape;
 mod syntax;
 mod text;
+mod urls;
 
 use credentials::Schemes;
 use document::{Document, LocatedOperation};
 use notes::Notes;
 pub use notes::Unsaid;
-use place::{Base, bases, template};
 pub use reference::Beside;
-use reference::Files;
+use reference::DocumentFiles;
 use security::Demand;
-use shape::Shape;
+use shape::PathShape;
 use text::Line;
+use urls::{ServerBase, bases, template};
 
 /// How to draft.
 #[derive(Clone, Copy, Default)]
@@ -71,12 +71,12 @@ pub struct Drafted {
 /// policy could express.
 pub fn draft(name: &str, text: &str, how: DraftOptions<'_>) -> Result<Drafted> {
     let document = read::read(name, text)?;
-    let files = Files::new(name, text, how.beside);
+    let files = DocumentFiles::new(name, text, how.beside);
     let mut notes = Notes::default();
     let all = operations(&document, &files, &mut notes)?;
     let schemes = Schemes::new(&document, &all, &files, &mut notes)?;
     let mut shapes = shapes(&document, &all, &schemes, (&files, how), &mut notes);
-    beside::settle(&mut shapes, &mut notes);
+    overlap::settle(&mut shapes, &mut notes);
     let lines = lines(shapes);
     if lines.is_empty() {
         return Err(refuse(
@@ -120,10 +120,10 @@ fn shapes(
     document: &Document,
     all: &[(String, LocatedOperation)],
     schemes: &Schemes,
-    (files, how): (&Files<'_>, DraftOptions<'_>),
+    (files, how): (&DocumentFiles<'_>, DraftOptions<'_>),
     notes: &mut Notes,
-) -> BTreeMap<String, Shape> {
-    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
+) -> BTreeMap<String, PathShape> {
+    let mut shapes: BTreeMap<String, PathShape> = BTreeMap::new();
     for (path, found) in all {
         let method = found.method.as_deref().unwrap_or_default();
         let place = place_of(path, found);
@@ -136,7 +136,7 @@ fn shapes(
             .map_or(&[][..], Vec::as_slice);
         let many = document.multi_segment(found, files);
         for base in bases(servers, &place, notes) {
-            let Base {
+            let ServerBase {
                 host,
                 prefix,
                 is_inexact,
@@ -159,7 +159,7 @@ fn shapes(
                 demand = Demand::key();
             }
             let host = if how.any_host { String::new() } else { host };
-            let shape = shapes.entry(named.shape).or_insert_with(|| Shape {
+            let shape = shapes.entry(named.shape).or_insert_with(|| PathShape {
                 path: named.path,
                 asks: BTreeMap::new(),
             });
@@ -172,7 +172,7 @@ fn shapes(
 /// Every operation with its path.
 fn operations(
     document: &Document,
-    files: &Files<'_>,
+    files: &DocumentFiles<'_>,
     notes: &mut Notes,
 ) -> Result<Vec<(String, LocatedOperation)>> {
     let mut out = Vec::new();
@@ -218,9 +218,9 @@ fn is_in_method(b: u8) -> bool {
 }
 
 /// One line for the methods and hosts with the same requirements.
-fn lines(shapes: BTreeMap<String, Shape>) -> Vec<Line> {
+fn lines(shapes: BTreeMap<String, PathShape>) -> Vec<Line> {
     let mut out = Vec::new();
-    for Shape { path, mut asks } in shapes.into_values() {
+    for PathShape { path, mut asks } in shapes.into_values() {
         // Callers that may GET may also use HEAD (RFC 9110 section 9.3.2), unless there is an
         // operation for the other methods.
         let is_other = |host: &String| asks.contains_key(&(host.clone(), String::new()));

@@ -9,7 +9,7 @@ use serde_json::{Number, Value};
 use serde_saphyr::{Location, Spanned};
 
 /// A value and where it stands.
-pub struct Node {
+pub struct YamlNode {
     /// The line, from 1 on.
     pub line: u64,
     /// The bytes of a scalar as written.
@@ -19,9 +19,9 @@ pub struct Node {
 
 enum Data {
     Scalar(Value),
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// Name, line of the name, value.
-    Map(Vec<(String, u64, Node)>),
+    Map(Vec<(String, u64, YamlNode)>),
 }
 
 /// Text that is not YAML: the line, and what is wrong.
@@ -33,14 +33,14 @@ pub struct SyntaxError {
 }
 
 /// Reads one document.
-pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+pub fn parse(text: &str) -> Result<YamlNode, SyntaxError> {
     let options = serde_saphyr::options! {
         // YAML 1.2: `off`, `no` and `y` are words.
         strict_booleans: true,
         reject_unsupported_tags: true,
     };
     let parsed: Result<Spanned<Data>, _> = serde_saphyr::from_str_with_options(text, options);
-    parsed.map(Node::from).map_err(|e| {
+    parsed.map(YamlNode::from).map_err(|e| {
         let e = e.without_snippet();
         let line = e.location().map_or(1, |l| l.line());
         let problem = e.to_string();
@@ -53,9 +53,9 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     })
 }
 
-impl Node {
+impl YamlNode {
     /// The value at a path such as `routes[3].limit.requests`.
-    pub fn at(&self, path: &str) -> Option<&Node> {
+    pub fn at(&self, path: &str) -> Option<&YamlNode> {
         steps(path).try_fold(self, |node, step| node.step(&step).map(|(_, n)| n))
     }
 
@@ -75,7 +75,7 @@ impl Node {
     pub fn json(&self) -> Value {
         match &self.data {
             Data::Scalar(v) => v.clone(),
-            Data::List(items) => items.iter().map(Node::json).collect(),
+            Data::List(items) => items.iter().map(YamlNode::json).collect(),
             Data::Map(pairs) => pairs
                 .iter()
                 .map(|(k, _, v)| (k.clone(), v.json()))
@@ -88,7 +88,7 @@ impl Node {
         matches!(self.data, Data::Scalar(Value::Null))
     }
 
-    fn step(&self, step: &Step<'_>) -> Option<(u64, &Node)> {
+    fn step(&self, step: &Step<'_>) -> Option<(u64, &YamlNode)> {
         match (step, &self.data) {
             (Step::Name(name), Data::Map(pairs)) => pairs
                 .iter()
@@ -116,7 +116,7 @@ fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
         })
 }
 
-impl From<Spanned<Data>> for Node {
+impl From<Spanned<Data>> for YamlNode {
     fn from(s: Spanned<Data>) -> Self {
         let at: Location = s.referenced;
         let span = at.span();
@@ -192,7 +192,7 @@ impl<'de> Visitor<'de> for DataVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
-        let mut pairs: Vec<(String, u64, Node)> = Vec::new();
+        let mut pairs: Vec<(String, u64, YamlNode)> = Vec::new();
         while let Some((name, value)) = map.next_entry::<Spanned<String>, Spanned<Data>>()? {
             if pairs.iter().any(|(k, ..)| *k == name.value) {
                 return Err(A::Error::custom(format!(

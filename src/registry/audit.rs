@@ -74,7 +74,7 @@ impl Timelines {
 
     /// The timeline of a record; `None` if a restore by an old release did not record which one it
     /// ended.
-    pub fn of(&self, seq: u64) -> Option<String> {
+    pub fn at(&self, seq: u64) -> Option<String> {
         let next = self.cuts.iter().find(|(cut, _)| *cut > seq);
         next.map_or_else(|| Some(self.current.clone()), |(_, ended)| ended.clone())
     }

@@ -23,7 +23,7 @@ use keystile_model::world::World;
 use keystile_policy::file as policy_file;
 use keystile_store::bench::fresh_address;
 use keystile_store::master_key::MasterKey;
-use keystile_store::{Address, Store};
+use keystile_store::{DatabaseAddress, Store};
 
 /// When it was made, in seconds.
 pub const NOON: u64 = 1_800_000_000;
@@ -39,7 +39,7 @@ pub struct Bench {
     /// Its folder.
     pub folder: tempfile::TempDir,
     /// The database that it is in, if it is in one.
-    pub database: Option<Arc<Address>>,
+    pub database: Option<Arc<DatabaseAddress>>,
 }
 
 /// The way to a store.
@@ -52,7 +52,7 @@ pub struct Door<'b> {
     /// Its folder.
     pub folder: &'b Path,
     /// Its database, if it is in one.
-    pub database: Option<&'b Arc<Address>>,
+    pub database: Option<&'b Arc<DatabaseAddress>>,
 }
 
 impl Door<'_> {
@@ -82,7 +82,7 @@ impl Bench {
         Self::on(None)
     }
 
-    fn on(database: Option<Arc<Address>>) -> Self {
+    fn on(database: Option<Arc<DatabaseAddress>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let world = system::at(NOON);
@@ -135,7 +135,7 @@ impl Bench {
 
     /// Makes a client.
     pub fn client(&mut self, name: &str) {
-        let draft = client::Draft::named(name);
+        let draft = client::ClientDraft::named(name);
         client::create(&mut self.store, &system::at(NOON), draft).unwrap();
     }
 
@@ -145,7 +145,7 @@ impl Bench {
             &mut self.store,
             world,
             "acme",
-            key::Draft::default(),
+            key::KeyDraft::default(),
             n,
             |_| {},
         )
@@ -188,11 +188,24 @@ impl Bench {
 }
 
 /// A home with a store of this policy, a signing key and clients of these names, in a folder
-/// that is removed with it.
+/// that is removed with it; the store is in a database beside `scripts/postgres`.
 pub fn home(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Home) {
+    home_on(fresh_address(), policy, clients)
+}
+
+/// The same, with the store in the folder in any case.
+pub fn home_in_folder(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Home) {
+    home_on(None, policy, clients)
+}
+
+fn home_on(
+    database: Option<Arc<DatabaseAddress>>,
+    policy: &str,
+    clients: &[&str],
+) -> (tempfile::TempDir, Home) {
     let folder = tempfile::tempdir().unwrap();
     let mut home = Home::new(folder.path().to_owned(), None);
-    if let Some(address) = fresh_address() {
+    if let Some(address) = database {
         home = home.in_database(address);
     }
     let world = system::local();
@@ -202,7 +215,7 @@ pub fn home(policy: &str, clients: &[&str]) -> (tempfile::TempDir, Home) {
             signing::insert(tx, &world).map(drop)
         })?;
         for name in clients {
-            client::create(store, &world, client::Draft::named(name))?;
+            client::create(store, &world, client::ClientDraft::named(name))?;
         }
         Ok(())
     })

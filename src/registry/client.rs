@@ -14,7 +14,7 @@ use keystile_store::{Store, Tx};
 
 /// The settings of a new client.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+pub struct ClientDraft {
     /// Its name.
     pub name: String,
     /// Its plan.
@@ -25,7 +25,7 @@ pub struct Draft {
     pub labels: Labels,
 }
 
-impl Draft {
+impl ClientDraft {
     /// With only a name.
     pub fn named(name: &str) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Draft {
 
 /// Changes to a client; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
-pub struct Patch {
+pub struct ClientPatch {
     /// A plan, or none.
     pub plan: Option<Option<String>>,
     /// Free text.
@@ -49,7 +49,7 @@ pub struct Patch {
 }
 
 /// Adds a client.
-pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<Client> {
+pub fn create(store: &mut Store, world: &World, draft: ClientDraft) -> Result<Client> {
     store.write(world, |tx| {
         world.caller.unbound("make clients")?;
         let policy = policy(tx)?.policy;
@@ -59,7 +59,7 @@ pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<Client> 
 }
 
 /// Adds a client inside another operation; its plan has been checked.
-pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
+pub fn insert(tx: &mut Tx<'_>, world: &World, draft: ClientDraft) -> Result<Client> {
     let mut client = checked(tx, world, draft)?;
     client.number = tx.insert_client(&client)?;
     tx.audit(
@@ -73,7 +73,7 @@ pub fn insert(tx: &mut Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
 }
 
 /// A valid client that has no number yet.
-pub fn checked(tx: &Tx<'_>, world: &World, draft: Draft) -> Result<Client> {
+pub fn checked(tx: &Tx<'_>, world: &World, draft: ClientDraft) -> Result<Client> {
     let name = &draft.name;
     if !is_client_name(name) {
         return Err(refuse(
@@ -128,7 +128,7 @@ pub fn each(
 }
 
 /// Changes a client.
-pub fn update(store: &mut Store, world: &World, name: &str, patch: Patch) -> Result<Client> {
+pub fn update(store: &mut Store, world: &World, name: &str, patch: ClientPatch) -> Result<Client> {
     store.write(world, |tx| {
         world.caller.unbound("change clients")?;
         let before = client(tx, &world.caller, name)?;

@@ -11,19 +11,19 @@ use super::signing;
 use crate as registry;
 use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
-use keystile_policy::explain::{Answer, Question, Shown, ask, encode, hint, load};
+use keystile_policy::explain::{FilterAnswer, PresentedKey, Question, ask, encode, hint, load};
 use keystile_policy::file::PolicyFile;
 use keystile_store::{Store, Tx};
 
 /// Explains a request.
-pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Result<Answer> {
+pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Result<FilterAnswer> {
     store.read(|tx| {
         let PolicyFile { raw, policy, .. } = registry::policy(tx)?;
         let mut rows = Vec::new();
-        if let Shown::Id(id) = question.key {
+        if let PresentedKey::Id(id) = question.key {
             let (row, text) = stand_in(tx, &policy, world, id)?;
             rows.push(row);
-            question.key = Shown::Text(text);
+            question.key = PresentedKey::Text(text);
         }
         let carried = encode(&policy, &question);
         find(tx, &policy, &carried, &mut rows)?;
@@ -71,14 +71,14 @@ fn find(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &mut Vec<KeyRow>) ->
 }
 
 /// Distinguishes an id from a full key: it has the form of an id, and is one in the store.
-pub fn shown(store: &mut Store, text: String) -> Result<Shown> {
+pub fn shown(store: &mut Store, text: String) -> Result<PresentedKey> {
     if Parsed::parse(text.as_bytes()).is_err()
         && let Ok(id) = text.parse::<KeyId>()
         && store.read(|tx| tx.key(id))?.is_some()
     {
-        return Ok(Shown::Id(id));
+        return Ok(PresentedKey::Id(id));
     }
-    Ok(Shown::Text(KeyText::from_input(text)))
+    Ok(PresentedKey::Text(KeyText::from_input(text)))
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
     }
 
     /// By the whole keyset, as the filter decides.
-    fn by_all(b: &mut Bench, q: &Question) -> Answer {
+    fn by_all(b: &mut Bench, q: &Question) -> FilterAnswer {
         b.store
             .read(|tx| {
                 let policy = registry::policy(tx)?.policy;
@@ -140,8 +140,8 @@ mod tests {
                 let question = || Question {
                     certificate: None,
                     key: match text {
-                        "" => Shown::Nothing,
-                        text => Shown::Text(KeyText::from_input(text.to_owned())),
+                        "" => PresentedKey::Nothing,
+                        text => PresentedKey::Text(KeyText::from_input(text.to_owned())),
                     },
                     method: "GET".into(),
                     path: "/v1/users".into(),

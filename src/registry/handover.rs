@@ -23,7 +23,7 @@ const STEP: usize = 2_000;
 
 /// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct HandoverTurn {
     /// Where the next one begins; `None` at the end.
     pub next: Option<KeyId>,
     /// Holders warned.
@@ -36,7 +36,7 @@ pub struct Turn {
 ///
 /// # Errors
 /// Those of the store.
-pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Turn> {
+pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<HandoverTurn> {
     let now = world.now.seconds();
     // Read without a lock, because most keys need nothing.
     let (keys, due) = store.read(|tx| {
@@ -56,9 +56,9 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
         }
         Ok((keys.last().map(|k| k.id), due))
     })?;
-    let mut turn = Turn {
+    let mut turn = HandoverTurn {
         next: keys,
-        ..Turn::default()
+        ..HandoverTurn::default()
     };
     if due.is_empty() {
         return Ok(turn);
@@ -78,9 +78,9 @@ pub fn turn(store: &mut Store, world: &World, after: Option<KeyId>) -> Result<Tu
                 Some(RotationStep::Warn {
                     days,
                     deadline,
-                    ends,
+                    expires,
                 }) => {
-                    warn(tx, world, &key, days, deadline, ends)?;
+                    warn(tx, world, &key, days, deadline, expires)?;
                     turn.warned += 1;
                 }
                 None => {}
@@ -179,10 +179,10 @@ fn warn(
     key: &Key,
     days: u64,
     deadline: u64,
-    ends: bool,
+    expires: bool,
 ) -> Result<()> {
     tx.set_warning(key.id, deadline, days)?;
-    let action = if ends { "key.expiring" } else { "key.due" };
+    let action = if expires { "key.expiring" } else { "key.due" };
     let after = json!({
         "client": key.client,
         "name": key.rules.name,

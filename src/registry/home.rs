@@ -10,17 +10,19 @@ use keystile_core::keyset::StoreId;
 use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
-use keystile_store::{Address, Alone, Store};
+use keystile_store::{DatabaseAddress, ExclusiveHold, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
 mod backup;
+mod copy;
 mod lock;
 mod master_key;
 pub mod published;
 mod restore;
 
-pub use backup::{Kept, beside_backup, put_backup};
+pub use backup::{KeptBackup, beside_backup, put_backup};
+pub use copy::CopiedStore;
 pub use lock::Serving;
 pub use master_key::NewKey;
 pub use restore::Restored;
@@ -32,7 +34,7 @@ pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
     /// The database that the store is in, unless it is in the folder.
-    database: Option<Arc<Address>>,
+    database: Option<Arc<DatabaseAddress>>,
     /// This process holds the folder: see [`Home::hold`].
     held: Option<Serving>,
 }
@@ -53,7 +55,7 @@ impl Home {
     }
 
     /// The same for a store in a database; the folder has what is kept on this machine.
-    pub fn in_database(self, address: Arc<Address>) -> Self {
+    pub fn in_database(self, address: Arc<DatabaseAddress>) -> Self {
         Self {
             database: Some(address),
             ..self
@@ -61,7 +63,7 @@ impl Home {
     }
 
     /// The database that the store is in, unless it is in the folder.
-    pub fn database(&self) -> Option<&Arc<Address>> {
+    pub fn database(&self) -> Option<&Arc<DatabaseAddress>> {
         self.database.as_ref()
     }
 
@@ -162,7 +164,7 @@ impl Home {
     }
 
     /// Keeps servers out while a schema changes.
-    fn alone(&self) -> Alone {
+    fn alone(&self) -> ExclusiveHold {
         let home = self.clone();
         Arc::new(move || match home.held {
             Some(_) => Ok(Box::new(())),
@@ -193,7 +195,7 @@ impl Home {
                     "run as the user who made it",
                 )
             }
-            .of(Kind::Store(Trouble::Access)));
+            .with_kind(Kind::Store(Trouble::Access)));
         }
         Ok(())
     }
@@ -203,7 +205,7 @@ impl Home {
         self.unlock_beside(Some(self.alone()))
     }
 
-    fn unlock_beside(&self, alone: Option<Alone>) -> Result<(Store, MasterKey)> {
+    fn unlock_beside(&self, alone: Option<ExclusiveHold>) -> Result<(Store, MasterKey)> {
         if self.database.is_none() {
             self.must_exist()?;
         }
@@ -225,7 +227,7 @@ impl Home {
         Err(failed)
     }
 
-    fn open_with(&self, key: &MasterKey, alone: Option<Alone>) -> Result<Store> {
+    fn open_with(&self, key: &MasterKey, alone: Option<ExclusiveHold>) -> Result<Store> {
         if let Some(address) = &self.database {
             return Store::open_in(address, &self.folder, key, system::local().entropy, alone);
         }
@@ -265,7 +267,7 @@ impl Home {
             ),
             Err(_) => error,
         };
-        told.of(kind)
+        told.with_kind(kind)
     }
 
     /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it
@@ -307,6 +309,10 @@ impl Home {
         let mut store = Store::create(&new, &key, id).map_err(|e| e.at(path.display()))?;
         fill(&mut store)?;
         store.close()?;
+        let usage = beside.path().join("usage.db");
+        if usage.exists() {
+            fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
+        }
         // Replaces what is there: a link would lead elsewhere.
         file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
         fs::hard_link(&new, &path).map_err(|e| match e.kind() {

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::{Digest, KeyId, Name};
 use keystile_core::policy::Policy;
 
-use super::client::Draft as ClientDraft;
-use super::key::{Draft, checked};
+use super::client::ClientDraft;
+use super::key::{KeyDraft, check_lifetime, checked};
 use super::policy;
 use keystile_model::error::{Code, Complaints, Next, Result, named, refuse, told};
 use keystile_model::key::PROPERTIES;
@@ -160,7 +160,7 @@ fn key(
     how: ImportOptions,
 ) -> Result<Key> {
     let now = world.now.seconds();
-    let mut draft = Draft {
+    let mut draft = KeyDraft {
         environment: environment(&line.environment)?,
         publishable: match line.kind.as_str() {
             "" | "secret" => false,
@@ -175,7 +175,7 @@ fn key(
             }
         },
         any_scope: how.any_scope,
-        ..Draft::default()
+        ..KeyDraft::default()
     };
     for property in PROPERTIES {
         if let Some(typed) = line.properties.get(property.name) {
@@ -183,6 +183,7 @@ fn key(
         }
     }
     let rules = checked(draft, policy, now, |_| Ok(()))?;
+    check_lifetime(policy, &rules, client.plan.as_deref(), now)?;
     let mut id = KeyId::random(world.entropy)?;
     while tx.has_key(id)? {
         id = KeyId::random(world.entropy)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keystile_core::key::{KeyId, Prefix};
 use keystile_core::keyset::envelope;
-use keystile_core::keyset::{Entry, Keyset, Manifest, Network, Refusal, Signed, SigningKeys};
+use keystile_core::keyset::{Entry, Keyset, KeysetRefusal, Manifest, Network, Signed, SigningKeys};
 use keystile_core::policy::RawPolicy;
 use serde_json::{Value, json};
 
@@ -20,13 +20,13 @@ pub struct Opened {
 }
 
 /// Reads a plugin configuration.
-pub fn open(bytes: &[u8], keys: &SigningKeys) -> Result<Opened, Refusal> {
+pub fn open(bytes: &[u8], keys: &SigningKeys) -> Result<Opened, KeysetRefusal> {
     match envelope::open(&mut &bytes[..], keys, |_| {})? {
         (Signed::Keyset(manifest, name), pages) => Ok(Opened {
             keyset: Keyset::new(Manifest::clone(&manifest), name, pages)?,
             manifest: *manifest,
         }),
-        (Signed::Overlay(_), _) => Err(Refusal::Overlay),
+        (Signed::Overlay(_), _) => Err(KeysetRefusal::Overlay),
     }
 }
 
@@ -111,11 +111,11 @@ impl Difference {
             o.entries().map(|(_, e)| (e.id, o.entry_json(&e))).collect()
         };
         let policies = (&a.manifest.policy, &b.manifest.policy);
-        Self::of(by_id(a), by_id(b), policies)
+        Self::between_entries(by_id(a), by_id(b), policies)
     }
 
     /// Compares keys by id, and policies.
-    pub fn of(
+    pub fn between_entries(
         before: BTreeMap<KeyId, Value>,
         mut after: BTreeMap<KeyId, Value>,
         policies: (&RawPolicy, &RawPolicy),

@@ -15,13 +15,15 @@ use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-pub use keystile_model::key::{Draft, Patch};
+pub use keystile_model::key::{KeyDraft, KeyPatch};
 
 mod bounds;
 mod checked;
+mod lifetime;
 mod making;
 
 pub use checked::checked;
+pub(super) use lifetime::{check as check_lifetime, latest_end, shorten};
 pub use making::{Issued, issue};
 pub(super) use making::{New, make, random_ids};
 
@@ -93,7 +95,7 @@ pub fn change(
 }
 
 /// Changes what a key may do.
-pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Result<Key> {
+pub fn update(store: &mut Store, world: &World, id: KeyId, patch: KeyPatch) -> Result<Key> {
     store.write(world, |tx| {
         let before = find_living(tx, &world.caller, id)?;
         let policy = policy(tx)?.policy;
@@ -123,6 +125,8 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: Patch) -> Resu
         rules::check(&known, &policy, world.now.seconds(), any_scope)?;
         rules::check(r, &policy, world.now.seconds(), true)?;
         r.check_words(Some(&before.rules))?;
+        let plan = before.client_plan.as_deref();
+        lifetime::change(&policy, (&before.rules, r), plan, before.created)?;
         if ceilings.is_some() {
             bounds::schedule(&policy, &before, r)?;
         }
@@ -213,12 +217,17 @@ pub fn rotate(
                     ],
                 )
                 .about("expires")
-                .of(Kind::Invalid));
+                .with_kind(Kind::Invalid));
             }
             None => {}
         }
         let policy = policy(tx)?.policy;
         rules::check(&new, &policy, now, true)?;
+        let plan = old.client_plan.as_deref();
+        match expires {
+            Some(_) => lifetime::check(&policy, &new, plan, now)?,
+            None => lifetime::shorten(&policy, &mut new, plan, now),
+        }
         bounds::rotation(tx, world, &policy, &old, &new, grace)?;
         if tx.client(&old.client)?.is_none() {
             return Err(no_longer(&old.client));
@@ -247,6 +256,7 @@ pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
     let mut new = old.rules.clone();
     new.not_before = None;
     let policy = policy(tx)?.policy;
+    lifetime::shorten(&policy, &mut new, old.client_plan.as_deref(), now);
     if let Some(ceilings) = world.caller.bound() {
         new.expires = ceilings.nearest_end(new.expires, now);
         ceilings.admit_successor(&new, old.client_plan.as_deref(), now)?;

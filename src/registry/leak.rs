@@ -2,6 +2,7 @@
 
 use keystile_core::key::{Digest, Parsed};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::key;
 use keystile_model::error::Result;
@@ -12,7 +13,7 @@ use keystile_store::{Store, Tx};
 
 /// What to do with a leaked key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Policy {
+pub enum LeakPolicy {
     /// Revoke it
     #[default]
     Revoke,
@@ -40,7 +41,7 @@ pub fn found(
     store: &mut Store,
     world: &World,
     alerts: &[Alert],
-    policy: Policy,
+    policy: LeakPolicy,
 ) -> Result<Vec<Ownership>> {
     let known = store.read(|tx| {
         alerts
@@ -81,7 +82,36 @@ fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
     tx.key_of_digest(&Digest::of_foreign(text))
 }
 
-fn act(tx: &mut Tx<'_>, world: &World, found: &Key, alert: &Alert, policy: Policy) -> Result<()> {
+/// Revokes a key for whoever holds it. There may be none with that text.
+///
+/// # Errors
+/// Those of the store.
+pub fn given_up(store: &mut Store, world: &World, text: &str) -> Result<()> {
+    let alert = Alert {
+        token: Zeroizing::new(text.to_owned()),
+        kind: String::new(),
+        url: String::new(),
+        source: String::new(),
+    };
+    let found = store.read(|tx| lookup(tx, &alert))?;
+    if found.is_none_or(|key| key.revoked.is_some()) {
+        return Ok(());
+    }
+    store.write(world, |tx| match lookup(tx, &alert)? {
+        Some(key) if key.revoked.is_none() => {
+            key::revoke_in(tx, world, key, "revoked by its holder").map(drop)
+        }
+        _ => Ok(()),
+    })
+}
+
+fn act(
+    tx: &mut Tx<'_>,
+    world: &World,
+    found: &Key,
+    alert: &Alert,
+    policy: LeakPolicy,
+) -> Result<()> {
     let place =
         |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(500).collect() };
     let leak = json!({
@@ -100,14 +130,14 @@ fn act(tx: &mut Tx<'_>, world: &World, found: &Key, alert: &Alert, policy: Polic
         return Ok(());
     }
     match policy {
-        Policy::Report => Ok(()),
-        Policy::Disable if found.disabled => Ok(()),
-        Policy::Disable => {
+        LeakPolicy::Report => Ok(()),
+        LeakPolicy::Disable if found.disabled => Ok(()),
+        LeakPolicy::Disable => {
             let mut after = found.clone();
             after.disabled = true;
             key::change(tx, world, "key.disable", found, after).map(drop)
         }
-        Policy::Revoke => {
+        LeakPolicy::Revoke => {
             key::revoke_in(tx, world, found.clone(), "found by a secret scanner").map(drop)
         }
     }
@@ -120,7 +150,6 @@ mod tests {
     use keystile_model::record::Status;
     use keystile_store::Query;
     use keystile_system as system;
-    use zeroize::Zeroizing;
 
     fn alert(token: &str) -> Alert {
         Alert {
@@ -138,7 +167,7 @@ mod tests {
         let text = issued[0].text.expose_secret().to_owned();
         let alerts = [alert(&text), alert("no key at all"), alert(&text)];
         let world = system::at(NOON + 9);
-        let answers = found(&mut b.store, &world, &alerts, Policy::Revoke).unwrap();
+        let answers = found(&mut b.store, &world, &alerts, LeakPolicy::Revoke).unwrap();
         assert_eq!(
             answers,
             [Ownership::Ours, Ownership::Unknown, Ownership::Ours]
@@ -158,6 +187,38 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_revokes_the_key_that_they_hold_and_no_other() {
+        let mut b = Bench::new();
+        let issued = b.issue(&system::at(NOON), 2);
+        let text = issued[0].text.expose_secret().to_owned();
+        let forged = format!("{}{}", &text[..text.len() - 20], "A".repeat(20));
+        let id = issued[0].key.id.to_string();
+        let before = b.version();
+        for nothing in ["", "nonsense", &forged, &id] {
+            given_up(&mut b.store, &system::at(NOON + 9), nothing).unwrap();
+        }
+        assert_eq!(b.version(), before);
+        for _ in 0..2 {
+            given_up(&mut b.store, &system::at(NOON + 9), &text).unwrap();
+        }
+        let mut key = |n: usize| {
+            b.store
+                .read(|tx| tx.key(issued[n].key.id))
+                .unwrap()
+                .unwrap()
+        };
+        assert_eq!(key(0).status(NOON + 10), Status::Revoked);
+        assert_eq!(key(0).reason, "revoked by its holder");
+        assert_eq!(key(1).status(NOON + 10), Status::Active);
+        let log = b
+            .store
+            .read(|tx| tx.last_audit(&Query::default(), 100))
+            .unwrap();
+        assert_eq!(log.iter().filter(|r| r.action == "key.revoke").count(), 1);
+        assert!(log.iter().all(|r| !r.after.contains(&text)));
+    }
+
+    #[test]
     fn a_key_with_another_secret_was_not_found() {
         let mut b = Bench::new();
         let issued = b.issue(&system::at(NOON), 1);
@@ -168,7 +229,7 @@ mod tests {
             &mut b.store,
             &system::at(NOON + 9),
             &[alert(&forged)],
-            Policy::Revoke,
+            LeakPolicy::Revoke,
         );
         assert_eq!(answers.unwrap(), [Ownership::Unknown]);
     }
@@ -176,8 +237,8 @@ mod tests {
     #[test]
     fn the_policy_says_what_happens_to_it() {
         for (policy, want) in [
-            (Policy::Disable, Status::Disabled),
-            (Policy::Report, Status::Active),
+            (LeakPolicy::Disable, Status::Disabled),
+            (LeakPolicy::Report, Status::Active),
         ] {
             let mut b = Bench::new();
             let issued = b.issue(&system::at(NOON), 1);

@@ -83,7 +83,7 @@ fn no_client(tx: &Tx<'_>, caller: &Caller, name: &str) -> Result<Error> {
         )
         .about("client"),
     };
-    Ok(refusal.of(Kind::NotFound))
+    Ok(refusal.with_kind(Kind::NotFound))
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ mod tests {
             key,
             [request; 32],
             |store| {
-                let draft = crate::key::Draft::default();
+                let draft = crate::key::KeyDraft::default();
                 let (issued, _) = crate::key::issue(store, &world, "acme", draft, 1, |_| {})?;
                 Ok(issued[0].text.expose_secret().to_owned())
             },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keystile_core::key::KeyId;
 use keystile_core::policy::Policy;
 
-use super::key::{Issued, New, make, random_ids};
+use super::key::{Issued, New, make, random_ids, shorten};
 use super::policy;
 use keystile_model::caller::Caller;
 use keystile_model::error::Result;
@@ -31,7 +31,7 @@ pub struct RotationOptions<'f> {
 }
 
 /// A key that was replaced.
-pub struct Rotated {
+pub struct RotatedKey {
     /// The new one, to be shown once.
     pub new: Issued,
     /// The old one.
@@ -44,7 +44,7 @@ pub trait Receive {
     ///
     /// # Errors
     /// If they cannot be received.
-    fn take(&mut self, some: &[Rotated]) -> Result<()>;
+    fn take(&mut self, some: &[RotatedKey]) -> Result<()>;
 
     /// The store has committed those that were received last.
     fn settle(&mut self);
@@ -118,7 +118,7 @@ fn rotate_batch(
     world: &World,
     batch: &[(KeyId, KeyId)],
     how: &RotationOptions<'_>,
-) -> Result<Vec<Rotated>> {
+) -> Result<Vec<RotatedKey>> {
     let policy = policy(tx)?.policy;
     let mut out = Vec::with_capacity(batch.len());
     for some in batch.chunks(MANY) {
@@ -126,7 +126,7 @@ fn rotate_batch(
     }
     // Keys with the same end are written together.
     let mut ends: BTreeMap<u64, Vec<KeyId>> = BTreeMap::new();
-    for Rotated { old, .. } in &out {
+    for RotatedKey { old, .. } in &out {
         if let Some(end) = old.overlap_end {
             ends.entry(end).or_default().push(old.id);
         }
@@ -144,13 +144,14 @@ fn rotate_some(
     policy: &Policy,
     some: &[(KeyId, KeyId)],
     how: &RotationOptions<'_>,
-    out: &mut Vec<Rotated>,
+    out: &mut Vec<RotatedKey>,
 ) -> Result<()> {
     let now = world.now.seconds();
     let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for (key, (_, next)) in tx.keys_named(&ids)?.into_iter().zip(some) {
-        let rules = renewed(&key, now, how.renew);
+        let mut rules = renewed(&key, now, how.renew);
+        shorten(policy, &mut rules, key.client_plan.as_deref(), now);
         if is_living(&key, now) && rules::check(&rules, policy, now, true).is_ok() {
             new.push(New::after(*next, &key, rules));
             old.push(key);
@@ -162,7 +163,7 @@ fn rotate_some(
         let end = now.saturating_add((how.grace)(&old));
         old.overlap_end = Some(end);
         tx.audit_key(world, "key.rotate", &old, before, old.audit_text())?;
-        out.push(Rotated { new, old });
+        out.push(RotatedKey { new, old });
     }
     Ok(())
 }

@@ -17,13 +17,14 @@ use keystile_store::Query;
 use keystile_system as system;
 
 mod ceilings;
+mod lifetimes;
 mod store;
 mod tokens;
 
 const HERE: &str = "10.0.0.1";
 
 /// A token's text and what it is good for.
-fn token(b: &mut Bench, draft: token::Draft) -> (String, Grant) {
+fn token(b: &mut Bench, draft: token::TokenDraft) -> (String, Grant) {
     let (text, token) = token::create(&mut b.store, &system::at(NOON), draft).unwrap();
     (text.expose_secret().to_owned(), token.grant)
 }
@@ -51,12 +52,12 @@ fn clients(ceilings: Ceilings) -> Clients {
         .iter()
         .map(|i| i.key.id)
         .collect();
-    let plain = key::Draft::default();
+    let plain = key::KeyDraft::default();
     let (foreign, _) =
         key::issue(&mut b.store, &system::at(NOON), "other", plain, 1, |_| {}).unwrap();
-    let wanted = token::Draft {
+    let wanted = token::TokenDraft {
         ceilings,
-        ..token::Draft::plain("acme-self", Role::Client)
+        ..token::TokenDraft::plain("acme-self", Role::Client)
     };
     let (_, grant) = token(&mut b, wanted);
     Clients {
@@ -121,7 +122,7 @@ fn a_client_is_told_of_foreign_keys_what_it_is_told_of_none() {
             words(c.b.store.read(|tx| key::find(tx, &caller, id)))
         }),
         ("update", |c, id| {
-            let patch = key::Patch::default();
+            let patch = key::KeyPatch::default();
             words(key::update(&mut c.b.store, &c.world, id, patch))
         }),
         ("disable", |c, id| {
@@ -213,22 +214,22 @@ fn a_client_changes_nothing_that_is_not_its_keys() {
         dry_run: false,
     };
     let refusals = [
-        words(client::create(store, world, client::Draft::default())),
+        words(client::create(store, world, client::ClientDraft::default())),
         words(client::update(
             store,
             world,
             "acme",
-            client::Patch::default(),
+            client::ClientPatch::default(),
         )),
         words(client::delete(store, world, "acme", true)),
         words(import::import(store, world, Vec::new(), how)),
         words(policy::apply(store, world, &file)),
-        words(signing::rotate(store, world)),
+        words(signing::rotate(store, world, None)),
         words(signing::retire(store, world, "k")),
         words(token::create(
             store,
             world,
-            token::Draft::plain("x", Role::Client),
+            token::TokenDraft::plain("x", Role::Client),
         )),
         words(audit::prune(store, world, NOON + 1)),
     ];
@@ -250,11 +251,11 @@ fn a_client_issues_within_its_ceilings() {
         max_keys: Some(5),
     });
     let mut issue = |client: &str, scopes: &[&str], plan: Option<&str>, expires, n| {
-        let draft = key::Draft {
+        let draft = key::KeyDraft {
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
             plan: plan.map(str::to_owned),
             expires,
-            ..key::Draft::default()
+            ..key::KeyDraft::default()
         };
         words(key::issue(
             &mut c.b.store,
@@ -278,10 +279,10 @@ fn a_client_issues_within_its_ceilings() {
     // One that was revoked makes room.
     let own = c.own[0];
     key::revoke_all(&mut c.b.store, &c.world, &[own], "").unwrap();
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         plan: FREE.map(str::to_owned),
         expires: end,
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     assert!(key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {}).is_ok());
 }
@@ -292,9 +293,9 @@ fn a_client_brings_back_no_key_that_has_ended() {
         max_keys: Some(4),
         ..Ceilings::default()
     });
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         expires: Some(NOON + 2),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let issued = key::issue(&mut c.b.store, &c.world, "acme", draft, 1, |_| {});
     let made: Vec<_> = issued.unwrap().0.iter().map(|made| made.key.id).collect();
@@ -302,9 +303,9 @@ fn a_client_brings_back_no_key_that_has_ended() {
         now: keystile_model::world::Moment::from_ms((NOON + seconds) * 1000),
         ..world.clone()
     };
-    let longer = || key::Patch {
+    let longer = || key::KeyPatch {
         expires: Some(None),
-        ..key::Patch::default()
+        ..key::KeyPatch::default()
     };
     let (before, after) = (later(&c.world, 1), later(&c.world, 2));
     let mut update = |world: &World| words(key::update(&mut c.b.store, world, made[0], longer()));

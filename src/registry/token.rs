@@ -14,7 +14,7 @@ mod draft;
 
 pub use access::{BRAND, TokenError, authenticate, is_use_due, still_good, used};
 use access::{alive, find};
-pub use draft::Draft;
+pub use draft::TokenDraft;
 use draft::check;
 
 /// How long a token is valid by default, in seconds.
@@ -28,7 +28,11 @@ const INVITATION: &str = "invite";
 ///
 /// # Errors
 /// If the caller may not create such a token, or the draft is invalid.
-pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(KeyText, TokenRecord)> {
+pub fn create(
+    store: &mut Store,
+    world: &World,
+    draft: TokenDraft,
+) -> Result<(KeyText, TokenRecord)> {
     store.write(world, |tx| {
         may_manage(&world.caller, draft.role)?;
         let client = check(tx, world, &draft)?;

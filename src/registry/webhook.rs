@@ -8,7 +8,7 @@ use keystile_model::webhook::{self, WebhookSecret, retry_after};
 use keystile_model::when;
 use keystile_model::words;
 use keystile_model::world::World;
-use keystile_store::{Message, Store, Tx};
+use keystile_store::{DueMessage, Store, Tx};
 
 /// How many audit records are examined in one transaction.
 const STEP: u32 = 1_000;
@@ -17,7 +17,7 @@ const MOST: usize = 50;
 
 /// The settings of a new webhook.
 #[derive(Clone, Default)]
-pub struct Draft {
+pub struct WebhookDraft {
     /// Unique.
     pub name: String,
     /// Where messages are sent.
@@ -32,7 +32,11 @@ pub struct Draft {
 ///
 /// # Errors
 /// What is wrong with the draft.
-pub fn create(store: &mut Store, world: &World, draft: Draft) -> Result<(Webhook, WebhookSecret)> {
+pub fn create(
+    store: &mut Store,
+    world: &World,
+    draft: WebhookDraft,
+) -> Result<(Webhook, WebhookSecret)> {
     world.caller.owner("change webhooks")?;
     words::check("name", &draft.name, words::NAME)?;
     words::check_address("url", &draft.url)?;
@@ -223,7 +227,7 @@ pub(super) fn pass_over(tx: &mut Tx<'_>, last: u64) -> Result<u64> {
 }
 
 /// A message as it is sent: its id, and its body.
-pub fn content(message: &Message) -> (String, Vec<u8>) {
+pub fn content(message: &DueMessage) -> (String, Vec<u8>) {
     let record = &message.record;
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
     let body = json!({
@@ -259,7 +263,7 @@ pub enum Tried {
 ///
 /// # Errors
 /// Those of the store.
-pub fn tried(store: &mut Store, world: &World, message: &Message, tried: &Tried) -> Result<()> {
+pub fn tried(store: &mut Store, world: &World, message: &DueMessage, tried: &Tried) -> Result<()> {
     let (webhook, seq) = (message.webhook, message.record.seq);
     store.write(world, |tx| match tried {
         Tried::Taken => tx.delete_message(webhook, seq),

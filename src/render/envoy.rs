@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use keystile_model::error::Result;
-use keystile_policy::yaml::{self, Node};
+use keystile_policy::yaml::{self, YamlNode};
 use template::{DISCOVERY, ECDS, STATIC, drifted};
 
 const LISTENER: &str = "static_resources.listeners[0]";
@@ -72,7 +72,7 @@ impl HostPort {
 }
 
 /// Where the keyset comes from.
-pub enum Source<'a> {
+pub enum KeysetSource<'a> {
     /// A file that Envoy watches.
     File(&'a Path),
     /// The discovery service of a server.
@@ -102,7 +102,7 @@ pub struct Bootstrap<'a> {
     /// The address of Envoy's admin interface.
     pub admin: HostPort,
     /// Where the keyset comes from.
-    pub source: Source<'a>,
+    pub source: KeysetSource<'a>,
     /// The name of the native module, in place of the filter in WebAssembly.
     pub module: Option<&'a str>,
 }
@@ -119,22 +119,22 @@ impl Bootstrap<'_> {
 
     fn of_wasm(&self) -> Result<String> {
         let template = match self.source {
-            Source::File(_) => ECDS,
-            Source::Discovery { .. } => DISCOVERY,
-            Source::Inline { .. } => STATIC,
+            KeysetSource::File(_) => ECDS,
+            KeysetSource::Discovery { .. } => DISCOVERY,
+            KeysetSource::Inline { .. } => STATIC,
         };
         let mut edit = Edit::new(template)?;
         edit.address(&format!("{LISTENER}.address.socket_address"), &self.listen)?;
         edit.address("admin.address.socket_address", &self.admin)?;
         edit.endpoint(CLUSTER, &self.upstream)?;
         match &self.source {
-            Source::File(file) => {
+            KeysetSource::File(file) => {
                 let path =
                     format!("{FILTERS}[0].config_discovery.config_source.path_config_source.path");
                 edit.set(&path, quoted(file.display()))?;
                 Ok(self.head(&edit.finish()))
             }
-            Source::Discovery {
+            KeysetSource::Discovery {
                 discovery,
                 control,
                 node,
@@ -144,7 +144,7 @@ impl Bootstrap<'_> {
                 edit.endpoint(CONTROL_CLUSTER, control)?;
                 Ok(self.head(&edit.finish()))
             }
-            Source::Inline { keyset, wasm } => {
+            KeysetSource::Inline { keyset, wasm } => {
                 let path =
                     format!("{FILTERS}[0].typed_config.config.vm_config.code.local.filename");
                 edit.set(&path, quoted(wasm.display()))?;
@@ -166,7 +166,7 @@ impl Bootstrap<'_> {
             None => "",
         };
         let node = match (self.module, &self.source) {
-            (Some(_), Source::Discovery { node, .. }) => {
+            (Some(_), KeysetSource::Discovery { node, .. }) => {
                 format!("#   export KEYSTILE_NODE={}\n", quoted(node))
             }
             _ => String::new(),
@@ -200,7 +200,7 @@ fn quoted(text: impl Display) -> String {
 /// Replaces scalars of a YAML text in place.
 struct Edit<'t> {
     text: &'t str,
-    root: Node,
+    root: YamlNode,
     /// Bytes, and what to put there.
     changes: Vec<(std::ops::Range<usize>, String)>,
 }

@@ -7,7 +7,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{self, Labels, Metadata, Resource};
+use crate::manifest::{self, ManifestLabels, Metadata, Resource};
 use keystile_model::error::Result;
 use types::{
     BudgetSpec, ClaimSpec, Egress, Ingress, LabelSelector, NetworkPolicySpec, Peer, PolicyPort,
@@ -166,17 +166,17 @@ impl Cluster {
     }
 }
 
-fn labels() -> Labels {
-    Labels::from([("app.kubernetes.io/name", NAME)])
+fn labels() -> ManifestLabels {
+    ManifestLabels::from([("app.kubernetes.io/name", NAME)])
 }
 
-fn server_labels() -> Labels {
+fn server_labels() -> ManifestLabels {
     let mut labels = labels();
     labels.insert("app.kubernetes.io/component", "server");
     labels
 }
 
-fn matching(match_labels: Labels) -> LabelSelector {
+fn matching(match_labels: ManifestLabels) -> LabelSelector {
     LabelSelector {
         match_labels,
         ..LabelSelector::default()

@@ -33,12 +33,12 @@ pub struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its labels.
-    #[serde(skip_serializing_if = "Labels::is_empty")]
-    pub labels: Labels,
+    #[serde(skip_serializing_if = "ManifestLabels::is_empty")]
+    pub labels: ManifestLabels,
 }
 
 /// Labels that do not differ between users.
-pub type Labels = BTreeMap<&'static str, &'static str>;
+pub type ManifestLabels = BTreeMap<&'static str, &'static str>;
 
 impl Metadata {
     /// Of a resource without labels.
@@ -46,7 +46,7 @@ impl Metadata {
         Self {
             name,
             namespace: Some(namespace.to_owned()),
-            labels: Labels::new(),
+            labels: ManifestLabels::new(),
         }
     }
 }

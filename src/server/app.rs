@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::limits::RateLimits;
 use super::metrics::Metrics;
 use super::{docs, openapi};
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_model::reach::Reach;
 use keystile_model::world::World;
 use keystile_system as system;
@@ -20,7 +20,7 @@ use keystile_system as system;
 pub struct App(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) desk: Arc<Desk>,
+    pub(super) pool: Arc<StorePool>,
     pub(super) metrics: Metrics,
     pub(super) limits: RateLimits,
     pub(super) world: World,
@@ -31,10 +31,14 @@ pub(super) struct Inner {
 
 impl App {
     /// Over a store; `collectors` count what others do in this process.
-    pub fn new(desk: Arc<Desk>, limits: RateLimits, collectors: Vec<Box<dyn Collector>>) -> Self {
+    pub fn new(
+        pool: Arc<StorePool>,
+        limits: RateLimits,
+        collectors: Vec<Box<dyn Collector>>,
+    ) -> Self {
         let document = openapi::document();
         Self(Arc::new(Inner {
-            desk,
+            pool,
             metrics: Metrics::new(collectors),
             limits,
             world: system::local(),
@@ -59,8 +63,8 @@ impl App {
     }
 
     /// The store.
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.0.desk
+    pub fn pool(&self) -> &Arc<StorePool> {
+        &self.0.pool
     }
 
     /// What is counted.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::app::App;
 use super::problem::Problem;
-use keystile_api::Route;
+use keystile_api::Endpoint;
 use keystile_model::caller::{Grant, Role};
 use keystile_model::error::{Act, Code, Kind, Result, refuse};
 use keystile_model::reach::Reach;
@@ -143,7 +143,7 @@ async fn looked_up(
     };
     let asked = presented.clone();
     let found = app
-        .desk()
+        .pool()
         .read(move |tx| {
             let now = system::now().seconds();
             Ok(token::authenticate(tx, &asked, address, now))
@@ -181,7 +181,7 @@ pub async fn resume(
     request: &str,
 ) -> Result<Asker, Problem> {
     let found = app
-        .desk()
+        .pool()
         .read(move |tx| {
             Ok(token::still_good(
                 tx,
@@ -255,9 +255,9 @@ async fn note_use(app: &App, world: World, id: KeyId) {
     let Some(noting) = app.limits().noting.begin(id.as_u64()) else {
         return;
     };
-    let desk = Arc::clone(app.desk());
+    let pool = Arc::clone(app.pool());
     let noted = tokio::spawn(async move {
-        let used = desk
+        let used = pool
             .write(move |store| token::used(store, &world, id))
             .await;
         // A use that is not recorded costs a line in a table, but no request.
@@ -273,7 +273,7 @@ async fn note_use(app: &App, world: World, id: KeyId) {
 ///
 /// # Errors
 /// 403; the attempt is recorded in the audit log.
-pub async fn admit(app: &App, asker: &Asker, route: &Route) -> Result<(), Problem> {
+pub async fn admit(app: &App, asker: &Asker, route: &Endpoint) -> Result<(), Problem> {
     if route.roles.contains(&asker.grant.role) {
         return Ok(());
     }
@@ -288,7 +288,7 @@ fn unreadable() -> Problem {
         "the store cannot be read",
         "try again, or ask who runs this server",
     )
-    .of(Kind::Unavailable)
+    .with_kind(Kind::Unavailable)
     .into()
 }
 

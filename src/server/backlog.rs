@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::delivery::Delivery;
 use crate::exporter::Exporter;
-use crate::outbox::Sender;
+use crate::outbox::WebhookSender;
 use keystile_system as system;
 
 /// Reads the numbers when metrics are scraped.
@@ -17,7 +17,7 @@ pub struct Backlog {
     /// Of keysets.
     pub delivery: Arc<Delivery>,
     /// Of webhooks.
-    pub sender: Sender,
+    pub sender: WebhookSender,
     /// Of the audit log.
     pub exporter: Arc<Exporter>,
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::http::{App, live};
-use keystile_api::backup::{self, End, Ended, Made, Make, Part, Piece, Read};
+use keystile_api::backup::{self, BackupPart, BackupPiece, End, Ended, Made, Make, Read};
 use keystile_core::hex;
 use keystile_model::error::{Code, Error, Kind, Result, refuse};
 use keystile_model::words;
@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The routes.
 pub fn routes(app: &App) -> Router {
     let backups = Arc::new(Backups {
-        home: app.desk().home().clone(),
+        home: app.pool().home().clone(),
         kept: Mutex::default(),
     });
     let [make, read, end] = [(); 3].map(|()| Arc::clone(&backups));
@@ -112,13 +112,13 @@ impl Backups {
         }
     }
 
-    async fn read(self: Arc<Self>, asked: Read) -> Result<Piece> {
+    async fn read(self: Arc<Self>, asked: Read) -> Result<BackupPiece> {
         let mut kept = self.kept.lock().await;
-        let found = of(&mut kept, &asked.id)?;
+        let found = in_progress(&mut kept, &asked.id)?;
         found.used = system::instant();
         let partial = match asked.part {
-            Part::Store => Some(&found.store),
-            Part::Usage => found.usage.as_ref(),
+            BackupPart::Store => Some(&found.store),
+            BackupPart::Usage => found.usage.as_ref(),
         };
         let path = partial.map(Partial::path).ok_or_else(gone)?.to_owned();
         drop(kept);
@@ -144,7 +144,7 @@ impl Backups {
             }
             data.truncate(read);
             let next = asked.offset.saturating_add(read as u64);
-            Ok(Piece {
+            Ok(BackupPiece {
                 data: STANDARD.encode(&data),
                 next: (next < length).then_some(next),
             })
@@ -154,7 +154,7 @@ impl Backups {
 
     async fn end(self: Arc<Self>, asked: End) -> Result<Ended> {
         let mut kept = self.kept.lock().await;
-        of(&mut kept, &asked.id)?;
+        in_progress(&mut kept, &asked.id)?;
         *kept = None;
         Ok(Ended { id: asked.id })
     }
@@ -166,11 +166,11 @@ impl Kept {
     }
 }
 
-fn of<'k>(kept: &'k mut MutexGuard<'_, Option<Kept>>, id: &str) -> Result<&'k mut Kept> {
+fn in_progress<'k>(kept: &'k mut MutexGuard<'_, Option<Kept>>, id: &str) -> Result<&'k mut Kept> {
     kept.as_mut().filter(|k| k.id == id).ok_or_else(gone)
 }
 
-fn described(partial: &Partial) -> Result<backup::File> {
+fn described(partial: &Partial) -> Result<backup::BackupFile> {
     let mut file = File::open(partial.path()).map_err(unreadable)?;
     let mut digest = Sha256::new();
     let (mut some, mut bytes) = (vec![0; PIECE], 0);
@@ -183,7 +183,7 @@ fn described(partial: &Partial) -> Result<backup::File> {
         bytes += read as u64;
     }
     let sha256 = hex::text(digest.finalize());
-    Ok(backup::File { bytes, sha256 })
+    Ok(backup::BackupFile { bytes, sha256 })
 }
 
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -213,5 +213,5 @@ fn unreadable(e: std::io::Error) -> Error {
         format_args!("the backup cannot be read ({})", e.kind()),
         "make another one",
     )
-    .of(Kind::Unavailable)
+    .with_kind(Kind::Unavailable)
 }

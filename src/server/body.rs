@@ -11,8 +11,8 @@ use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::budget::Charge;
-use super::flight::InFlight;
+use super::budget::Reservation;
+use super::in_progress::InFlight;
 use http_body_util::LengthLimitError;
 
 use super::problem::Problem;
@@ -64,7 +64,7 @@ impl std::error::Error for Cut {}
 /// A request body that is cut off if it arrives too slowly or takes too much memory.
 pub struct Incoming {
     inner: Body,
-    charge: Arc<Charge>,
+    charge: Arc<Reservation>,
     pace: BodyPace,
     began: Instant,
     received: u64,
@@ -73,7 +73,7 @@ pub struct Incoming {
 
 impl Incoming {
     /// A body that begins now.
-    pub fn new(inner: Body, charge: Arc<Charge>, pace: BodyPace) -> Self {
+    pub fn new(inner: Body, charge: Arc<Reservation>, pace: BodyPace) -> Self {
         let began = system::instant();
         Self {
             inner,
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use crate::budget::{Account, Budget, Most};
 
-    fn charge(most: Most) -> Arc<Charge> {
+    fn charge(most: Most) -> Arc<Reservation> {
         let account = Account::new(&Budget::new(most));
         Arc::new(account.charge([192, 0, 2, 1].into()))
     }

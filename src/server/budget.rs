@@ -87,8 +87,8 @@ impl Account {
     }
 
     /// For a request from an address.
-    pub fn charge(&self, place: IpAddr) -> Charge {
-        Charge {
+    pub fn charge(&self, place: IpAddr) -> Reservation {
+        Reservation {
             account: self.clone(),
             place,
             known: AtomicBool::new(false),
@@ -98,7 +98,7 @@ impl Account {
 }
 
 /// What one request holds, given back when it is dropped.
-pub struct Charge {
+pub struct Reservation {
     account: Account,
     place: IpAddr,
     known: AtomicBool,
@@ -113,7 +113,7 @@ struct Taken {
     of_known: usize,
 }
 
-impl Charge {
+impl Reservation {
     /// The caller has presented valid credentials.
     pub fn recognise(&self) {
         self.known.store(true, Ordering::Relaxed);
@@ -152,7 +152,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let taken = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner);
         let connection = &self.account.connection;

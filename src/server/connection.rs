@@ -19,9 +19,9 @@ use tower::ServiceExt as _;
 
 use super::body::{BodyPace, Incoming, Outgoing};
 use super::limits::subscriber;
-use super::peer::Peer;
-use super::presence::Connection;
+use super::peer::HttpPeer;
 use super::proxy::Proxies;
+use super::request_connection::Connection;
 use keystile_system as system;
 
 /// How often a silent HTTP/2 connection is pinged, and how long the answer may take.
@@ -136,7 +136,7 @@ impl Service {
     pub async fn serve<S>(
         self,
         stream: S,
-        peer: Peer,
+        peer: HttpPeer,
         connection: Arc<Connection>,
         mut stop: watch::Receiver<bool>,
     ) where
@@ -236,7 +236,7 @@ fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
 
 async fn answer(
     service: Service,
-    mut peer: Peer,
+    mut peer: HttpPeer,
     connection: Arc<Connection>,
     request: Request<Body>,
 ) -> Result<Response, std::convert::Infallible> {

@@ -4,7 +4,7 @@
 //! * [`publisher`] follows the store and keeps base and overlay;
 //! * [`artefact`] signs them, once for all streams;
 //! * [`discovery`] answers Envoys, with one `session` per stream, through `request` and `wire`, as
-//!   nodes that their certificates name ([`papers`]);
+//!   nodes that their certificates name ([`node_identity`]);
 //! * `nodes` knows which Envoys were enrolled and revoked;
 //! * [`history`] remembers what was published;
 //! * [`fleet`] knows every Envoy and what its VMs have proved.
@@ -15,13 +15,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::desk::Desk;
-use keystile_api::fleet::{Missing, NodeView};
+use crate::pool::StorePool;
+use keystile_api::fleet::{FleetNode, Missing};
 use keystile_model::error::Result;
 use keystile_model::room::Room;
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::home::published::version_most;
+use keystile_registry::node::EnrolledOnly;
 use keystile_system as system;
 
 pub mod artefact;
@@ -30,9 +31,9 @@ mod denied;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
+pub mod node_identity;
 mod nodes;
 mod numbers;
-pub mod papers;
 mod published;
 pub mod publisher;
 mod request;
@@ -42,13 +43,13 @@ mod session;
 pub mod settings;
 mod wire;
 
-pub use artefact::Template;
+pub use artefact::ResourceTemplate;
 pub use fleet::{ReportRefusal, Waited};
 pub use settings::{DeliverySettings, PeerLimits};
 
 use counts::Counts;
 use fleet::Fleet;
-use history::History;
+use history::VersionHistory;
 pub use numbers::DeliveryNumbers;
 pub use published::Published;
 use publisher::Known;
@@ -58,19 +59,20 @@ const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// The delivery of keysets to Envoys.
 pub struct Delivery {
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     settings: DeliverySettings,
     published: watch::Sender<Option<Arc<Published>>>,
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
-    nodes: nodes::Standing,
+    nodes: nodes::NodeRecords,
+    enrolled_only: Arc<EnrolledOnly>,
     /// The newest version that an Envoy proved but that was never published here.
     above: watch::Sender<Option<Above>>,
     /// When the log last said that a version is not accepted.
     doubted: watch::Sender<Option<Instant>>,
     closing: watch::Sender<bool>,
     fleet: Arc<Fleet>,
-    history: History,
+    history: VersionHistory,
     count: Counts,
 }
 
@@ -83,46 +85,69 @@ struct Above {
 
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
-    pub fn new(desk: Arc<Desk>, settings: DeliverySettings) -> Arc<Self> {
+    pub fn new(pool: Arc<StorePool>, settings: DeliverySettings) -> Arc<Self> {
+        let enrolled_only = Arc::new(EnrolledOnly::new(settings.limits.enrolled_only));
         Arc::new(Self {
-            desk,
+            pool,
             settings,
+            enrolled_only,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
-            nodes: nodes::Standing::default(),
+            nodes: nodes::NodeRecords::default(),
             above: watch::Sender::new(None),
             doubted: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             fleet: Arc::default(),
-            history: History::default(),
+            history: VersionHistory::default(),
             count: Counts::default(),
         })
     }
 
     /// What was published.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &VersionHistory {
         &self.history
     }
 
     /// Whether only nodes that are enrolled may report.
-    pub fn enrolled_only(&self) -> bool {
-        self.settings.limits.enrolled_only
+    pub fn enrolled_only(&self) -> Arc<EnrolledOnly> {
+        Arc::clone(&self.enrolled_only)
+    }
+
+    /// Whether a node has, or had, a secret of its own.
+    pub fn is_enrolled_or_revoked(&self, node: &str) -> bool {
+        self.nodes.now().is_some_and(|nodes| nodes.is_known(node))
+    }
+
+    /// With what an Envoy could sign reports, which the fleet itself does not know.
+    fn with_enrolment(&self, mut views: Vec<FleetNode>) -> Vec<FleetNode> {
+        let nodes = self.nodes.now();
+        for view in &mut views {
+            view.enrolled = nodes.as_ref().is_some_and(|n| n.is_enrolled(&view.id));
+        }
+        views
+    }
+
+    /// How keysets are signed: `hmac-sha256`, `ed25519` or, during a change-over, both.
+    pub fn algorithms(&self) -> Vec<String> {
+        let known = self.known.borrow();
+        known.as_ref().map(|k| k.algorithms()).unwrap_or_default()
     }
 
     /// The store.
-    pub fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub fn pool(&self) -> &Arc<StorePool> {
+        &self.pool
     }
 
     /// Every Envoy known, by its node id.
-    pub fn fleet(&self) -> Vec<NodeView> {
-        self.fleet.view(&self.settings.template)
+    pub fn fleet(&self) -> Vec<FleetNode> {
+        self.with_enrolment(self.fleet.view(&self.settings.template))
     }
 
     /// Those after a node id, as many as there is room for; and the id of the last one, if more
     /// follow.
-    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<NodeView>, Option<String>) {
-        self.fleet.page(&self.settings.template, node, room)
+    pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<FleetNode>, Option<String>) {
+        let (page, next) = self.fleet.page(&self.settings.template, node, room);
+        (self.with_enrolment(page), next)
     }
 
     /// Waits until every known Envoy, connected or not, has proved that it has a version or a newer
@@ -154,7 +179,7 @@ impl Delivery {
     /// Waits until no other server of the store sends an older version, and knows then all Envoys
     /// that were ever sent one; gives what is missing if it takes too long.
     async fn late(&self, version: u64, deadline: Instant) -> Option<Waited> {
-        let replicas = self.desk.replicas()?;
+        let replicas = self.pool.replicas()?;
         let late = fleet::exchange::until_published(self, replicas, version, deadline).await;
         let missing = |server: String| Missing {
             node: format!("(server {server})"),
@@ -167,7 +192,7 @@ impl Delivery {
                 missing: late.into_iter().map(missing).collect(),
             });
         }
-        match self.desk.read(|tx| tx.envoys()).await {
+        match self.pool.read(|tx| tx.envoys()).await {
             Ok(envoys) => {
                 self.fleet.learn(envoys, system::now(), system::instant());
                 None
@@ -201,7 +226,7 @@ impl Delivery {
     pub async fn forget(&self, world: World, nodes: Vec<String>) -> Result<()> {
         let fleet = Arc::clone(&self.fleet);
         // All inside the transaction, so that none is stored again meanwhile.
-        self.desk
+        self.pool
             .write(move |store| {
                 fleet.check_gone(&nodes)?;
                 registry::envoy::forget(store, &world, &nodes)?;
@@ -236,7 +261,7 @@ impl Delivery {
         tag: &str,
     ) -> std::result::Result<(), ReportRefusal> {
         // Nobody else would hear of it.
-        if self.desk.replicas().is_some_and(|r| r.is_alone()) {
+        if self.pool.replicas().is_some_and(|r| r.is_alone()) {
             return Err(ReportRefusal::NotReady);
         }
         let known = self.known.borrow().clone().ok_or(ReportRefusal::NotReady)?;
@@ -333,7 +358,7 @@ impl Delivery {
     /// # Errors
     /// Those of the store.
     pub async fn store_version(&self) -> Result<u64> {
-        self.desk.read(|tx| Ok(tx.meta().version)).await
+        self.pool.read(|tx| Ok(tx.meta().version)).await
     }
 
     /// The version that every Envoy should have; `None` if there is none yet.

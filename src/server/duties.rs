@@ -14,14 +14,14 @@ use super::backlog::Backlog;
 use super::fleet::FleetCollector;
 use super::http::App;
 use super::limits::RateLimits;
-use super::listen::Peer;
-use super::{Parts, Settings, auth, edge, envoys, serve, signals};
+use super::listen::HttpPeer;
+use super::{Routers, ServerSettings, auth, envoys, serve, signals, signed};
 use crate::delivery::Delivery;
-use crate::delivery::papers::Papers;
-use crate::desk::Desk;
+use crate::delivery::node_identity::Papers;
 use crate::exporter::Exporter;
 use crate::intake::Intake;
 use crate::outbox;
+use crate::pool::StorePool;
 use crate::scanner::Scanner;
 use crate::usage_numbers::UsageCollector;
 use keystile_model::error::Result;
@@ -36,7 +36,7 @@ pub struct Duties {
     /// Accepts reports of leaked keys, if configured.
     pub scanner: Option<Arc<Scanner>>,
     /// Sends webhook messages.
-    pub sender: outbox::Sender,
+    pub sender: outbox::WebhookSender,
     /// Sends the audit log elsewhere, and removes what is old.
     pub exporter: Arc<Exporter>,
     /// How often keys are checked for rotation.
@@ -51,15 +51,15 @@ pub struct Duties {
 /// If an address is unavailable or a certificate is invalid. Nothing that happens later is an
 /// error.
 pub async fn run(
-    desk: Arc<Desk>,
-    settings: Settings,
+    pool: Arc<StorePool>,
+    settings: ServerSettings,
     limits: RateLimits,
     duties: Duties,
 ) -> Result<()> {
     let stopped = signals()?;
     let delivery = duties.delivery;
     let numbers = FleetCollector(Arc::clone(&delivery));
-    let intake = Intake::new(Arc::clone(&desk), delivery.enrolled_only());
+    let intake = Intake::new(Arc::clone(&pool), delivery.enrolled_only());
     let usage = UsageCollector(Arc::clone(&intake));
     let backlog = Backlog {
         delivery: Arc::clone(&delivery),
@@ -68,30 +68,31 @@ pub async fn run(
     };
     let counted: Vec<Box<dyn Collector>> =
         vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
-    let app = App::new(Arc::clone(&desk), limits, counted).reaching(duties.sender.reach());
-    let routes = edge::router(
-        Arc::clone(&desk),
+    let app = App::new(Arc::clone(&pool), limits, counted).reaching(duties.sender.reach());
+    let routes = signed::router(
+        &app,
         Arc::clone(&delivery),
         Arc::clone(&intake),
         duties.scanner,
     )
+    .merge(super::holder::router(&app))
     .merge(envoys::routes(&app, &delivery))
     .merge(super::backups::routes(&app))
     .merge((duties.pages)(&app, &delivery));
-    let parts = Parts {
+    let parts = Routers {
         routes,
         discovery: Some(placed(delivery.router())),
     };
     let mut duty = JoinSet::new();
     duty.spawn(delivery.run(said(stopped.clone())));
-    if let Some(replicas) = desk.replicas() {
+    if let Some(replicas) = pool.replicas() {
         duty.spawn(Arc::clone(replicas).take_turns());
     }
-    let replicas = desk.replicas().cloned();
+    let replicas = pool.replicas().cloned();
     duty.spawn(intake.run());
-    duty.spawn(outbox::run(Arc::clone(&desk), duties.sender));
-    duty.spawn(duties.exporter.run(Arc::clone(&desk)));
-    duty.spawn(outbox::rotate(desk, duties.rotation));
+    duty.spawn(outbox::run(Arc::clone(&pool), duties.sender));
+    duty.spawn(duties.exporter.run(Arc::clone(&pool)));
+    duty.spawn(outbox::rotate(pool, duties.rotation));
     let served = serve(app.clone(), settings, parts, stopped).await;
     auth::tell_refused(&app).await;
     duty.shutdown().await;
@@ -112,9 +113,9 @@ async fn said(mut stopped: watch::Receiver<bool>) {
 fn placed(router: Router) -> Router {
     router.layer(middleware::from_fn(
         |mut request: Request, next: middleware::Next| async move {
-            if let Some(peer) = request.extensions().get::<Peer>() {
+            if let Some(peer) = request.extensions().get::<HttpPeer>() {
                 let address = ConnectInfo(peer.address);
-                let papers = peer.certificate.as_deref().map(Papers::of);
+                let papers = peer.certificate.as_deref().map(Papers::from_certificate);
                 request.extensions_mut().insert(address);
                 if let Some(papers) = papers {
                     request.extensions_mut().insert(papers);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::http::{App, live};
 use crate::delivery::Delivery;
-use crate::delivery::history::Version;
+use crate::delivery::history::SentVersion;
 use keystile_api::{fleet, keyset, version};
 use keystile_model::caller::Role;
 use keystile_model::error::{Code, Result, refuse};
@@ -62,25 +62,26 @@ pub fn routes(app: &App, delivery: &Arc<Delivery>) -> Router {
 
 /// Builds the keyset with a reader, because that takes longer the more keys there are; only
 /// reissuing it first is a change.
-async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::Configuration> {
-    let desk = delivery.desk();
+async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::SignedKeyset> {
+    let pool = delivery.pool();
     let asking = world.clone();
-    if desk.read(move |tx| publish::is_due(tx, &asking)).await? {
+    if pool.read(move |tx| publish::is_due(tx, &asking)).await? {
         let renewing = world.clone();
-        desk.write(move |store| signing::renew(store, &renewing))
+        pool.write(move |store| signing::renew(store, &renewing))
             .await?;
     }
     let build = |store: &mut Store| {
         let ready = store.read(publish::unrenewed)?;
-        Ok(keyset::Configuration::of(&ready))
+        Ok(keyset::SignedKeyset::from_ready(&ready))
     };
-    desk.ask(&world, build).await
+    pool.ask(&world, build).await
 }
 
 /// All that a server knows.
-pub fn all(delivery: &Delivery) -> fleet::Fleet {
-    fleet::Fleet {
+pub fn all(delivery: &Delivery) -> fleet::FleetView {
+    fleet::FleetView {
         version: delivery.version().unwrap_or(0),
+        signed_with: delivery.algorithms(),
         nodes: delivery.fleet(),
         next: None,
     }
@@ -90,12 +91,13 @@ pub fn all(delivery: &Delivery) -> fleet::Fleet {
 ///
 /// # Errors
 /// If more is asked for than goes into a page.
-pub fn list(asked: &fleet::List, delivery: &Delivery) -> Result<fleet::Fleet> {
+pub fn list(asked: &fleet::List, delivery: &Delivery) -> Result<fleet::FleetView> {
     let room = wire::page(asked.limit, fleet::NODES, "`cursor`")?;
     let after = asked.cursor.as_deref().unwrap_or_default();
     let (nodes, next) = delivery.fleet_after(after, room);
-    Ok(fleet::Fleet {
+    Ok(fleet::FleetView {
         version: delivery.version().unwrap_or(0),
+        signed_with: delivery.algorithms(),
         nodes,
         next,
     })
@@ -109,7 +111,7 @@ async fn forget(
     asked: fleet::Forget,
     delivery: &Delivery,
     world: World,
-) -> Result<fleet::Forgotten> {
+) -> Result<fleet::ForgottenEnvoys> {
     if asked.nodes.is_empty() || asked.nodes.len() > FORGOTTEN {
         return Err(refuse(
             Code::OutOfRange,
@@ -119,7 +121,7 @@ async fn forget(
         .about("nodes"));
     }
     delivery.forget(world, asked.nodes.clone()).await?;
-    Ok(fleet::Forgotten { nodes: asked.nodes })
+    Ok(fleet::ForgottenEnvoys { nodes: asked.nodes })
 }
 
 /// Waits at a server.
@@ -130,7 +132,11 @@ async fn forget(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn wait(asked: fleet::Wait, delivery: &Delivery, world: World) -> Result<fleet::Waited> {
+pub async fn wait(
+    asked: fleet::Wait,
+    delivery: &Delivery,
+    world: World,
+) -> Result<fleet::WaitedView> {
     let version = match asked.version {
         Some(version) => version,
         None => delivery.store_version().await?,
@@ -145,7 +151,7 @@ pub async fn wait(asked: fleet::Wait, delivery: &Delivery, world: World) -> Resu
             one.node = "an Envoy".to_owned();
         }
     }
-    Ok(fleet::Waited {
+    Ok(fleet::WaitedView {
         version,
         done: missing.is_empty() && !waited.in_force.is_empty(),
         in_force: waited.in_force.len(),
@@ -161,7 +167,7 @@ async fn versions(delivery: Arc<Delivery>, world: World) -> Result<version::Vers
     let all = delivery.history().all();
     let views = move |tx: &Tx<'_>| all.iter().map(|v| view(tx, v)).collect();
     let ask = move |store: &mut Store| store.read(views);
-    let versions = delivery.desk().ask(&world, ask).await?;
+    let versions = delivery.pool().ask(&world, ask).await?;
     Ok(version::Versions { versions })
 }
 
@@ -185,7 +191,7 @@ async fn inspect(
         })
     };
     let ask = move |store: &mut Store| store.read(inspected);
-    delivery.desk().ask(&world, ask).await
+    delivery.pool().ask(&world, ask).await
 }
 
 /// Asks a server.
@@ -196,17 +202,17 @@ async fn diff(
     asked: version::Diff,
     delivery: Arc<Delivery>,
     world: World,
-) -> Result<version::Difference> {
+) -> Result<version::DifferenceView> {
     let history = delivery.history();
     let (a, b) = (history.get(asked.version)?, history.get(asked.to)?);
     let differ = move |_: &mut Store| {
         let differs = a.open()?.difference(&b.open()?);
         Ok(difference([a.version(), b.version()], differs))
     };
-    delivery.desk().ask(&world, differ).await
+    delivery.pool().ask(&world, differ).await
 }
 
-fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {
+fn view(tx: &Tx<'_>, of: &SentVersion) -> Result<version::VersionView> {
     let (keys, changed) = of.keys();
     let mut why = BTreeMap::new();
     if let Some(since) = of.since {
@@ -227,7 +233,7 @@ fn view(tx: &Tx<'_>, of: &Version) -> Result<version::VersionView> {
     })
 }
 
-fn difference(versions: [u64; 2], difference: inspect::Difference) -> version::Difference {
+fn difference(versions: [u64; 2], difference: inspect::Difference) -> version::DifferenceView {
     let all = difference.added.len() + difference.removed.len() + difference.changed.len();
     let values =
         |list: Vec<(_, Value)>| Room::from(KEYS).fill(list.into_iter().map(|(_, value)| value));
@@ -239,7 +245,7 @@ fn difference(versions: [u64; 2], difference: inspect::Difference) -> version::D
     let (added, removed) = (values(difference.added), values(difference.removed));
     let changed = Room::from(KEYS).fill(changed);
     let shown = added.len() + removed.len() + changed.len();
-    version::Difference {
+    version::DifferenceView {
         versions,
         added,
         removed,
@@ -249,8 +255,8 @@ fn difference(versions: [u64; 2], difference: inspect::Difference) -> version::D
     }
 }
 
-fn fields(changes: Vec<inspect::Change>) -> Vec<version::Change> {
-    let field = |c: inspect::Change| version::Change {
+fn fields(changes: Vec<inspect::Change>) -> Vec<version::ChangeView> {
+    let field = |c: inspect::Change| version::ChangeView {
         field: c.field,
         before: c.before,
         after: c.after,

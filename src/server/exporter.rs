@@ -12,7 +12,7 @@ use std::time::Duration;
 use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_api::Pace;
 use keystile_api::audit::{RecordView, Records};
 use keystile_api::remote;
@@ -31,7 +31,7 @@ mod batch;
 mod carried;
 
 use append::append;
-use batch::Batch;
+use batch::BatchSize;
 
 /// The environment variable with the token for the receiver.
 pub const TOKEN: &str = "KEYSTILE_AUDIT_EXPORT_TOKEN";
@@ -83,7 +83,7 @@ pub struct Exporter {
     settings: ExportSettings,
     agent: ureq::Agent,
     waiting: AtomicU64,
-    batch: Batch,
+    batch: BatchSize,
 }
 
 impl Exporter {
@@ -106,7 +106,7 @@ impl Exporter {
             agent: config.build().new_agent(),
             settings,
             waiting: AtomicU64::new(0),
-            batch: Batch::default(),
+            batch: BatchSize::default(),
         }))
     }
 
@@ -136,19 +136,19 @@ impl Exporter {
     }
 
     /// Sends and removes until it is dropped.
-    pub async fn run(self: Arc<Self>, desk: Arc<Desk>) {
-        let sending = Arc::clone(&self).send_all(Arc::clone(&desk));
-        tokio::join!(sending, self.prune_all(desk));
+    pub async fn run(self: Arc<Self>, pool: Arc<StorePool>) {
+        let sending = Arc::clone(&self).send_all(Arc::clone(&pool));
+        tokio::join!(sending, self.prune_all(pool));
     }
 
-    async fn send_all(self: Arc<Self>, desk: Arc<Desk>) {
+    async fn send_all(self: Arc<Self>, pool: Arc<StorePool>) {
         if self.settings.place.is_none() {
             return;
         }
         let mut failures = 0u32;
         loop {
-            desk.until_leading().await;
-            match Arc::clone(&self).step(&desk).await {
+            pool.until_leading().await;
+            match Arc::clone(&self).step(&pool).await {
                 Ok(true) => failures = 0,
                 Ok(false) => {
                     failures = 0;
@@ -165,14 +165,14 @@ impl Exporter {
     }
 
     /// Sends some records; gives whether there are more.
-    async fn step(self: Arc<Self>, desk: &Arc<Desk>) -> Result<bool> {
-        let noted = desk.home().folder().join(audit::SENT);
+    async fn step(self: Arc<Self>, pool: &Arc<StorePool>) -> Result<bool> {
+        let noted = pool.home().folder().join(audit::SENT);
         let bound = self.bound();
-        carried::fetch(desk, &noted).await?;
+        carried::fetch(pool, &noted).await?;
         let found = {
             let (noted, bound) = (noted.clone(), bound.clone());
             let room = self.batch.room();
-            desk.ask(&system::of_server(), move |store| {
+            pool.ask(&system::of_server(), move |store| {
                 bind(&noted, &bound)?;
                 let start = audit::sent(&noted)?;
                 let (after, head) = store.read(|tx| {
@@ -210,7 +210,7 @@ impl Exporter {
         if !sending.await.unwrap_or_else(|_| Err(broken()))? {
             return Ok(true);
         }
-        carried::give(desk, carried).await?;
+        carried::give(pool, carried).await?;
         self.waiting
             .store(head.saturating_sub(reached), Ordering::Relaxed);
         Ok(head > reached)
@@ -284,7 +284,7 @@ impl Exporter {
         }
     }
 
-    async fn prune_all(&self, desk: Arc<Desk>) {
+    async fn prune_all(&self, pool: Arc<StorePool>) {
         let Some(keep) = self.settings.keep else {
             return;
         };
@@ -292,9 +292,9 @@ impl Exporter {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            desk.until_leading().await;
+            pool.until_leading().await;
             let sends = self.settings.place.is_some();
-            let noted = desk.home().folder().join(audit::SENT);
+            let noted = pool.home().folder().join(audit::SENT);
             let bound = self.bound();
             let begin = || {
                 let (noted, bound) = (noted.clone(), bound.clone());
@@ -306,7 +306,7 @@ impl Exporter {
                     audit::prune(store, &world, world.now.seconds().saturating_sub(keep))
                 })
             };
-            let pruned = desk
+            let pruned = pool
                 .write_for(&system::of_server(), Pace::Long, begin)
                 .await;
             match pruned {

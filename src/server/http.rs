@@ -12,7 +12,7 @@ use axum::routing::get;
 pub use super::app::App;
 use super::auth;
 use super::limits::subscriber;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::log;
 use super::log::Quiet;
 use super::problem::Problem;
@@ -39,8 +39,8 @@ pub fn router(app: App, routes: Router) -> Router {
         .route("/docs.css", get(style));
     macro_rules! all {
         ($($operation:ty,)*) => {
-            $(if !<$operation>::ROUTE.live {
-                let entry = Entry::of::<$operation>();
+            $(if !<$operation>::ENDPOINT.live {
+                let entry = Entry::for_operation::<$operation>();
                 router = router.route(entry.route.path, entry.handler());
             })*
         };
@@ -59,7 +59,7 @@ pub fn router(app: App, routes: Router) -> Router {
 /// callers with recently valid credentials, do not count, because strangers at the same address
 /// could use up their share.
 async fn limited(State(app): State<App>, request: Request, next: middleware::Next) -> Response {
-    let Some(peer) = request.extensions().get::<Peer>() else {
+    let Some(peer) = request.extensions().get::<HttpPeer>() else {
         return no_peer().into_response();
     };
     let version = request.version();
@@ -88,7 +88,7 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
         }
     };
     // Whoever comes back may come to another server.
-    let replicas = app.desk().replicas();
+    let replicas = app.pool().replicas();
     let sends_away = version < Version::HTTP_2 && replicas.is_some_and(|r| r.is_alone());
     let headers = response.headers_mut();
     if sends_away {

@@ -14,12 +14,12 @@ use keystile_core::report::usage::{self, Batch, Receipt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::usage_counted::Count;
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_model::error::{Error, Result};
 use keystile_registry as registry;
-use keystile_registry::node::Nodes;
+use keystile_registry::node::{EnrolledOnly, Nodes};
 use keystile_registry::signing;
-use keystile_registry::usage::count::{Counted, Registry, count};
+use keystile_registry::usage::count::{CountedBatch, Registry, count};
 use keystile_registry::usage::{anomaly, prune, quotas as quotas_of};
 use keystile_store::Store;
 use keystile_system as system;
@@ -37,18 +37,18 @@ const PRUNE: Duration = Duration::from_secs(600);
 
 /// Accepts batches.
 pub struct Intake {
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     queue: mpsc::Sender<Waiting>,
     line: Mutex<Option<mpsc::Receiver<Waiting>>>,
     believed: Mutex<Option<Believed>>,
     count: Count,
     /// Only nodes that are enrolled may report.
-    enrolled_only: bool,
+    enrolled_only: Arc<EnrolledOnly>,
 }
 
 /// Why a batch is not counted.
 #[derive(Debug)]
-pub enum BatchRefusal {
+pub enum NotCounted {
     /// It is not authentic.
     Message(MessageError),
     /// It will never be counted; the refusal is signed, so that its sender accepts it.
@@ -85,10 +85,10 @@ struct Bench {
 
 impl Intake {
     /// Accepts nothing before [`Intake::run`].
-    pub fn new(desk: Arc<Desk>, enrolled_only: bool) -> Arc<Self> {
+    pub fn new(pool: Arc<StorePool>, enrolled_only: Arc<EnrolledOnly>) -> Arc<Self> {
         let (queue, line) = mpsc::channel(WAITING);
         Arc::new(Self {
-            desk,
+            pool,
             queue,
             line: Mutex::new(Some(line)),
             believed: Mutex::new(None),
@@ -106,66 +106,66 @@ impl Intake {
     /// on disk.
     ///
     /// # Errors
-    /// [`BatchRefusal`]; the batch is not counted then.
-    pub async fn take(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, BatchRefusal> {
+    /// [`NotCounted`]; the batch is not counted then.
+    pub async fn take(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, NotCounted> {
         let taken = self.taken(body, kid, tag).await;
         match &taken {
             Ok(_) => {}
-            Err(BatchRefusal::Later(_)) => self.count.put_off(),
+            Err(NotCounted::Later(_)) => self.count.put_off(),
             Err(_) => self.count.refused(),
         }
         taken
     }
 
-    async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, BatchRefusal> {
-        let believed = self.believed().await.map_err(BatchRefusal::Later)?;
+    async fn taken(&self, body: &[u8], kid: &str, tag: &str) -> Result<Sealed, NotCounted> {
+        let believed = self.believed().await.map_err(NotCounted::Later)?;
         let keys = believed.nodes.keys(kid, body, &believed.keys);
         let batch =
             usage::open_batch(body, kid, tag, &keys).map_err(|e| {
                 match usage::final_refusal(body, kid, tag, &keys) {
-                    Some(sealed) => BatchRefusal::Never(Box::new(sealed)),
-                    None => BatchRefusal::Message(e),
+                    Some(sealed) => NotCounted::Never(Box::new(sealed)),
+                    None => NotCounted::Message(e),
                 }
             })?;
         // An Envoy may only report its own counts.
         let admitted = believed.nodes.admit(kid, &batch.node);
-        admitted.map_err(BatchRefusal::Node)?;
+        admitted.map_err(NotCounted::Node)?;
         if batch.store != believed.store {
-            return Err(BatchRefusal::OtherStore);
+            return Err(NotCounted::OtherStore);
         }
         let (done, receipt) = oneshot::channel();
         self.queue
             .try_send(Waiting { batch, done })
-            .map_err(|_| BatchRefusal::Later(busy()))?;
+            .map_err(|_| NotCounted::Later(busy()))?;
         let receipt = receipt
             .await
             .unwrap_or_else(|_| Err(busy()))
-            .map_err(BatchRefusal::Later)?;
+            .map_err(NotCounted::Later)?;
         // With the key that signed the batch, because an Envoy with its old environment after a
         // rotation knows no other.
         let keys: &[SigningKey] = keys.as_ref();
         let signer = keys.iter().filter(|key| key.kid() == kid).cloned();
         let signer = SigningKeys::new(signer.collect());
-        usage::seal_receipt(&receipt, &signer).ok_or_else(|| BatchRefusal::Later(busy()))
+        usage::seal_receipt(&receipt, &signer).ok_or_else(|| NotCounted::Later(busy()))
     }
 
     /// The signing keys of the store and its nodes, read again only when the store has changed, so
     /// that messages signed with other keys cost no reads.
     async fn believed(&self) -> Result<Believed> {
         let known = locked(&self.believed).clone();
-        let record = *self.desk.records().borrow();
+        let record = *self.pool.records().borrow();
         if let Some(known) = known
             && known.record >= record
         {
             return Ok(known);
         }
-        let enrolled_only = self.enrolled_only;
+        let enrolled_only = Arc::clone(&self.enrolled_only);
         let fresh = self
-            .desk
+            .pool
             .read(move |tx| {
                 Ok(Believed {
                     keys: Arc::new(signing::accepted(tx)?),
-                    nodes: Arc::new(Nodes::read(tx, enrolled_only)?),
+                    nodes: Arc::new(Nodes::read(tx, &enrolled_only)?),
                     store: tx.meta().store.to_string(),
                     record: tx.meta().head.seq,
                 })
@@ -266,7 +266,7 @@ impl Intake {
             return Ok(());
         }
         let told = self
-            .desk
+            .pool
             .write(|store| anomaly::tell(store, &system::of_server()))
             .await?;
         self.at(bench, move |b| {
@@ -308,7 +308,7 @@ impl Intake {
         bench: &Arc<Mutex<Option<Bench>>>,
         f: impl FnOnce(&mut Bench) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (bench, home) = (Arc::clone(bench), self.desk.home().clone());
+        let (bench, home) = (Arc::clone(bench), self.pool.home().clone());
         let done = tokio::task::spawn_blocking(move || {
             let mut bench = locked(&bench);
             // Another process may have given the store another master key.
@@ -328,7 +328,7 @@ impl Intake {
             out
         });
         let done = done.await.unwrap_or_else(|_| Err(busy()));
-        done.inspect_err(|e| self.desk.health().heed(e))
+        done.inspect_err(|e| self.pool.health().heed(e))
     }
 }
 
@@ -338,7 +338,7 @@ impl Bench {
         Some(Self { store, ..self })
     }
 
-    fn count(&mut self, batches: &[Batch], now: u64) -> Result<Vec<Counted>> {
+    fn count(&mut self, batches: &[Batch], now: u64) -> Result<Vec<CountedBatch>> {
         let (known, quotas) = &mut self.quotas;
         let registry = self.store.read(|tx| {
             let revision = tx.policy()?.revision;

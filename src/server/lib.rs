@@ -6,14 +6,14 @@
 //!
 //! # Map
 //!
-//! * [`listen`] and [`tls`]: connections; they serve any router. [`room`]: how many may be
+//! * [`listen`] and [`tls`]: connections; they serve any router. [`seats`]: how many may be
 //!   connected at once; [`connection`]: for how long; [`body`] and [`budget`]: how much they may
 //!   send and be answered; [`proxy`]: which proxies may speak for others;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what their token allows;
 //!   [`limits`]: how often; [`problem`]: what is told when something is not done;
-//!   [`desk`]: the one writer of the store, and its readers; [`replicas`]: other servers of it;
+//!   [`pool`]: the one writer of the store, and its readers; [`replicas`]: other servers of it;
 //! * [`delivery`]: keysets on their way to Envoys, and the proof of what is in force; [`envoys`] and
-//!   [`fleet`]: what is known of each; [`edge`] and [`intake`]: reports and usage that they send;
+//!   [`fleet`]: what is known of each; [`signed`] and [`intake`]: reports and usage that they send;
 //! * [`duties`]: all of it put together, and what is done without being asked; [`outbox`]: webhooks; [`exporter`]: the
 //!   audit log sent elsewhere; [`scanner`]: reports of leaked keys; [`backups`]: the store as a whole;
 //! * [`openapi`] and [`docs`]: the table of operations, for programs and for people;
@@ -39,15 +39,14 @@ pub mod body;
 pub mod budget;
 pub mod connection;
 pub mod delivery;
-pub mod desk;
 pub mod docs;
 pub mod duties;
-pub mod edge;
 pub mod envoys;
 pub mod exporter;
 pub mod fleet;
-pub mod flight;
+mod holder;
 pub mod http;
+pub mod in_progress;
 pub mod intake;
 pub mod limits;
 pub mod listen;
@@ -56,13 +55,15 @@ pub mod metrics;
 pub mod openapi;
 pub mod outbox;
 pub mod peer;
-pub mod presence;
+pub mod pool;
 pub mod problem;
 pub mod proxy;
 mod remembered;
 pub mod replicas;
-pub mod room;
+pub mod request_connection;
 pub mod scanner;
+pub mod seats;
+pub mod signed;
 pub mod tls;
 pub mod usage_counted;
 pub mod usage_numbers;
@@ -72,22 +73,22 @@ use connection::{Bounds, Service};
 use http::App;
 use listen::{Listener, Terms};
 use proxy::Proxies;
-use room::Seats;
-use tls::{Certificates, Files};
+use seats::Seats;
+use tls::{Certificates, TlsFiles};
 
 /// The API's and that of discovery.
 const LISTENERS: usize = 2;
 
 /// Where to listen, and how.
-pub struct Settings {
+pub struct ServerSettings {
     /// For the API.
     pub listen: SocketAddr,
     /// Its certificate.
-    pub tls: Option<Files>,
+    pub tls: Option<TlsFiles>,
     /// For discovery.
     pub discovery: SocketAddr,
     /// Its certificate, and the authority of Envoys.
-    pub discovery_tls: Option<Files>,
+    pub discovery_tls: Option<TlsFiles>,
     /// Allow other machines without TLS.
     pub allow_plaintext: bool,
     /// The file for the bound addresses, one per line: `api ADDRESS`, `discovery ADDRESS`.
@@ -100,7 +101,7 @@ pub struct Settings {
 
 /// Routers that are passed in.
 #[derive(Default)]
-pub struct Parts {
+pub struct Routers {
     /// Beside the operations: see [`http::live`].
     pub routes: Router,
     /// For Envoys; without it, nothing listens for them.
@@ -114,18 +115,18 @@ pub struct Parts {
 /// error.
 pub async fn serve(
     app: App,
-    settings: Settings,
-    parts: Parts,
+    settings: ServerSettings,
+    parts: Routers,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    let desk = Arc::clone(app.desk());
+    let pool = Arc::clone(app.pool());
     let api = bind(settings.listen, settings.tls, settings.allow_plaintext).await?;
     let api_address = api.address();
     let mut addresses = format!("api {api_address}\n");
     let mut discovery_address = String::new();
     let proxies = Arc::new(settings.proxies);
     let budget = Budget::new(budget::Most::default());
-    let away = desk.replicas().map(|r| r.alone());
+    let away = pool.replicas().map(|r| r.alone());
     let terms = |router: Router, room: Arc<Seats>, bounds: Bounds| Terms {
         room,
         budget: Arc::clone(&budget),
@@ -169,7 +170,7 @@ pub async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    let looking = tokio::spawn(desk.watch_others());
+    let looking = tokio::spawn(pool.watch_others());
     let mut serving = tokio::task::JoinSet::new();
     for (listener, terms) in listeners {
         serving.spawn(listener.serve(terms, stopped.clone()));
@@ -206,7 +207,7 @@ pub fn signals() -> Result<watch::Receiver<bool>> {
     Ok(stopped)
 }
 
-async fn bind(address: SocketAddr, files: Option<Files>, plaintext: bool) -> Result<Listener> {
+async fn bind(address: SocketAddr, files: Option<TlsFiles>, plaintext: bool) -> Result<Listener> {
     if files.is_none() && !address.ip().is_loopback() && !plaintext {
         return Err(refuse(
             Code::NotEncrypted,

@@ -182,12 +182,12 @@ impl RateLimits {
 pub struct Unrecorded {
     /// How long they are counted before they are reported.
     pub every: Duration,
-    counted: Mutex<Counted>,
+    counted: Mutex<UnrecordedCounts>,
 }
 
 /// What was counted since the last record.
 #[derive(Default)]
-pub struct Counted {
+pub struct UnrecordedCounts {
     all: u64,
     places: HashMap<IpAddr, u64>,
 }
@@ -211,13 +211,13 @@ impl Unrecorded {
     }
 
     /// Takes what was counted.
-    pub fn take(&self) -> Counted {
+    pub fn take(&self) -> UnrecordedCounts {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut counted)
     }
 }
 
-impl Counted {
+impl UnrecordedCounts {
     /// The text of the record; `None` if there is nothing to report.
     pub fn words(self) -> Option<String> {
         const NAMED: usize = 5;

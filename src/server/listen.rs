@@ -18,10 +18,10 @@ use tokio_rustls::TlsAcceptor;
 use super::budget::{Account, Budget};
 use super::connection::Service;
 use super::limits::{Limiter, subscriber};
-pub use super::peer::Peer;
-use super::presence::Connection;
+pub use super::peer::HttpPeer;
 use super::proxy::{self, Proxies};
-use super::room::{Rank, Seat, Seats};
+use super::request_connection::Connection;
+use super::seats::{Rank, Seat, Seats};
 use super::tls::Certificates;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_system as system;
@@ -161,7 +161,7 @@ impl Connecting {
     async fn connect(mut self, mut stream: TcpStream, address: SocketAddr) {
         // An answer is one write: there is nothing to wait for.
         let _ = stream.set_nodelay(true);
-        let mut peer = Peer::direct(address, self.certificates.is_some());
+        let mut peer = HttpPeer::direct(address, self.certificates.is_some());
         let proxies: &Proxies = &self.service.proxies;
         if proxies.protocol && proxies.trusts(address.ip()) {
             match self.kept(proxy::header(&mut stream)).await {
@@ -214,7 +214,7 @@ impl Connecting {
         }
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer)
+    async fn serve<S>(self, stream: S, peer: HttpPeer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

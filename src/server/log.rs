@@ -8,7 +8,7 @@ use axum::response::Response;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::app::App;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::metrics::Answered;
 use keystile_system as system;
 
@@ -44,7 +44,7 @@ pub struct TokenId(pub String);
 pub struct Quiet;
 
 impl RequestId {
-    fn of(headers: &HeaderMap, app: &App) -> Self {
+    fn from_headers(headers: &HeaderMap, app: &App) -> Self {
         let given = headers
             .get(REQUEST_ID)
             .and_then(|v| v.to_str().ok())
@@ -60,7 +60,7 @@ impl RequestId {
 /// Gives every request its id, counts it and logs it.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = system::instant();
-    let id = RequestId::of(request.headers(), &app);
+    let id = RequestId::from_headers(request.headers(), &app);
     let method = request.method().as_str();
     // An unknown method must not become a label.
     let method = match method {
@@ -71,10 +71,10 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |p| p.as_str().to_owned());
-    let peer = request.extensions().get::<Peer>();
+    let peer = request.extensions().get::<HttpPeer>();
     let address = peer.map(|p| p.address.ip().to_canonical().to_string());
     let tls = peer.is_some_and(|p| p.tls);
-    let certificate = peer.and_then(Peer::fingerprint);
+    let certificate = peer.and_then(HttpPeer::fingerprint);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     let seconds = started.elapsed().as_secs_f64();

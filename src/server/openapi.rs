@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::problem::{self, Problem};
-use keystile_api::{Operation, Route};
+use keystile_api::{Endpoint, Operation};
 
 /// The document: OpenAPI 3.1.
 pub fn document() -> Value {
@@ -67,12 +67,12 @@ impl Document {
         O::schemas(&mut nested);
         self.component::<O::Output>();
         let schema = serde_json::to_value(O::schema()).unwrap_or_default();
-        self.describe(&O::ROUTE, nested, schema, &O::name(), &O::Output::name());
+        self.describe(&O::ENDPOINT, nested, schema, &O::name(), &O::Output::name());
     }
 
     fn describe(
         &mut self,
-        route: &Route,
+        route: &Endpoint,
         nested: Vec<(String, RefOr<Schema>)>,
         schema: Value,
         name: &str,
@@ -106,7 +106,7 @@ impl Document {
     /// The fields of an operation, distributed over path, query and body.
     fn fields(
         &mut self,
-        route: &Route,
+        route: &Endpoint,
         mut schema: Value,
         name: &str,
     ) -> (Vec<Value>, Option<Value>) {
@@ -168,7 +168,7 @@ fn parameter(place: &str, name: &str, schema: Value, required: bool) -> Value {
     })
 }
 
-fn headers(route: &Route) -> Vec<Value> {
+fn headers(route: &Endpoint) -> Vec<Value> {
     let header = |name: &str, description: &str| {
         json!({
             "name": name,
@@ -200,12 +200,12 @@ fn headers(route: &Route) -> Vec<Value> {
     out
 }
 
-fn description(route: &Route) -> String {
+fn description(route: &Endpoint) -> String {
     let roles: Vec<&str> = route.roles.iter().map(|r| r.as_str()).collect();
     format!("Roles: {}.", roles.join(", "))
 }
 
-fn responses(route: &Route, output: &Value) -> Value {
+fn responses(route: &Endpoint, output: &Value) -> Value {
     let mut good = json!({
         "description": "Done.",
         "content": {"application/json": {"schema": output}},
@@ -226,7 +226,7 @@ fn responses(route: &Route, output: &Value) -> Value {
         all.insert("304".to_owned(), same);
     }
     let schema = reference("Problem");
-    for (status, title) in problem::of(route) {
+    for (status, title) in problem::possible_at(route) {
         let problem = json!({
             "description": format!("Refused: {title} (RFC 9457)."),
             "content": {"application/problem+json": {"schema": schema}},

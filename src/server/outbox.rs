@@ -11,7 +11,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::DefaultConnector;
 
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_api::remote;
 use keystile_model::error::Result;
 use keystile_model::reach::Reach;
@@ -19,7 +19,7 @@ use keystile_model::webhook::is_taken;
 use keystile_registry::handover;
 use keystile_registry::webhook;
 use keystile_registry::webhook::Tried;
-use keystile_store::{Message, Tx};
+use keystile_store::{DueMessage, Tx};
 use keystile_system as system;
 
 mod pinned;
@@ -37,14 +37,14 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Sends to receivers.
 #[derive(Clone)]
-pub struct Sender {
+pub struct WebhookSender {
     agent: ureq::Agent,
     reach: Reach,
     /// Messages that wait, by the webhook's name.
     backlog: Arc<Mutex<Vec<(String, u64)>>>,
 }
 
-impl Sender {
+impl WebhookSender {
     /// `ca` is a file of certificates to trust in place of the public ones; `reach` says which
     /// receivers may be contacted.
     ///
@@ -92,7 +92,7 @@ impl Sender {
 }
 
 /// Sends messages until it is dropped. Messages in transit then are sent again.
-pub async fn run(desk: Arc<Desk>, sender: Sender) {
+pub async fn run(pool: Arc<StorePool>, sender: WebhookSender) {
     let mut turns = tokio::time::interval(LOOK);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Each receiver has a task of its own, so that one that does not answer does not delay others.
@@ -111,14 +111,14 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
             }
         }
         // What was begun by a server that is not to do it any more is ended by it.
-        if !desk.leads() {
+        if !pool.leads() {
             continue;
         }
-        match receivers(&desk, &sender).await {
+        match receivers(&pool, &sender).await {
             Ok(all) => {
                 for hook in all {
                     if busy.iter().all(|(number, _)| *number != hook) {
-                        let task = tasks.spawn(serve(Arc::clone(&desk), sender.clone(), hook));
+                        let task = tasks.spawn(serve(Arc::clone(&pool), sender.clone(), hook));
                         busy.insert((hook, task.id()));
                     }
                 }
@@ -132,9 +132,9 @@ pub async fn run(desk: Arc<Desk>, sender: Sender) {
 }
 
 /// Queues new messages; gives the webhooks for which there are some.
-async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
+async fn receivers(pool: &Arc<StorePool>, sender: &WebhookSender) -> Result<Vec<u32>> {
     loop {
-        let collected = desk
+        let collected = pool
             .write(|store| webhook::collect(store, &system::of_server()))
             .await?;
         if collected.dropped > 0 {
@@ -147,25 +147,25 @@ async fn receivers(desk: &Arc<Desk>, sender: &Sender) -> Result<Vec<u32>> {
             break;
         }
     }
-    let all = desk.read(|tx: &Tx<'_>| tx.webhooks()).await?;
+    let all = pool.read(|tx: &Tx<'_>| tx.webhooks()).await?;
     *sender.waiting() = all.iter().map(|w| (w.name.clone(), w.waiting)).collect();
     let waiting = all.iter().filter(|w| w.waiting > 0);
     Ok(waiting.map(|w| w.number).collect())
 }
 
 /// Sends what is due to one receiver.
-async fn serve(desk: Arc<Desk>, sender: Sender, hook: u32) {
-    if let Err(e) = turn(&desk, &sender, hook).await {
+async fn serve(pool: Arc<StorePool>, sender: WebhookSender, hook: u32) {
+    if let Err(e) = turn(&pool, &sender, hook).await {
         tracing::error!(error = %e, webhook = hook, "a webhook message cannot be sent");
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
+async fn turn(pool: &Arc<StorePool>, sender: &WebhookSender, hook: u32) -> Result<()> {
     loop {
         let now = system::of_server().now.seconds();
         let due = move |tx: &Tx<'_>| tx.due_messages(hook, now, AT_ONCE);
-        let due = desk.read(due).await?;
+        let due = pool.read(due).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -188,13 +188,13 @@ async fn turn(desk: &Arc<Desk>, sender: &Sender, hook: u32) -> Result<()> {
                     "a webhook message was not accepted"
                 );
             }
-            desk.write(move |store| webhook::tried(store, &system::of_server(), &message, &tried))
+            pool.write(move |store| webhook::tried(store, &system::of_server(), &message, &tried))
                 .await?;
         }
     }
 }
 
-fn send(sender: &Sender, message: &Message) -> Tried {
+fn send(sender: &WebhookSender, message: &DueMessage) -> Tried {
     let (id, body) = webhook::content(message);
     let timestamp = system::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
@@ -232,13 +232,13 @@ fn reason(e: &ureq::Error) -> &'static str {
 }
 
 /// Checks every key once per `every`, until it is dropped.
-pub async fn rotate(desk: Arc<Desk>, every: Duration) {
+pub async fn rotate(pool: Arc<StorePool>, every: Duration) {
     let mut turns = tokio::time::interval(every);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        desk.until_leading().await;
-        match round(&desk).await {
+        pool.until_leading().await;
+        match round(&pool).await {
             Ok((0, 0)) => {}
             Ok((warned, handed_over)) => {
                 tracing::info!(warned, handed_over, "keys checked for rotation");
@@ -248,10 +248,10 @@ pub async fn rotate(desk: Arc<Desk>, every: Duration) {
     }
 }
 
-async fn round(desk: &Arc<Desk>) -> Result<(u32, u32)> {
+async fn round(pool: &Arc<StorePool>) -> Result<(u32, u32)> {
     let (mut warned, mut handed_over, mut after) = (0, 0, None);
     loop {
-        let turn = desk
+        let turn = pool
             .write(move |store| handover::turn(store, &system::of_server(), after))
             .await?;
         warned += turn.warned;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::presence::Presence;
+use super::request_connection::Presence;
 use keystile_core::hex;
 
 /// Where a request comes from; in its extensions.
 #[derive(Clone)]
-pub struct Peer {
+pub struct HttpPeer {
     /// The peer of the connection, or the client behind a trusted proxy.
     pub address: SocketAddr,
     /// Whether it is over TLS.
@@ -23,7 +23,7 @@ pub struct Peer {
     pub presence: Presence,
 }
 
-impl Peer {
+impl HttpPeer {
     /// For a direct connection.
     pub fn direct(address: SocketAddr, tls: bool) -> Self {
         Self {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::limits::TooOften;
-use keystile_api::Route;
+use keystile_api::Endpoint;
 use keystile_model::error::{Code, Error, Fault, Kind, Next, Surface, Trouble, refuse};
 use keystile_model::refusal::Piece;
 
@@ -31,7 +31,7 @@ pub struct Problem {
     /// What kind of problem it is, for programs; `errors` say more.
     pub code: &'static str,
     /// Each thing that is wrong.
-    pub errors: Vec<Part>,
+    pub errors: Vec<ProblemPart>,
     /// How many more things are wrong that are not in `errors`.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u32,
@@ -42,7 +42,8 @@ pub struct Problem {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Part {
+#[schema(as = Part)]
+pub struct ProblemPart {
     /// What happened, for programs. A code never changes its meaning; new ones may come.
     pub code: Code,
     /// The field that it is about.
@@ -86,7 +87,7 @@ fn status(kind: Kind) -> u16 {
 }
 
 /// The problems that a route may answer with: status and title.
-pub fn of(route: &Route) -> Vec<(u16, &'static str)> {
+pub fn possible_at(route: &Endpoint) -> Vec<(u16, &'static str)> {
     let mut kinds = vec![
         Kind::Malformed,
         Kind::Unauthenticated,
@@ -109,8 +110,8 @@ pub fn of(route: &Route) -> Vec<(u16, &'static str)> {
     all
 }
 
-impl Part {
-    fn of(fault: &Fault) -> Self {
+impl ProblemPart {
+    fn from_fault(fault: &Fault) -> Self {
         Self {
             code: fault.code,
             field: fault.field.as_deref().map(str::to_owned),
@@ -177,7 +178,11 @@ impl From<Error> for Problem {
             status: status(kind),
             detail: String::new(),
             code: kind.as_str(),
-            errors: faults.iter().take(MOST).map(Part::of).collect(),
+            errors: faults
+                .iter()
+                .take(MOST)
+                .map(ProblemPart::from_fault)
+                .collect(),
             more: u32::try_from(e.more() + faults.len().saturating_sub(MOST)).unwrap_or(u32::MAX),
             retry_after: (kind == Kind::Unavailable).then_some(RETRY_AFTER),
         };

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use keystile_core::hex;
 use keystile_model::error::{Result, defect};
-use keystile_store::Address;
+use keystile_store::DatabaseAddress;
 use keystile_store::shared::fleet::{LEASE, Other, Row, Said};
 use keystile_store::shared::{FLEET, Listener, Shared};
 use keystile_store::turn::Turn;
@@ -33,7 +33,7 @@ const _: () = assert!(ALONE.as_secs() + 2 < LEASE.as_secs());
 /// This server, among the others of its store.
 pub struct Replicas {
     id: String,
-    address: Arc<Address>,
+    address: Arc<DatabaseAddress>,
     shared: Mutex<Option<Shared>>,
     turn: Mutex<Option<Turn>>,
     /// For sessions and limits, which do not wait for what is said.
@@ -62,7 +62,7 @@ impl Replicas {
     ///
     /// # Errors
     /// If the system gives no randomness.
-    pub fn new(address: &Arc<Address>) -> Result<Arc<Self>> {
+    pub fn new(address: &Arc<DatabaseAddress>) -> Result<Arc<Self>> {
         let mut id = [0; 8];
         (system::local().entropy)(&mut id)?;
         let new = Arc::new(Self {
@@ -243,7 +243,7 @@ impl Replicas {
 }
 
 /// Hears what the others say, on a thread of its own, until nobody wants to know.
-fn listen(replicas: Weak<Replicas>, address: Arc<Address>) {
+fn listen(replicas: Weak<Replicas>, address: Arc<DatabaseAddress>) {
     std::thread::spawn(move || {
         let mut listener = None;
         while let Some(replicas) = replicas.upgrade() {
@@ -259,7 +259,11 @@ fn listen(replicas: Weak<Replicas>, address: Arc<Address>) {
     });
 }
 
-fn hear(replicas: &Replicas, address: &Arc<Address>, kept: &mut Option<Listener>) -> Result<()> {
+fn hear(
+    replicas: &Replicas,
+    address: &Arc<DatabaseAddress>,
+    kept: &mut Option<Listener>,
+) -> Result<()> {
     let listener = match kept {
         Some(listener) => listener,
         None => {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keystile_model::error::{Code, Error, Result, refuse};
-use keystile_model::scanning::{Alert, ScannerKeys, Untrusted};
-use keystile_registry::leak::Policy;
+use keystile_model::scanning::{Alert, ScannerKeys, UntrustedReport};
+use keystile_registry::leak::LeakPolicy;
 use keystile_system as system;
 use keystile_system::file;
 
@@ -42,7 +42,7 @@ impl std::str::FromStr for KeySource {
 /// Verifies a scanner's messages.
 pub struct Scanner {
     source: KeySource,
-    policy: Policy,
+    policy: LeakPolicy,
     held: Mutex<Held>,
 }
 
@@ -56,7 +56,7 @@ struct Held {
 
 impl Scanner {
     /// With keys from `source`. They are read with the first message.
-    pub fn new(source: KeySource, policy: Policy) -> Self {
+    pub fn new(source: KeySource, policy: LeakPolicy) -> Self {
         Self {
             source,
             policy,
@@ -65,28 +65,28 @@ impl Scanner {
     }
 
     /// What to do with a leaked key.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> LeakPolicy {
         self.policy
     }
 
     /// Checks a message and reads its alerts.
     ///
     /// # Errors
-    /// [`Untrusted`].
+    /// [`UntrustedReport`].
     pub async fn open(
         self: &Arc<Self>,
         body: &[u8],
         key: Option<&str>,
         signature: Option<&str>,
-    ) -> Result<Vec<Alert>, Untrusted> {
+    ) -> Result<Vec<Alert>, UntrustedReport> {
         let (keys, _) = self.keys(FRESH).await;
         match keys.open(body, key, signature) {
             // It may be newer than the keys that are held.
-            Err(Untrusted::UnknownKey) => {
+            Err(UntrustedReport::UnknownKey) => {
                 let (keys, known) = self.keys(AGAIN).await;
                 match keys.open(body, key, signature) {
                     // If it were told that the key is unknown, the scanner would drop its alerts.
-                    Err(Untrusted::UnknownKey) if !known => Err(Untrusted::NoKeys),
+                    Err(UntrustedReport::UnknownKey) if !known => Err(UntrustedReport::NoKeys),
                     opened => opened,
                 }
             }

@@ -10,11 +10,11 @@ use tower::ServiceExt as _;
 
 use super::http::{self, App};
 use super::limits::RateLimits;
-use super::listen::Peer;
+use super::listen::HttpPeer;
 use super::{backups, envoys};
 use crate::delivery::{self, Delivery};
-use crate::desk::{self, Desk};
-use keystile_api::{Operation, Route, session};
+use crate::pool::{self, StorePool};
+use keystile_api::{Endpoint, Operation, session};
 use keystile_model::caller::Role;
 use keystile_policy::file as policy_file;
 use keystile_registry::token;
@@ -34,14 +34,14 @@ mod turns;
 
 struct Api {
     router: axum::Router,
-    desk: Arc<Desk>,
+    pool: Arc<StorePool>,
     folder: tempfile::TempDir,
 }
 
 /// For routes that a running server answers; no Envoy ever connects.
 fn nowhere() -> delivery::DeliverySettings {
     delivery::DeliverySettings {
-        template: delivery::Template {
+        template: delivery::ResourceTemplate {
             wasm: "keystile.wasm".into(),
             overlay: "keystile".to_owned(),
             base: "keystile-base".to_owned(),
@@ -65,27 +65,27 @@ impl Api {
     }
 
     fn limited(limits: RateLimits) -> Self {
-        let (folder, desk) = desk::bench::desk(policy_file::DEFAULT, &["acme", "other"]);
-        Self::over(folder, desk, limits)
+        let (folder, pool) = pool::bench::pool(policy_file::DEFAULT, &["acme", "other"]);
+        Self::over(folder, pool, limits)
     }
 
-    fn over(folder: tempfile::TempDir, desk: Arc<Desk>, limits: RateLimits) -> Self {
-        let app = App::new(Arc::clone(&desk), limits, Vec::new());
-        let delivery = Delivery::new(Arc::clone(&desk), nowhere());
+    fn over(folder: tempfile::TempDir, pool: Arc<StorePool>, limits: RateLimits) -> Self {
+        let app = App::new(Arc::clone(&pool), limits, Vec::new());
+        let delivery = Delivery::new(Arc::clone(&pool), nowhere());
         let live = envoys::routes(&app, &delivery)
             .merge(backups::routes(&app))
             .merge(sessions(&app));
         Self {
             router: http::router(app, live),
-            desk,
+            pool,
             folder,
         }
     }
 
     async fn token(&self, role: Role) -> String {
-        let draft = token::Draft::plain(role.to_string(), role);
+        let draft = token::TokenDraft::plain(role.to_string(), role);
         let made = self
-            .desk
+            .pool
             .write(move |store| token::create(store, &system::local(), draft))
             .await
             .unwrap();
@@ -93,7 +93,7 @@ impl Api {
     }
 
     async fn send(&self, mut request: Request<Body>) -> Answer {
-        let peer = Peer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), true);
+        let peer = HttpPeer::direct(SocketAddr::from(([192, 0, 2, 7], 4711)), true);
         request.extensions_mut().insert(peer);
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
@@ -139,7 +139,7 @@ impl Api {
 /// The console's own routes, of a console that nobody is signed in to.
 fn sessions(app: &App) -> axum::Router {
     http::live(app, |_: session::List, _| async {
-        Ok(session::Sessions {
+        Ok(session::SessionViews {
             sessions: Vec::new(),
         })
     })
@@ -152,15 +152,15 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers.get(name).unwrap().to_str().unwrap()
 }
 
-fn routes() -> Vec<Route> {
+fn routes() -> Vec<Endpoint> {
     macro_rules! all {
-        ($($operation:ty,)*) => { vec![$(<$operation>::ROUTE,)*] };
+        ($($operation:ty,)*) => { vec![$(<$operation>::ENDPOINT,)*] };
     }
     keystile_api::for_each_operation!(all)
 }
 
 /// Its path with things that are not there in the place of its fields.
-fn somewhere(route: &Route) -> String {
+fn somewhere(route: &Endpoint) -> String {
     route
         .path
         .replace("{id}", "0000000000")

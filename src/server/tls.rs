@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// The files of a listener.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub struct TlsFiles {
     /// The certificate with its chain, PEM.
     pub certificate: PathBuf,
     /// Its private key, PEM.
@@ -44,7 +44,7 @@ type Verifier = Option<Arc<dyn ClientCertVerifier>>;
 
 /// The contents of the files when they were last valid.
 pub struct Certificates {
-    files: Files,
+    files: TlsFiles,
     state: Mutex<State>,
     /// Signals that trust in clients may have changed.
     changed: watch::Sender<()>,
@@ -65,7 +65,7 @@ impl Certificates {
     ///
     /// # Errors
     /// If one cannot be read, or they do not belong together.
-    pub fn read(files: Files, now: Instant) -> Result<Self> {
+    pub fn read(files: TlsFiles, now: Instant) -> Result<Self> {
         let stamp = files.stamp();
         let (config, verifier) = files.config()?;
         Ok(Self {
@@ -146,7 +146,7 @@ impl Certificates {
     }
 }
 
-impl Files {
+impl TlsFiles {
     fn stamp(&self) -> Stamp {
         let stamp = |path: &Path| {
             let m = fs::metadata(path).ok()?;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use keystile_core::report::usage::{Batch, GRAIN};
-use keystile_registry::usage::count::Counted;
+use keystile_registry::usage::count::CountedBatch;
 
 /// The most outcomes that are distinguished; there are some twenty.
 const OUTCOMES: usize = 64;
@@ -32,7 +32,7 @@ pub struct Count {
 
 impl Count {
     /// A batch was answered with a receipt, at a time in seconds.
-    pub fn counted(&self, batch: &Batch, counted: &Counted, now: u64) {
+    pub fn counted(&self, batch: &Batch, counted: &CountedBatch, now: u64) {
         if !counted.fresh {
             add(&self.repeated, 1);
             return;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Store;
-use super::sql::sqlite::{Mode, PAUSE};
+use super::sql::sqlite::{FileMode, PAUSE};
 use super::trouble::PATIENCE;
 use crate::master_key::MasterKey;
 use keystile_model::error::Result;
@@ -18,7 +18,7 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub fn copy_to(&self, file: &Path, key: &MasterKey) -> Result<()> {
-        let mut copy = Self::connect(file, key, Mode::Existing)?;
+        let mut copy = Self::connect(file, key, FileMode::Existing)?;
         self.db.file()?.copy_to(copy.db.file_mut()?, TRIES)?;
         copy.close()
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 pub use super::column::signed;
 use super::key::{IMPORTED, ON_PLANS, SINCE};
 use super::master_key::MasterKey;
-use super::sql::sqlite::{Mode, has_log};
-use super::sql::{Connection, ToValue as _, Value};
+use super::sql::sqlite::{FileMode, has_log};
+use super::sql::{Database, ToValue as _, Value};
 use super::usage::{Step, These};
-use super::{Address, Store};
+use super::{DatabaseAddress, Store};
 
 impl Store {
     /// Runs SQL for which there is no function.
@@ -74,7 +74,7 @@ impl Store {
 
     /// A database without tables.
     pub fn blank(path: &Path, key: &MasterKey) -> Self {
-        Self::connect(path, key, Mode::Made).unwrap()
+        Self::connect(path, key, FileMode::Made).unwrap()
     }
 
     /// Runs one statement with values.
@@ -95,12 +95,12 @@ impl Store {
 
 /// A schema that no other test uses, on the server of `scripts/postgres`; `None` if tests are to use
 /// files.
-pub fn fresh_address() -> Option<Arc<Address>> {
+pub fn fresh_address() -> Option<Arc<DatabaseAddress>> {
     let server = keystile_system::variable("KEYSTILE_TEST_STORE")?;
     let mut id = [0; 8];
     (keystile_system::local().entropy)(&mut id).unwrap();
     let schema = keystile_core::hex::start(id, 16);
-    let address = Address::parse(&format!("{server}&schema=t{schema}"));
+    let address = DatabaseAddress::parse(&format!("{server}&schema=t{schema}"));
     Some(Arc::new(address.ok().unwrap()))
 }
 
@@ -108,7 +108,7 @@ pub fn fresh_address() -> Option<Arc<Address>> {
 pub const SCRIPTS: &[&str] = super::SCRIPTS.sqlite;
 
 /// A database's plan for a query with these values; missing values are null.
-pub fn plan(db: &Connection, sql: &str, values: &[Value<'_>]) -> String {
+pub fn plan(db: &Database, sql: &str, values: &[Value<'_>]) -> String {
     let mut statement = db
         .raw()
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
@@ -124,7 +124,7 @@ pub fn plan(db: &Connection, sql: &str, values: &[Value<'_>]) -> String {
     lines.join("; ")
 }
 
-impl Connection {
+impl Database {
     /// SQLite itself.
     pub fn raw(&self) -> &rusqlite::Connection {
         self.file().unwrap().raw()

@@ -148,6 +148,6 @@ impl Tx<'_> {
         let secret: Option<Vec<u8>> = self
             .tx
             .one("SELECT audit_secret FROM meta", &[], |r| r.get(0))?;
-        Ok(secret.map(|s| UsageKey::of(&Zeroizing::new(s))))
+        Ok(secret.map(|s| UsageKey::from_secret(&Zeroizing::new(s))))
     }
 }

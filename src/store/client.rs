@@ -1,6 +1,6 @@
 //! Clients in the store.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use std::collections::BTreeMap;
 
 use super::{Tx, column};
@@ -9,7 +9,7 @@ use keystile_model::record::Client;
 
 pub(super) const COLUMNS: &str = "number, name, plan, description, labels, created";
 
-pub(super) fn read(row: &Row<'_>) -> Result<Client> {
+pub(super) fn read(row: &SqlRow<'_>) -> Result<Client> {
     Ok(Client {
         number: column::number(row, 0)?,
         name: row.get(1)?,

@@ -8,7 +8,7 @@ use keystile_core::policy::{Limit, checked_limits};
 use keystile_model::error::Result;
 use keystile_model::record::{self, Labels};
 
-use crate::sql::Row;
+use crate::sql::SqlRow;
 pub use crate::sql::odd;
 
 /// A number as SQLite keeps it. Nothing of ours reaches 2^63.
@@ -17,30 +17,30 @@ pub fn signed(n: u64) -> i64 {
 }
 
 /// A number that is not negative.
-pub fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+pub fn unsigned(row: &SqlRow<'_>, column: usize) -> Result<u64> {
     let n: i64 = row.get(column)?;
     u64::try_from(n).map_err(|e| odd(column, e))
 }
 
 /// The same, or nothing.
-pub fn optional(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
+pub fn optional(row: &SqlRow<'_>, column: usize) -> Result<Option<u64>> {
     let n: Option<i64> = row.get(column)?;
     n.map(|n| u64::try_from(n).map_err(|e| odd(column, e)))
         .transpose()
 }
 
 /// A client's number.
-pub fn number(row: &Row<'_>, column: usize) -> Result<u32> {
+pub fn number(row: &SqlRow<'_>, column: usize) -> Result<u32> {
     u32::try_from(unsigned(row, column)?).map_err(|e| odd(column, e))
 }
 
 /// A key's id.
-pub fn id(row: &Row<'_>, column: usize) -> Result<KeyId> {
+pub fn id(row: &SqlRow<'_>, column: usize) -> Result<KeyId> {
     KeyId::from_u64(unsigned(row, column)?).ok_or_else(|| odd(column, "a key id"))
 }
 
 /// A key's id, or nothing.
-pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
+pub fn optional_id(row: &SqlRow<'_>, column: usize) -> Result<Option<KeyId>> {
     match optional(row, column)? {
         Some(_) => id(row, column).map(Some),
         None => Ok(None),
@@ -48,18 +48,18 @@ pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
 }
 
 /// A text.
-pub fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
+pub fn text<'r>(row: &'r SqlRow<'_>, column: usize) -> Result<&'r str> {
     row.text(column)?.ok_or_else(|| odd(column, "nothing"))
 }
 
 /// One thing that text spells.
-pub fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T> {
+pub fn parsed<T: FromStr<Err: Display>>(row: &SqlRow<'_>, column: usize) -> Result<T> {
     let text = text(row, column)?;
     text.parse().map_err(|e| odd(column, e))
 }
 
 /// Things separated by spaces.
-pub fn list<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<Vec<T>> {
+pub fn list<T: FromStr<Err: Display>>(row: &SqlRow<'_>, column: usize) -> Result<Vec<T>> {
     let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Vec::new());
@@ -75,7 +75,7 @@ pub fn joined<T: Display>(list: &[T]) -> String {
 }
 
 /// Limits, kept as the policy would write them.
-pub fn limits(row: &Row<'_>, column: usize) -> Result<Vec<Limit>> {
+pub fn limits(row: &SqlRow<'_>, column: usize) -> Result<Vec<Limit>> {
     let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Vec::new());
@@ -94,7 +94,7 @@ pub fn limits_text(limits: &[Limit]) -> String {
 }
 
 /// Labels.
-pub fn labels(row: &Row<'_>, column: usize) -> Result<Labels> {
+pub fn labels(row: &SqlRow<'_>, column: usize) -> Result<Labels> {
     let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Labels::new());

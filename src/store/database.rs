@@ -8,10 +8,10 @@ use keystile_model::audit::Link;
 use keystile_model::error::{Act, Code, Error, Result, refuse};
 
 use crate::master_key::MasterKey;
-use crate::schema::{self, Alone};
+use crate::schema::{self, ExclusiveHold};
 use crate::seal::{Entropy, Seal};
-use crate::sql::postgres::{self, Address, Part};
-use crate::sql::{Access, Connection, params};
+use crate::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
+use crate::sql::{Database, TransactionAccess, params};
 use crate::{SCRIPTS, Store, THE_STORE, usage};
 
 impl Store {
@@ -21,15 +21,15 @@ impl Store {
     /// # Errors
     /// Those of the database and of `fill`; or there is a store.
     pub fn create_in(
-        address: &Arc<Address>,
+        address: &Arc<DatabaseAddress>,
         beside: &Path,
         key: &MasterKey,
         id: StoreId,
         entropy: Entropy,
         fill: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let db = postgres::Connection::open(address, Part::Store)?;
-        let mut store = Self::new(Connection::Postgres(db), beside.join("store.db"));
+        let db = PostgresDatabase::open(address, Part::Store)?;
+        let mut store = Self::new(Database::Postgres(db), beside.join("store.db"));
         store.making(|store| {
             let seal = Seal::new(entropy)?;
             let mut timeline = [0; 8];
@@ -60,14 +60,14 @@ impl Store {
     /// # Errors
     /// Those of the database; there is no store; or its master key is another one.
     pub fn open_in(
-        address: &Arc<Address>,
+        address: &Arc<DatabaseAddress>,
         beside: &Path,
         key: &MasterKey,
         entropy: Entropy,
-        alone: Option<Alone>,
+        alone: Option<ExclusiveHold>,
     ) -> Result<Self> {
-        let db = postgres::Connection::open(address, Part::Store)?;
-        let mut store = Self::new(Connection::Postgres(db), beside.join("store.db"));
+        let db = PostgresDatabase::open(address, Part::Store)?;
+        let mut store = Self::new(Database::Postgres(db), beside.join("store.db"));
         if store.db.schema_version()? == 0 {
             return Err(missing(address));
         }
@@ -97,9 +97,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn is_in(address: &Arc<Address>) -> Result<bool> {
-        let db = postgres::Connection::open(address, Part::Store)?;
-        Ok(Connection::Postgres(db).schema_version()? > 0)
+    pub fn is_in(address: &Arc<DatabaseAddress>) -> Result<bool> {
+        let db = PostgresDatabase::open(address, Part::Store)?;
+        Ok(Database::Postgres(db).schema_version()? > 0)
     }
 
     /// Seals the data key with another master key. Open connections go on.
@@ -117,12 +117,12 @@ impl Store {
 
     /// One transaction in which a store is made.
     fn making(&mut self, make: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        self.all_or_nothing(Access::Make, make)
+        self.all_or_nothing(TransactionAccess::Make, make)
     }
 }
 
 /// Makes one of the schemas, which stays the current one.
-fn make(db: &Connection, address: &Arc<Address>, part: Part) -> Result<()> {
+fn make(db: &Database, address: &Arc<DatabaseAddress>, part: Part) -> Result<()> {
     let schema = address.schema(part);
     let name = schema.trim_matches('"');
     if !db.exists(
@@ -147,7 +147,7 @@ fn make(db: &Connection, address: &Arc<Address>, part: Part) -> Result<()> {
     }
 }
 
-fn missing(address: &Address) -> Error {
+fn missing(address: &DatabaseAddress) -> Error {
     refuse(
         Code::StoreMissing,
         format_args!("there is no store in {address}"),

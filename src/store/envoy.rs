@@ -1,6 +1,6 @@
 //! The known Envoys, until they are forgotten by name.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Tx, column};
@@ -54,7 +54,7 @@ pub enum KnownDoubt {
     Lasting,
 }
 
-fn read(row: &Row<'_>) -> Result<KnownEnvoy> {
+fn read(row: &SqlRow<'_>) -> Result<KnownEnvoy> {
     Ok(KnownEnvoy {
         node: row.get(0)?,
         cluster: row.get(1)?,
@@ -100,7 +100,7 @@ impl Tx<'_> {
 }
 
 /// Processes of an Envoy.
-fn processes(row: &Row<'_>, at: usize) -> Result<KnownProcesses> {
+fn processes(row: &SqlRow<'_>, at: usize) -> Result<KnownProcesses> {
     let text = column::text(row, at)?;
     if text.is_empty() {
         return Ok(KnownProcesses::default());

@@ -2,7 +2,7 @@
 
 mod row;
 
-use crate::sql::{Row as SqlRow, ToValue, Value, params};
+use crate::sql::{SqlRow, ToValue, Value, params};
 use std::collections::BTreeMap;
 
 use keystile_core::key::{Digest, KeyId};
@@ -101,6 +101,9 @@ impl Tx<'_> {
 
     /// Existing keys with these ids, sorted by id.
     pub fn keys_named(&self, ids: &[KeyId]) -> Result<Vec<Key>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let named = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.id IN (");
         let sql = Sql {
             head: &named,
@@ -121,6 +124,9 @@ impl Tx<'_> {
 
     /// Whether there is a key of any of these ids.
     pub fn has_any_key(&self, ids: &[KeyId]) -> Result<bool> {
+        if ids.is_empty() {
+            return Ok(false);
+        }
         let sql = Sql {
             head: "SELECT 1 FROM key WHERE id IN (",
             shared: 0,

@@ -4,7 +4,7 @@
 //! [`Store`] opens transactions; [`Tx`] has the queries and changes inside one, in terms of the
 //! domain. This is the only crate that uses SQL, and no type of a database leaves it.
 //!
-//! [`sql`] is the one layer between the queries and a database: `Connection` is an enum of the two
+//! [`sql`] is the one layer between the queries and a database: `Database` is an enum of the two
 //! kinds, and each has a driver below it. Queries are written once, in what both kinds understand;
 //! the driver of PostgreSQL numbers the values and leaves out hints. Tables and columns have the
 //! same names in both ([`schema`] makes them). On PostgreSQL, every writer first locks the one row
@@ -34,6 +34,7 @@ mod beside;
 pub mod checkpoint;
 mod client;
 mod column;
+mod copy;
 mod database;
 mod envoy;
 mod key;
@@ -64,18 +65,18 @@ pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
 pub use log::{Deed, FoundRecords, Query};
 pub use meta::{Meta, Timeline};
 pub use node::EnrolledNode;
-pub use outbox::Message;
+pub use outbox::DueMessage;
 pub use replay::Replay;
-pub use schema::Alone;
-pub use sql::postgres::Address;
+pub use schema::ExclusiveHold;
+pub use sql::postgres::DatabaseAddress;
 pub use timeline::LostKey;
 pub use usage::*;
 
 use schema::Scripts;
-use scope::Scope;
+use scope::TransactionScope;
 use seal::Seal;
-use sql::sqlite::{self, Mode, Settings};
-use sql::{Access, Connection, params};
+use sql::sqlite::{FileMode, Settings, SqliteDatabase};
+use sql::{Database, TransactionAccess, params};
 pub use transaction::Tx;
 use transaction::go_on;
 use trouble::{PATIENCE, damaged};
@@ -94,10 +95,12 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("revision.sql"),
         include_str!("processes.sql"),
         include_str!("client_changed.sql"),
+        include_str!("algorithm.sql"),
         include_str!("shared.sql"),
     ],
     postgres: &[
         include_str!("postgres/store.sql"),
+        include_str!("algorithm.sql"),
         include_str!("postgres/shared.sql"),
     ],
 };
@@ -117,7 +120,7 @@ const SETTINGS: Settings = Settings {
 
 /// An open store.
 pub struct Store {
-    db: Connection,
+    db: Database,
     path: PathBuf,
     /// Inside [`Store::together`].
     joined: bool,
@@ -126,7 +129,7 @@ pub struct Store {
     /// Set when the current write is to be abandoned.
     stop: Arc<AtomicBool>,
     /// Takes the store exclusively for a schema update, if that is possible.
-    alone: Option<Alone>,
+    alone: Option<ExclusiveHold>,
     /// Usage, once it has been opened.
     usage: Option<UsageStore>,
     /// How often the end of the audit log could not be written beside it.
@@ -138,7 +141,7 @@ pub struct Store {
 impl Store {
     /// Makes a store at a path where there is nothing.
     pub fn create(path: &Path, key: &MasterKey, id: StoreId) -> Result<Self> {
-        let store = Self::connect(path, key, Mode::Made)?;
+        let store = Self::connect(path, key, FileMode::Made)?;
         store.db.file()?.write_ahead()?;
         schema::update(&store.db, THE_STORE, &SCRIPTS, None)?;
         store.db.execute(
@@ -156,8 +159,8 @@ impl Store {
 
     /// Opens a store that others may have open. `alone` takes it exclusively if the schema has to
     /// be updated; without it, the schema is left as it is.
-    pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<Alone>) -> Result<Self> {
-        let mut store = Self::connect(path, key, Mode::Existing)?;
+    pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<ExclusiveHold>) -> Result<Self> {
+        let mut store = Self::connect(path, key, FileMode::Existing)?;
         if store.db.schema_version()? == 0 {
             // An empty file is an empty database for SQLite, but not one of ours.
             return Err(damaged("it is empty"));
@@ -179,12 +182,12 @@ impl Store {
         }
     }
 
-    fn connect(path: &Path, key: &MasterKey, mode: Mode) -> Result<Self> {
-        let db = sqlite::Connection::open(path, key.raw_key().as_str(), mode, &SETTINGS)?;
-        Ok(Self::new(Connection::Sqlite(db), path.to_owned()))
+    fn connect(path: &Path, key: &MasterKey, mode: FileMode) -> Result<Self> {
+        let db = SqliteDatabase::open(path, key.raw_key().as_str(), mode, &SETTINGS)?;
+        Ok(Self::new(Database::Sqlite(db), path.to_owned()))
     }
 
-    fn new(db: Connection, path: PathBuf) -> Self {
+    fn new(db: Database, path: PathBuf) -> Self {
         Self {
             db,
             path,
@@ -216,7 +219,7 @@ impl Store {
 
     /// Reads consistently.
     pub fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let tx = self.begin(Access::Read, 0)?;
+        let tx = self.begin(TransactionAccess::Read, 0)?;
         f(&tx)
     }
 
@@ -228,14 +231,14 @@ impl Store {
         f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         if self.glancing {
-            let mut tx = self.begin(Access::Read, world.now.ms())?;
+            let mut tx = self.begin(TransactionAccess::Read, world.now.ms())?;
             let out = f(&mut tx)?;
             return match tx.is_untouched() {
                 true => Ok(out),
                 false => Err(only_glancing()),
             };
         }
-        let mut tx = self.begin(Access::Write, world.now.ms())?;
+        let mut tx = self.begin(TransactionAccess::Write, world.now.ms())?;
         let out = f(&mut tx)?;
         tx.commit(world)?;
         if !self.joined {
@@ -257,8 +260,8 @@ impl Store {
         go_on(&self.stop)
     }
 
-    fn begin(&mut self, access: Access, now_ms: u64) -> Result<Tx<'_>> {
-        let tx = Scope::begin(&self.db, access, self.joined)?;
+    fn begin(&mut self, access: TransactionAccess, now_ms: u64) -> Result<Tx<'_>> {
+        let tx = TransactionScope::begin(&self.db, access, self.joined)?;
         schema::unchanged(&tx, THE_STORE, &SCRIPTS)?;
         let (meta, unsealed) = tx.one(
             "SELECT store, version, issued_at, audit_seq, audit_hash, audit_start, audit_start_hash,

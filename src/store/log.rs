@@ -1,6 +1,6 @@
 //! The audit log in the store.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use zeroize::Zeroizing;
 
 use super::rows::{self, Sql};
@@ -77,7 +77,7 @@ pub struct Deed {
     pub is_done: bool,
 }
 
-fn read(row: &Row<'_>) -> Result<Record> {
+fn read(row: &SqlRow<'_>) -> Result<Record> {
     let uid: i64 = row.get(2)?;
     let format: u8 = row.get(11)?;
     let outcome: String = row.get(15)?;
@@ -103,7 +103,7 @@ fn read(row: &Row<'_>) -> Result<Record> {
             Format::Two
         },
         client: row.get(14)?,
-        outcome: Outcome::of(&outcome).unwrap_or(Outcome::Refused),
+        outcome: Outcome::from_word(&outcome).unwrap_or(Outcome::Refused),
         reason: row.get(16)?,
     })
 }
@@ -205,7 +205,7 @@ impl Tx<'_> {
                 Ok(Deed {
                     seq: column::unsigned(row, 0)?,
                     action: row.get(1)?,
-                    is_done: Outcome::of(&outcome) == Some(Outcome::Done),
+                    is_done: Outcome::from_word(&outcome) == Some(Outcome::Done),
                 })
             },
         )

@@ -1,6 +1,6 @@
 //! Envoys with a secret of their own.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use zeroize::Zeroizing;
 
 use super::{Tx, column};
@@ -18,7 +18,7 @@ pub struct EnrolledNode {
     pub revoked: Option<u64>,
 }
 
-fn read(tx: &Tx<'_>, row: &Row<'_>) -> Result<EnrolledNode> {
+fn read(tx: &Tx<'_>, row: &SqlRow<'_>) -> Result<EnrolledNode> {
     let node: String = row.get(0)?;
     let secret: Option<Vec<u8>> = row.get(1)?;
     Ok(EnrolledNode {

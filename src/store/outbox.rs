@@ -1,6 +1,6 @@
 //! Webhooks, their messages, and the state of key rotation.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
 
 use super::{Timeline, Tx, column};
@@ -10,7 +10,7 @@ use keystile_model::record::Webhook;
 use keystile_model::webhook::WebhookSecret;
 
 /// A message that is due.
-pub struct Message {
+pub struct DueMessage {
     /// Number of its webhook.
     pub webhook: u32,
     /// Where it goes.
@@ -25,7 +25,7 @@ pub struct Message {
     pub timeline: Option<Timeline>,
 }
 
-fn webhook(row: &Row<'_>) -> Result<Webhook> {
+fn webhook(row: &SqlRow<'_>) -> Result<Webhook> {
     let events: String = row.get(3)?;
     Ok(Webhook {
         number: column::number(row, 0)?,
@@ -101,7 +101,7 @@ impl Tx<'_> {
 
     /// Messages of a webhook that are due, longest due first. Those whose audit record was pruned
     /// have no content left and are skipped.
-    pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<Message>> {
+    pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<DueMessage>> {
         let sql =
             "SELECT message.webhook, message.seq, message.failures, webhook.url, webhook.secret, webhook.name
              FROM message JOIN webhook ON webhook.number = message.webhook
@@ -112,7 +112,7 @@ impl Tx<'_> {
         self.tx
             .each(sql, params![webhook, column::signed(now), most], |r| {
                 if let Some(record) = self.audit_record(column::unsigned(r, 1)?)? {
-                    due.push(Message {
+                    due.push(DueMessage {
                         webhook: column::number(r, 0)?,
                         url: r.get(3)?,
                         secret: WebhookSecret::from_bytes(

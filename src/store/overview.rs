@@ -16,9 +16,9 @@ pub struct StoreNumbers {
     pub keys: u64,
 }
 
-/// When a key ends; written exactly like its index, which is not used otherwise.
-const ENDS: &str = "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
-const ENDING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
+/// When a key expires; written exactly like its index, which is not used otherwise.
+const EXPIRES: &str = "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
+const EXPIRING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 
@@ -39,9 +39,9 @@ impl Tx<'_> {
     }
 
     /// The first keys to expire between two times, in seconds.
-    pub fn next_to_end(&self, from: u64, until: u64, most: u32) -> Result<Vec<KeyId>> {
+    pub fn next_to_expire(&self, from: u64, until: u64, most: u32) -> Result<Vec<KeyId>> {
         let sql = format!(
-            "SELECT id FROM key INDEXED BY key_ends WHERE {ENDING} AND {ENDS} > ?1 AND {ENDS} <= ?2 ORDER BY {ENDS} LIMIT ?3"
+            "SELECT id FROM key INDEXED BY key_ends WHERE {EXPIRING} AND {EXPIRES} > ?1 AND {EXPIRES} <= ?2 ORDER BY {EXPIRES} LIMIT ?3"
         );
         self.tx.all(
             &sql,
@@ -52,10 +52,10 @@ impl Tx<'_> {
 
     /// How many keys expire on each of this many days from a time on. One index range per day,
     /// because grouping would sort them all.
-    pub fn ends_by_day(&self, from: u64, days: u64) -> Result<Vec<u64>> {
+    pub fn expiring_by_day(&self, from: u64, days: u64) -> Result<Vec<u64>> {
         let sql = format!(
             "SELECT count(*) FROM key INDEXED BY key_ends
-             WHERE {ENDING} AND {ENDS} > ?1 AND {ENDS} <= ?2"
+             WHERE {EXPIRING} AND {EXPIRES} > ?1 AND {EXPIRES} <= ?2"
         );
         let day = |n: u64| {
             let start = from.saturating_add(n.saturating_mul(DAY));

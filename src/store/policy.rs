@@ -1,13 +1,14 @@
 //! Policies and signing keys in the store.
 
-use crate::sql::{Row, params};
-use keystile_core::keyset::SigningKey;
+use crate::sql::{SqlRow, params};
+use keystile_core::keyset::{Algorithm, SigningKey, SigningKeyError};
+use zeroize::Zeroizing;
 
 use super::{Tx, column};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::{Revision, SigningRecord, SigningState};
 
-fn revision(row: &Row<'_>) -> Result<Revision> {
+fn revision(row: &SqlRow<'_>) -> Result<Revision> {
     Ok(Revision {
         revision: column::unsigned(row, 0)?,
         text: column::text(row, 1)?.to_owned(),
@@ -18,6 +19,18 @@ fn revision(row: &Row<'_>) -> Result<Revision> {
 /// Where the secret of a signing key is kept.
 fn place(kid: &str) -> String {
     format!("signing_key.secret {kid}")
+}
+
+/// A signing key, from what the store has of it.
+fn key(
+    algorithm: Algorithm,
+    kid: &str,
+    secret: Zeroizing<Vec<u8>>,
+) -> std::result::Result<SigningKey, SigningKeyError> {
+    match algorithm {
+        Algorithm::HmacSha256 => SigningKey::new(kid, secret),
+        Algorithm::Ed25519 => SigningKey::ed25519(kid, &secret),
+    }
 }
 
 impl Tx<'_> {
@@ -55,27 +68,31 @@ impl Tx<'_> {
 
     /// Signing keys, the oldest first.
     pub fn signing_keys(&self) -> Result<Vec<SigningRecord>> {
-        let sql =
-            "SELECT kid, secret, state, created, retired FROM signing_key ORDER BY created, rowid";
+        let sql = "SELECT kid, secret, state, created, retired, algorithm FROM signing_key
+             ORDER BY created, rowid";
         self.tx.all(sql, &[], |r| {
             let kid: String = r.get(0)?;
             let kept: Vec<u8> = r.get(1)?;
             let state: String = r.get(2)?;
-            let state = SigningState::of(&state).unwrap_or(SigningState::Retired);
+            let algorithm: String = r.get(5)?;
+            let algorithm = Algorithm::from_word(&algorithm).unwrap_or(Algorithm::HmacSha256);
+            let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
-                _ => Some(
-                    SigningKey::new(&kid, self.revealed(&place(&kid), kept)?).map_err(|e| {
+                _ => {
+                    let secret = self.revealed(&place(&kid), kept)?;
+                    Some(key(algorithm, &kid, secret).map_err(|e| {
                         refuse(
                             Code::StoreDamaged,
                             format_args!("signing key `{kid}` {e}"),
                             "restore the folder from a backup",
                         )
-                    })?,
-                ),
+                    })?)
+                }
             };
             Ok(SigningRecord {
                 kid,
+                algorithm,
                 state,
                 key,
                 created: column::unsigned(r, 3)?,
@@ -85,10 +102,18 @@ impl Tx<'_> {
     }
 
     /// Adds a signing key.
-    pub fn insert_signing_key(&mut self, kid: &str, secret: &[u8], now: u64) -> Result<()> {
+    pub fn insert_signing_key(
+        &mut self,
+        kid: &str,
+        algorithm: Algorithm,
+        secret: &[u8],
+        now: u64,
+    ) -> Result<()> {
+        let secret = self.sealed(&place(kid), secret)?;
         self.tx.execute(
-            "INSERT INTO signing_key (kid, secret, state, created) VALUES (?, ?, 'active', ?)",
-            params![kid, self.sealed(&place(kid), secret)?, column::signed(now)],
+            "INSERT INTO signing_key (kid, algorithm, secret, state, created)
+             VALUES (?, ?, ?, 'active', ?)",
+            params![kid, algorithm.as_str(), secret, column::signed(now)],
         )?;
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use keystile_model::error::Result;
 
-use crate::sql::{Connection, ToValue, Value};
+use crate::sql::{Database, ToValue, Value};
 
 /// Rows per statement. More gain little.
 pub const MANY: usize = 64;
@@ -65,7 +65,7 @@ impl<'v> Values<'v> {
 /// Writes rows with as few statements as possible. `shared` gives the values that are the same for
 /// all rows, `own` those of one.
 pub fn write<'v, T>(
-    db: &Connection,
+    db: &Database,
     sql: &Sql<'_>,
     rows: &'v [T],
     shared: impl Fn(&mut Values<'v>),

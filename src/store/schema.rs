@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::scope::Scope;
-use crate::sql::{Access, Connection};
+use crate::scope::TransactionScope;
+use crate::sql::{Database, TransactionAccess};
 use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
 /// How often, and for how long, to check whether another process has done it meanwhile.
@@ -13,10 +13,10 @@ const TRIES: u32 = 100;
 
 /// Takes the store exclusively while its result is kept: no server may have it open while the
 /// schema changes, because that server may have an earlier version and go on writing.
-pub type Alone = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
+pub type ExclusiveHold = Arc<dyn Fn() -> Result<Box<dyn Send>> + Send + Sync>;
 
 /// For a store that nobody else has open.
-pub fn nobody_else() -> Alone {
+pub fn nobody_else() -> ExclusiveHold {
     Arc::new(|| Ok(Box::new(())))
 }
 
@@ -36,10 +36,10 @@ impl Scripts {
     }
 
     /// Those that are to be run on a database of a version; 0 if it is empty.
-    fn after(&self, db: &Connection, seen: usize) -> &'static [&'static str] {
+    fn after(&self, db: &Database, seen: usize) -> &'static [&'static str] {
         let all = match db {
-            Connection::Sqlite(_) => self.sqlite,
-            Connection::Postgres(_) => self.postgres,
+            Database::Sqlite(_) => self.sqlite,
+            Database::Postgres(_) => self.postgres,
         };
         let missing = match seen {
             0 => all.len(),
@@ -54,11 +54,11 @@ impl Scripts {
 ///
 /// # Errors
 /// Those of the database.
-pub fn make(db: &Connection, scripts: &Scripts) -> Result<()> {
+pub fn make(db: &Database, scripts: &Scripts) -> Result<()> {
     bring(db, 0, scripts)
 }
 
-fn bring(db: &Connection, seen: usize, scripts: &Scripts) -> Result<()> {
+fn bring(db: &Database, seen: usize, scripts: &Scripts) -> Result<()> {
     for script in scripts.after(db, seen) {
         db.batch(script)?;
     }
@@ -70,7 +70,12 @@ fn bring(db: &Connection, seen: usize, scripts: &Scripts) -> Result<()> {
 /// # Errors
 /// If it has a newer version, or an earlier one but may not be changed or is open elsewhere; and
 /// those of the database.
-pub fn update(db: &Connection, what: &str, scripts: &Scripts, alone: Option<&Alone>) -> Result<()> {
+pub fn update(
+    db: &Database,
+    what: &str,
+    scripts: &Scripts,
+    alone: Option<&ExclusiveHold>,
+) -> Result<()> {
     let mut tries = TRIES;
     let _alone = loop {
         match scripts.newest().checked_sub(db.schema_version()?) {
@@ -94,7 +99,7 @@ pub fn update(db: &Connection, what: &str, scripts: &Scripts, alone: Option<&Alo
             Some(Err(e)) => return Err(e),
         }
     };
-    let tx = Scope::begin(db, Access::Write, false)?;
+    let tx = TransactionScope::begin(db, TransactionAccess::Write, false)?;
     // Read again: another process may have done it meanwhile.
     let seen = tx.schema_version()?;
     bring(&tx, seen, scripts)?;
@@ -105,7 +110,7 @@ pub fn update(db: &Connection, what: &str, scripts: &Scripts, alone: Option<&Alo
 ///
 /// # Errors
 /// If another process has updated it.
-pub fn unchanged(db: &Connection, what: &str, scripts: &Scripts) -> Result<()> {
+pub fn unchanged(db: &Database, what: &str, scripts: &Scripts) -> Result<()> {
     match db.schema_version()? == scripts.newest() {
         true => Ok(()),
         false => Err(newer(what)),

@@ -4,18 +4,18 @@ use std::ops::Deref;
 
 use keystile_model::error::Result;
 
-use crate::sql::{Access, Connection};
+use crate::sql::{Database, TransactionAccess};
 
 /// A transaction of the database, or a nested part of one. Rolled back unless committed.
-pub struct Scope<'s> {
-    db: &'s Connection,
+pub struct TransactionScope<'s> {
+    db: &'s Database,
     inner: bool,
     open: bool,
 }
 
-impl<'s> Scope<'s> {
+impl<'s> TransactionScope<'s> {
     /// Begins one; nested in the running one if `inner`.
-    pub fn begin(db: &'s Connection, access: Access, inner: bool) -> Result<Self> {
+    pub fn begin(db: &'s Database, access: TransactionAccess, inner: bool) -> Result<Self> {
         match inner {
             true => db.begin_part()?,
             false => db.begin(access)?,
@@ -38,15 +38,15 @@ impl<'s> Scope<'s> {
     }
 }
 
-impl Deref for Scope<'_> {
-    type Target = Connection;
+impl Deref for TransactionScope<'_> {
+    type Target = Database;
 
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &Database {
         self.db
     }
 }
 
-impl Drop for Scope<'_> {
+impl Drop for TransactionScope<'_> {
     fn drop(&mut self) {
         match (self.open, self.inner) {
             (false, _) => {}

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use keystile_model::error::Result;
 
-use crate::scope::Scope;
-use crate::sql::postgres::{self, Address, Part};
-use crate::sql::{Access, Connection, params};
+use crate::scope::TransactionScope;
+use crate::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
+use crate::sql::{Database, TransactionAccess, params};
 
 pub mod fleet;
 pub mod limit;
@@ -23,7 +23,7 @@ pub const FLEET: &str = "fleet";
 
 /// A connection for it.
 pub struct Shared {
-    db: Connection,
+    db: Database,
 }
 
 impl Shared {
@@ -31,16 +31,16 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn open(address: &Arc<Address>) -> Result<Self> {
-        let db = postgres::Connection::open(address, Part::Store)?;
+    pub fn open(address: &Arc<DatabaseAddress>) -> Result<Self> {
+        let db = PostgresDatabase::open(address, Part::Store)?;
         Ok(Self {
-            db: Connection::Postgres(db),
+            db: Database::Postgres(db),
         })
     }
 
     /// All or nothing, beside others who do the same.
-    fn change<T>(&mut self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, Access::Make, false)?;
+    fn change<T>(&mut self, f: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let tx = TransactionScope::begin(&self.db, TransactionAccess::Make, false)?;
         let out = f(&tx)?;
         tx.commit()?;
         Ok(out)
@@ -48,7 +48,7 @@ impl Shared {
 }
 
 /// Says something to everybody who listens, once the running transaction is committed.
-pub(crate) fn tell(db: &Connection, what: &str) -> Result<()> {
+pub(crate) fn tell(db: &Database, what: &str) -> Result<()> {
     if db.server().is_none() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use keystile_model::error::{Kind, Result};
 
 use super::Store;
-use super::sql::Access;
+use super::sql::TransactionAccess;
 
 impl Store {
     /// Combines several changes: everything that `f` writes, in any number of transactions, is
@@ -15,7 +15,7 @@ impl Store {
         if self.glancing {
             return f(self);
         }
-        let out = self.all_or_nothing(Access::Write, f)?;
+        let out = self.all_or_nothing(TransactionAccess::Write, f)?;
         self.note();
         Ok(out)
     }
@@ -23,7 +23,7 @@ impl Store {
     /// The same, without a note of the audit log's end.
     pub(super) fn all_or_nothing<T>(
         &mut self,
-        access: Access,
+        access: TransactionAccess,
         f: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
         self.db.begin(access)?;

@@ -1,6 +1,6 @@
 //! Tokens in the store.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use keystile_core::key::{Digest, KeyId};
 
 use super::{Tx, column};
@@ -15,13 +15,13 @@ const COLUMNS: &str =
 const TABLES: &str =
     "token LEFT JOIN client ON client.number = token.client AND client.deleted IS NULL";
 
-fn read(row: &Row<'_>) -> Result<TokenRecord> {
+fn read(row: &SqlRow<'_>) -> Result<TokenRecord> {
     let role: String = row.get(3)?;
     Ok(TokenRecord {
         grant: Grant {
             id: column::id(row, 0)?,
             name: row.get(2)?,
-            role: Role::of(&role).unwrap_or(Role::Client),
+            role: Role::from_word(&role).unwrap_or(Role::Client),
             client: row.get(4)?,
             ceilings: Ceilings {
                 scopes: column::list(row, 5)?,

@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 
 use super::column;
 use super::meta::Meta;
-use super::scope::Scope;
+use super::scope::TransactionScope;
 use super::seal::Seal;
 use super::shared;
 
 /// A transaction: a consistent view for reading, all or nothing for writing.
 pub struct Tx<'s> {
-    pub(super) tx: Scope<'s>,
+    pub(super) tx: TransactionScope<'s>,
     pub(super) meta: Meta,
     /// There is no secret for signing checkpoints yet.
     pub(super) unsealed: bool,

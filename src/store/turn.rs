@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use keystile_model::error::Result;
 
-use crate::sql::postgres::{self, Address, Part};
-use crate::sql::{Connection, params};
+use crate::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
+use crate::sql::{Database, params};
 
 /// After about this long, the database notices that a machine with the turn has vanished.
 const VANISHED: &str = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1;
@@ -14,7 +14,7 @@ const VANISHED: &str = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval
 
 /// A server's own connection for it.
 pub struct Turn {
-    db: Connection,
+    db: Database,
     /// The database's number of the connection that holds the lock.
     holder: Option<i64>,
 }
@@ -24,10 +24,10 @@ impl Turn {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn open(address: &Arc<Address>) -> Result<Self> {
-        let db = postgres::Connection::open(address, Part::Store)?;
+    pub fn open(address: &Arc<DatabaseAddress>) -> Result<Self> {
+        let db = PostgresDatabase::open(address, Part::Store)?;
         Ok(Self {
-            db: Connection::Postgres(db),
+            db: Database::Postgres(db),
             holder: None,
         })
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::schema::{self, Alone, Scripts};
-use super::scope::Scope;
-use super::sql::postgres::{self, Address, Part};
-use super::sql::sqlite::{self, Mode, Settings};
-use super::sql::{Access, Connection};
+use super::schema::{self, ExclusiveHold, Scripts};
+use super::scope::TransactionScope;
+use super::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
+use super::sql::sqlite::{FileMode, Settings, SqliteDatabase};
+use super::sql::{Database, TransactionAccess};
 use crate::master_key as seal;
 use keystile_model::error::{Code, Result, refuse};
 
@@ -48,17 +48,17 @@ pub(super) struct UsageKey(Zeroizing<[u8; 32]>);
 
 /// An open usage database.
 pub struct UsageStore {
-    pub(super) db: Connection,
+    pub(super) db: Database,
 }
 
 /// A transaction of it: a consistent view for reading, all or nothing for writing.
 pub struct UsageTx<'s> {
-    tx: Scope<'s>,
+    pub(super) tx: TransactionScope<'s>,
 }
 
 impl UsageKey {
     /// From a secret that only this store has, and that never changes.
-    pub(super) fn of(secret: &[u8]) -> Self {
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         key.copy_from_slice(
             &Sha256::new()
@@ -76,24 +76,27 @@ impl UsageKey {
 }
 
 impl UsageStore {
-    pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&Alone>) -> Result<Self> {
-        let db = connect(path, key, Mode::Made)?;
+    pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&ExclusiveHold>) -> Result<Self> {
+        let db = connect(path, key, FileMode::Made)?;
         db.write_ahead()?;
-        Self::with(Connection::Sqlite(db), alone)
+        Self::with(Database::Sqlite(db), alone)
     }
 
     /// Of a store in a database.
-    pub(super) fn open_in(address: &Arc<Address>, alone: Option<&Alone>) -> Result<Self> {
-        let db = postgres::Connection::open(address, Part::Usage)?;
-        Self::with(Connection::Postgres(db), alone)
+    pub(super) fn open_in(
+        address: &Arc<DatabaseAddress>,
+        alone: Option<&ExclusiveHold>,
+    ) -> Result<Self> {
+        let db = PostgresDatabase::open(address, Part::Usage)?;
+        Self::with(Database::Postgres(db), alone)
     }
 
     /// Of a store that has counted nothing.
     pub(super) fn nothing() -> Result<Self> {
-        Self::with(Connection::Sqlite(sqlite::Connection::in_memory()?), None)
+        Self::with(Database::Sqlite(SqliteDatabase::in_memory()?), None)
     }
 
-    fn with(db: Connection, alone: Option<&Alone>) -> Result<Self> {
+    fn with(db: Database, alone: Option<&ExclusiveHold>) -> Result<Self> {
         schema::update(&db, USAGE, &SCRIPTS, alone)?;
         Ok(Self { db })
     }
@@ -108,7 +111,7 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, Access::Read, false)?;
+        let tx = TransactionScope::begin(&self.db, TransactionAccess::Read, false)?;
         schema::unchanged(&tx, USAGE, &SCRIPTS)?;
         f(&UsageTx { tx })
     }
@@ -118,7 +121,7 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = Scope::begin(&self.db, Access::Write, false)?;
+        let tx = TransactionScope::begin(&self.db, TransactionAccess::Write, false)?;
         schema::unchanged(&tx, USAGE, &SCRIPTS)?;
         let mut tx = UsageTx { tx };
         let out = f(&mut tx)?;
@@ -127,7 +130,7 @@ impl UsageStore {
     }
 
     pub(super) fn copy_to(&self, file: &Path, key: &UsageKey) -> Result<()> {
-        let mut copy = connect(file, key, Mode::Existing)?;
+        let mut copy = connect(file, key, FileMode::Existing)?;
         // In WAL mode, that stops nobody from counting.
         self.file()?.copy_to(&mut copy, 0)?;
         copy.check(file, |wrong| {
@@ -137,7 +140,7 @@ impl UsageStore {
                 "move `usage.db` away to count anew, and back up again",
             )
         })?;
-        Connection::Sqlite(copy).close()
+        Database::Sqlite(copy).close()
     }
 
     pub(super) fn close(self) -> Result<()> {
@@ -145,7 +148,7 @@ impl UsageStore {
     }
 
     /// The file.
-    pub(super) fn file(&self) -> Result<&sqlite::Connection> {
+    pub(super) fn file(&self) -> Result<&SqliteDatabase> {
         self.db.file()
     }
 
@@ -163,6 +166,6 @@ const SETTINGS: Settings = Settings {
     statements: 64,
 };
 
-fn connect(path: &Path, key: &UsageKey, mode: Mode) -> Result<sqlite::Connection> {
-    sqlite::Connection::open(path, key.raw().as_str(), mode, &SETTINGS)
+fn connect(path: &Path, key: &UsageKey, mode: FileMode) -> Result<SqliteDatabase> {
+    SqliteDatabase::open(path, key.raw().as_str(), mode, &SETTINGS)
 }

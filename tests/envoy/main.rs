@@ -41,6 +41,7 @@ mod templates;
 mod tls;
 mod trailers;
 mod traps;
+mod trust;
 mod tunnels;
 mod two_filters;
 mod usage;

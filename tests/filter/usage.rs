@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keystile_core::report::usage::{Batch, Receipt, Refusal, seal_batch};
+use keystile_core::report::usage::{Batch, BatchRefusal, Receipt, seal_batch};
 use serde_json::json;
 
 use crate::fixture::control::{RowName, accepted, receipt, refusal, sent, status};

@@ -139,7 +139,7 @@ impl Keys {
     /// Makes what is there the base of overlays from here on.
     pub fn compact(&mut self) {
         let built = self.built();
-        self.base = Some((Base::of(&built).unwrap(), built));
+        self.base = Some((Base::from_built(&built).unwrap(), built));
         self.changed.clear();
     }
 

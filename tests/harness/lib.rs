@@ -10,6 +10,7 @@ pub mod discovery_client;
 pub mod fixture;
 pub mod fleet;
 pub mod pki;
+pub mod postgres;
 pub mod proxy;
 pub mod reading;
 pub mod server;

@@ -12,8 +12,8 @@ pub const KEYSTILECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/di
 /// A folder with a store in `home`.
 pub struct Home {
     folder: PathBuf,
-    /// Where the store is, unless in the folder.
-    store: Option<String>,
+    /// The address of the store, if it is in a database.
+    database: Option<String>,
     /// Removed with it, unless the folder is one that stays.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -24,7 +24,7 @@ impl Home {
         let temporary = tempfile::tempdir().unwrap();
         Self {
             folder: temporary.path().to_owned(),
-            store: None,
+            database: None,
             _temporary: Some(temporary),
         }
     }
@@ -34,17 +34,14 @@ impl Home {
         std::fs::create_dir_all(folder).unwrap();
         Self {
             folder: folder.to_owned(),
-            store: None,
+            database: None,
             _temporary: None,
         }
     }
 
     /// Machines with the same store in a database, and a client `acme` in it.
     pub fn several(store: &str, machines: usize) -> Vec<Self> {
-        let empty = || Self {
-            store: Some(store.to_owned()),
-            ..Self::empty()
-        };
+        let empty = || Self::empty().in_database(store);
         let all: Vec<Self> = (0..machines).map(|_| empty()).collect();
         let (first, others) = all.split_first().unwrap();
         first.ok(&["init"]);
@@ -68,6 +65,19 @@ impl Home {
         home
     }
 
+    /// The same, with the store in a database.
+    pub fn in_database(self, address: &str) -> Self {
+        Self {
+            database: Some(address.to_owned()),
+            ..self
+        }
+    }
+
+    /// The address of the store.
+    pub fn database(&self) -> &str {
+        self.database.as_deref().unwrap()
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -82,9 +92,16 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(KEYSTILECTL);
         command.args(args);
-        prepare(&mut command, &self.folder);
-        command.envs(self.store.iter().map(|store| ("KEYSTILE_STORE", store)));
+        self.prepare(&mut command);
         command
+    }
+
+    /// Sets folder, environment and store of a command.
+    pub fn prepare(&self, command: &mut Command) {
+        prepare(command, &self.folder);
+        if let Some(address) = &self.database {
+            command.env("KEYSTILE_STORE", address);
+        }
     }
 
     /// Runs it.

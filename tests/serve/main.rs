@@ -5,6 +5,7 @@ mod backups;
 mod bodies;
 mod discovery;
 mod exports;
+mod holders;
 mod leaks;
 mod listener;
 mod load;

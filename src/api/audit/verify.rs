@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AUDITORS, Operation, Route};
+use crate::{AUDITORS, Endpoint, Operation};
 use keystile_model::audit::Head;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::world::World;
@@ -23,7 +23,7 @@ pub struct Verify {
 /// A log that is intact.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditVerified)]
-pub struct Verified {
+pub struct VerifiedView {
     /// Always true: a log that is not intact is an error.
     pub ok: bool,
     /// How many records it has.
@@ -40,7 +40,7 @@ pub struct Verified {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AuditCheckpoint)]
-pub struct Checkpoint {}
+pub struct MakeCheckpoint {}
 
 /// A signed statement of where the log ends.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -53,15 +53,15 @@ pub struct Checkpointed {
 }
 
 impl Operation for Verify {
-    type Output = Verified;
-    const ROUTE: Route = Route::get(
+    type Output = VerifiedView;
+    const ENDPOINT: Endpoint = Endpoint::get(
         "audit.verify",
         "/v1/audit/verify",
         AUDITORS,
         "Check that no record was changed, removed, inserted or moved",
     );
 
-    fn run(self, store: &mut Store, _: &World) -> Result<Verified> {
+    fn run(self, store: &mut Store, _: &World) -> Result<VerifiedView> {
         let expect: Option<Head> = self
             .expect
             .map(|text| {
@@ -73,7 +73,7 @@ impl Operation for Verify {
         store.check()?;
         let found = audit::verify(store, expect)?;
         store.check_usage()?;
-        Ok(Verified {
+        Ok(VerifiedView {
             ok: true,
             records: found.head.seq.saturating_sub(found.start.seq),
             removed: found.start.seq,
@@ -83,9 +83,9 @@ impl Operation for Verify {
     }
 }
 
-impl Operation for Checkpoint {
+impl Operation for MakeCheckpoint {
     type Output = Checkpointed;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "audit.checkpoint",
         "/v1/audit/checkpoint",
         AUDITORS,

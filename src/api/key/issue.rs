@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::KeyView;
 use crate::Pace;
-use crate::{HOLDERS, ISSUERS, MANY, Operation, Route};
+use crate::{Endpoint, HOLDERS, ISSUERS, MANY, Operation};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::key::Issue;
 use keystile_model::wire::{self, Id, Secret, Span, Time, TimeWords};
@@ -38,14 +38,14 @@ pub struct IssuedKey {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = IssuedKeys)]
-pub enum Issued {
+pub enum IssuedKeys {
     /// One.
     One(Box<IssuedKey>),
     /// Several.
     Many(Vec<IssuedKey>),
 }
 
-impl Issued {
+impl IssuedKeys {
     /// The keys.
     pub fn keys(&self) -> &[IssuedKey] {
         match self {
@@ -64,18 +64,18 @@ impl Issued {
 }
 
 impl IssuedKey {
-    fn of(issued: &key::Issued, now: u64) -> Self {
+    fn from_issued(issued: &key::Issued, now: u64) -> Self {
         Self {
             key: Some(Secret::new(issued.text.expose_secret())),
-            view: KeyView::of(&issued.key, now),
+            view: KeyView::from_key(&issued.key, now),
             warnings: Vec::new(),
         }
     }
 }
 
 impl Operation for Issue {
-    type Output = Issued;
-    const ROUTE: Route = Route::create(
+    type Output = IssuedKeys;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.issue",
         "/v1/keys",
         HOLDERS,
@@ -89,7 +89,7 @@ impl Operation for Issue {
         }
     }
 
-    fn run(mut self, store: &mut Store, world: &World) -> Result<Issued> {
+    fn run(mut self, store: &mut Store, world: &World) -> Result<IssuedKeys> {
         let now = world.now.seconds();
         let total = self.count.unwrap_or(1);
         if total == 0 || total > MOST {
@@ -107,7 +107,10 @@ impl Operation for Issue {
                 hear(n);
             }
         })?;
-        let mut keys: Vec<IssuedKey> = issued.iter().map(|i| IssuedKey::of(i, now)).collect();
+        let mut keys: Vec<IssuedKey> = issued
+            .iter()
+            .map(|i| IssuedKey::from_issued(i, now))
+            .collect();
         if let Some(first) = keys.first_mut()
             && !policy.environments.contains(&first.view.environment.0)
         {
@@ -117,10 +120,10 @@ impl Operation for Issue {
             ));
         }
         match (self.count, keys.pop()) {
-            (None, Some(one)) => Ok(Issued::One(Box::new(one))),
+            (None, Some(one)) => Ok(IssuedKeys::One(Box::new(one))),
             (_, last) => {
                 keys.extend(last);
-                Ok(Issued::Many(keys))
+                Ok(IssuedKeys::Many(keys))
             }
         }
     }
@@ -164,7 +167,8 @@ fn day() -> Span {
 
 /// A new key, and the old one.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Rotated {
+#[schema(as = Rotated)]
+pub struct RotatedKeyView {
     /// The new one.
     #[serde(flatten)]
     pub new: IssuedKey,
@@ -192,7 +196,7 @@ pub struct Fetch {
 
 impl Operation for Fetch {
     type Output = IssuedKey;
-    const ROUTE: Route = Route::create(
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.fetch",
         "/v1/keys/{id}/secret",
         HOLDERS,
@@ -204,7 +208,7 @@ impl Operation for Fetch {
         let issued = handover::fetch(store, world, self.id.0)?;
         Ok(IssuedKey {
             key: Some(Secret::new(issued.text.expose_secret())),
-            view: KeyView::of(&issued.key, world.now.seconds()),
+            view: KeyView::from_key(&issued.key, world.now.seconds()),
             warnings: Vec::new(),
         })
     }
@@ -215,8 +219,8 @@ impl Operation for Fetch {
 }
 
 impl Operation for Rotate {
-    type Output = Rotated;
-    const ROUTE: Route = Route::create(
+    type Output = RotatedKeyView;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.rotate",
         "/v1/keys/{id}/rotate",
         HOLDERS,
@@ -224,15 +228,15 @@ impl Operation for Rotate {
     )
     .tagged();
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Rotated> {
+    fn run(self, store: &mut Store, world: &World) -> Result<RotatedKeyView> {
         let now = world.now.seconds();
         let expires = self.expires.map(|w| w.map(|w| w.0.at(now)));
         let (new, old) = key::rotate(store, world, self.id.0, self.grace.0, expires)?;
-        Ok(Rotated {
-            new: IssuedKey::of(&new, now),
+        Ok(RotatedKeyView {
+            new: IssuedKey::from_issued(&new, now),
             old: OldKey {
                 id: Id(old.id),
-                works_until: old.ends().map(Time),
+                works_until: old.effective_expiry().map(Time),
             },
         })
     }
@@ -269,7 +273,8 @@ fn unnamed() -> String {
 
 /// The result of the import.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Imported {
+#[schema(as = Imported)]
+pub struct ImportedView {
     /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// How many keys.
@@ -281,8 +286,8 @@ pub struct Imported {
 }
 
 impl Operation for Import {
-    type Output = Imported;
-    const ROUTE: Route = Route::create(
+    type Output = ImportedView;
+    const ENDPOINT: Endpoint = Endpoint::create(
         "key.import",
         "/v1/keys/import",
         ISSUERS,
@@ -298,7 +303,7 @@ impl Operation for Import {
         Pace::Long
     }
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Imported> {
+    fn run(self, store: &mut Store, world: &World) -> Result<ImportedView> {
         let text = self.text.trim_start_matches('\u{feff}');
         let lines = import::read(&self.name, text, || store.go_on())?;
         let how = ImportOptions {
@@ -312,9 +317,12 @@ impl Operation for Import {
         let keys = if self.dry_run {
             Vec::new()
         } else {
-            done.keys.iter().map(|k| KeyView::of(k, now)).collect()
+            done.keys
+                .iter()
+                .map(|k| KeyView::from_key(k, now))
+                .collect()
         };
-        Ok(Imported {
+        Ok(ImportedView {
             dry_run: self.dry_run,
             imported: done.keys.len() as u64,
             clients_created: done.clients,

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::used;
-use crate::{ANYBODY, Operation, Route};
+use crate::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::{Code, Kind, Result, refuse};
-use keystile_model::key::{KeyUse, KeyView};
+use keystile_model::key::{KeyUseView, KeyView};
 use keystile_model::record::{self, Status};
 use keystile_model::wire::{self, Environment, Id, KeyStatus, Span, Time, TimeWords, labels};
 use keystile_model::world::World;
@@ -15,7 +15,8 @@ use keystile_store::{Store, Tx, UsageTx};
 
 /// A page of keys.
 #[derive(Serialize, Deserialize, ToSchema)]
-pub struct Keys {
+#[schema(as = Keys)]
+pub struct KeyPage {
     /// Sorted by id. If few of many keys match, the list may be empty although there is a `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
@@ -43,6 +44,9 @@ pub struct List {
     /// Only keys that expire before this time and have not expired yet.
     #[serde(default)]
     pub expiring: Option<TimeWords>,
+    /// Only keys that never expire.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub endless: bool,
     /// Only keys with this label, `name=value`; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
@@ -69,7 +73,8 @@ impl List {
         let status = k.status(now);
         let expiring = |until: &TimeWords| {
             !matches!(status, Status::Expired | Status::Revoked)
-                && k.ends().is_some_and(|end| end <= until.0.at(now))
+                && k.effective_expiry()
+                    .is_some_and(|end| end <= until.0.at(now))
         };
         (self.status.is_empty() || self.status.contains(&KeyStatus(status)))
             && self
@@ -77,6 +82,7 @@ impl List {
                 .as_ref()
                 .is_none_or(|e| k.rules.environment == e.0)
             && self.expiring.as_ref().is_none_or(expiring)
+            && (!self.endless || k.effective_expiry().is_none())
             && labels
                 .iter()
                 .all(|(name, v)| k.rules.labels.get(name) == Some(v))
@@ -84,7 +90,7 @@ impl List {
 }
 
 impl List {
-    fn is_dormant(&self, key: &record::Key, used: Option<&KeyUse>, now: u64) -> bool {
+    fn is_dormant(&self, key: &record::Key, used: Option<&KeyUseView>, now: u64) -> bool {
         let Some(Span(unused)) = self.unused else {
             return true;
         };
@@ -95,10 +101,10 @@ impl List {
 }
 
 impl Operation for List {
-    type Output = Keys;
-    const ROUTE: Route = Route::get("key.list", "/v1/keys", ANYBODY, "List keys");
+    type Output = KeyPage;
+    const ENDPOINT: Endpoint = Endpoint::get("key.list", "/v1/keys", ANYBODY, "List keys");
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Keys> {
+    fn run(self, store: &mut Store, world: &World) -> Result<KeyPage> {
         let now = world.now.seconds();
         let labels = labels(&self.label)?;
         let page = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
@@ -112,7 +118,7 @@ impl Operation for List {
             .field("scan"));
         }
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
-            let mut out = Keys {
+            let mut out = KeyPage {
                 keys: Vec::new(),
                 next: None,
                 counted_since: None,
@@ -146,7 +152,7 @@ impl Operation for List {
                 }
                 let view = KeyView {
                     usage: used,
-                    ..KeyView::of(&key, now)
+                    ..KeyView::from_key(&key, now)
                 };
                 if !room.takes(&view) {
                     out.next = out.keys.last().map(|k| k.id.clone());

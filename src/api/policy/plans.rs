@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ANYBODY, Operation, Route};
+use crate::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::Result;
 use keystile_model::record::limit_words;
 use keystile_model::world::World;
@@ -51,7 +51,7 @@ pub struct Plans {}
 
 impl Operation for Plans {
     type Output = PlanViews;
-    const ROUTE: Route = Route::get("plan.list", "/v1/plans", ANYBODY, "List plans");
+    const ENDPOINT: Endpoint = Endpoint::get("plan.list", "/v1/plans", ANYBODY, "List plans");
 
     fn run(self, store: &mut Store, world: &World) -> Result<PlanViews> {
         let (plans, on, clients) = store.read(|tx| {

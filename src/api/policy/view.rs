@@ -46,7 +46,7 @@ pub struct Revisions {
 /// The result of applying a policy.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyApplied)]
-pub struct Applied {
+pub struct AppliedView {
     /// Its number.
     pub revision: u64,
     /// Whether it differs from the one before.

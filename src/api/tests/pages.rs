@@ -71,7 +71,7 @@ fn pages_of_clients_and_keys_end_by_their_bytes() {
     let world = system::at(NOON);
     let large = || "x".repeat(LARGE);
     let acme = b.store.read(|tx| tx.client("acme")).unwrap().unwrap();
-    let draft = making::Draft::default();
+    let draft = making::KeyDraft::default();
     making::issue(&mut b.store, &world, "acme", draft, MANY as u32, |_| {}).unwrap();
     b.store
         .write(&world, |tx| {

@@ -7,8 +7,8 @@ use keystile_core::report::usage::{Batch, KeyUse, MAX_ROWS, Receipt, Row};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use keystile_registry::usage::count::{Counted, NOBODY, Registry, count};
-use keystile_registry::usage::question::{self, By, Span, UsageQuestion};
+use keystile_registry::usage::count::{CountedBatch, NOBODY, Registry, count};
+use keystile_registry::usage::question::{self, Breakdown, Span, UsageQuestion};
 use keystile_registry::usage::*;
 use keystile_system as system;
 
@@ -82,7 +82,7 @@ fn try_counting(
     batches: &[Batch],
     now: u64,
     crash: bool,
-) -> keystile_model::error::Result<Vec<Counted>> {
+) -> keystile_model::error::Result<Vec<CountedBatch>> {
     let registry = b
         .store
         .read(|tx| Registry::read(tx, quotas.clone(), batches))
@@ -98,7 +98,7 @@ fn try_counting(
     })
 }
 
-fn counted(b: &mut Bench, batches: &[Batch], now: u64) -> Vec<Counted> {
+fn counted(b: &mut Bench, batches: &[Batch], now: u64) -> Vec<CountedBatch> {
     try_counting(b, &HashMap::new(), batches, now, false).unwrap()
 }
 
@@ -153,17 +153,17 @@ fn keys_that_the_store_does_not_know_are_counted_under_no_client() {
         by: Some(by),
         ..operation::Show::default()
     };
-    let clients = show(&mut b, NOON, ask(By::Client));
+    let clients = show(&mut b, NOON, ask(Breakdown::Client));
     assert_eq!(clients.requests, 12);
     assert_eq!((clients.groups.len(), clients.groups[0].requests), (1, 12));
     assert_eq!(clients.groups[0].name, None);
     let finer = operation::Show {
         step: Some(Step::Hour),
-        ..ask(By::Key)
+        ..ask(Breakdown::Key)
     };
     let refused = finer.run(&mut b.store, &system::at(NOON)).err().unwrap();
     assert!(refused.to_string().contains("by day"), "{refused}");
-    let keys = show(&mut b, NOON, ask(By::Key));
+    let keys = show(&mut b, NOON, ask(Breakdown::Key));
     assert_eq!((keys.groups.len(), keys.groups[0].requests), (1, 3));
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::SINCE;
-use crate::{ANYBODY, Operation, Route};
+use crate::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::Result;
 use keystile_model::when::When;
 use keystile_model::wire::{Id, Time, TimeWords};
@@ -71,7 +71,7 @@ impl AnomalyView {
 
 impl Operation for Anomalies {
     type Output = AnomalyViews;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "usage.anomalies",
         "/v1/usage/anomalies",
         ANYBODY,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ANYBODY, Operation, Route};
+use crate::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::Result;
 use keystile_model::wire::{Id, Time};
 use keystile_model::world::World;
@@ -45,7 +45,7 @@ pub struct QuotaLeft {
 
 impl Operation for ShowQuota {
     type Output = QuotaLeft;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "usage.quota",
         "/v1/keys/{id}/quota",
         ANYBODY,

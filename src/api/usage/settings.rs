@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::{Method, OWNERS, Operation, Route, STAFF};
+use crate::{Endpoint, Method, OWNERS, Operation, STAFF};
 use keystile_model::error::Result;
 use keystile_model::wire::Span;
 use keystile_model::world::World;
@@ -62,11 +62,11 @@ pub struct Forget {}
 /// The result of forgetting.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = UsageForgotten)]
-pub struct Forgotten {}
+pub struct ForgottenUse {}
 
 impl Operation for ShowSettings {
     type Output = UsageSettings;
-    const ROUTE: Route = Route::get(
+    const ENDPOINT: Endpoint = Endpoint::get(
         "usage.settings",
         "/v1/usage/settings",
         STAFF,
@@ -81,7 +81,7 @@ impl Operation for ShowSettings {
 
 impl Operation for Configure {
     type Output = UsageSettings;
-    const ROUTE: Route = Route::change(
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Patch,
         "usage.configure",
         "/v1/usage/settings",
@@ -138,8 +138,8 @@ impl Configure {
 }
 
 impl Operation for Forget {
-    type Output = Forgotten;
-    const ROUTE: Route = Route::change(
+    type Output = ForgottenUse;
+    const ENDPOINT: Endpoint = Endpoint::change(
         Method::Post,
         "usage.forget",
         "/v1/usage/forget",
@@ -147,7 +147,7 @@ impl Operation for Forget {
         "Forget the addresses and user agents that used keys",
     );
 
-    fn run(self, store: &mut Store, world: &World) -> Result<Forgotten> {
+    fn run(self, store: &mut Store, world: &World) -> Result<ForgottenUse> {
         world.caller.owner("forget where keys were used from")?;
         store.with_made_usage(|store, usage| {
             store.write(world, |tx| {
@@ -155,6 +155,6 @@ impl Operation for Forget {
                 usage.write(|tx| tx.forget_places())
             })
         })?;
-        Ok(Forgotten {})
+        Ok(ForgottenUse {})
     }
 }

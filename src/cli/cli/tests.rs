@@ -121,3 +121,66 @@ fn every_command_has_help_and_an_example() {
     }
     check(&command(), "keystilectl");
 }
+
+#[test]
+fn what_is_mistyped_has_a_code_of_the_list() {
+    for (line, code, field) in [
+        (
+            &["audit", "list", "--last", "many"][..],
+            Code::InvalidValue,
+            Some("last"),
+        ),
+        (
+            &["client", "list", "--nmae", "x"],
+            Code::FieldUnknown,
+            Some("nmae"),
+        ),
+        (&["client", "lits"], Code::FieldUnknown, None),
+        (&["client", "show"], Code::FieldMissing, Some("name")),
+        (
+            &["client", "create", "a", "--description", "--plan"],
+            Code::InvalidValue,
+            Some("description"),
+        ),
+    ] {
+        let args: Vec<OsString> = ["keystilectl"]
+            .iter()
+            .chain(line)
+            .map(OsString::from)
+            .collect();
+        let Err(e) = parsed(&args) else {
+            panic!("{line:?}")
+        };
+        let e = mistyped::error(&e);
+        let fault = &e.faults()[0];
+        assert_eq!(
+            (fault.code, fault.field.as_deref()),
+            (code, field),
+            "{line:?}: {e}"
+        );
+    }
+}
+
+#[test]
+fn json_is_asked_for_in_any_spelling_and_not_by_what_comes_after_the_options() {
+    let asks = |line: &[&str]| {
+        let args: Vec<OsString> = line.iter().map(OsString::from).collect();
+        mistyped::wants_json(&args)
+    };
+    for line in [
+        &["--output", "json"][..],
+        &["-o", "json"],
+        &["--output=json"],
+        &["-ojson"],
+        &["-o=json"],
+    ] {
+        assert!(asks(line), "{line:?}");
+    }
+    for line in [
+        &["--output", "table"][..],
+        &["json"],
+        &["--", "--output", "json"],
+    ] {
+        assert!(!asks(line), "{line:?}");
+    }
+}

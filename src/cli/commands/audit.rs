@@ -16,11 +16,11 @@ const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Audit log: see who did what, and verify that nobody has rewritten it
 #[derive(Subcommand)]
-pub enum Audit {
+pub enum AuditCommand {
     List(List),
     Verify(Verify),
     Export(Export),
-    Checkpoint(Checkpoint),
+    Checkpoint(MakeCheckpoint),
     Prune(Prune),
 }
 
@@ -107,7 +107,7 @@ pub struct Export {
 #[command(after_help = "\
 Example, to keep it where those who can write to the store cannot write:
   keystilectl audit checkpoint | ssh vault 'cat >> keystile-checkpoints'")]
-pub struct Checkpoint {}
+pub struct MakeCheckpoint {}
 
 /// Remove old records; the rest still verifies
 #[derive(Args)]
@@ -124,7 +124,7 @@ pub struct Prune {
     before: When,
 }
 
-impl Audit {
+impl AuditCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -132,7 +132,7 @@ impl Audit {
             Self::Verify(c) => c.run(cx),
             Self::Export(c) => c.run(cx),
             Self::Checkpoint(_) => {
-                let made = cx.perform(audit::Checkpoint {})?;
+                let made = cx.perform(audit::MakeCheckpoint {})?;
                 cx.out.show(&made, || format!("{}\n", made.checkpoint))
             }
             Self::Prune(c) => {
@@ -246,7 +246,7 @@ fn who(r: &RecordView) -> String {
 }
 
 fn what(r: &RecordView) -> String {
-    match Outcome::of(&r.outcome) {
+    match Outcome::from_word(&r.outcome) {
         Some(Outcome::Refused) => format!("{} refused: {}", r.action, r.reason),
         _ => r.action.clone(),
     }

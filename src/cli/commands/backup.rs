@@ -12,12 +12,12 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{Context, interrupt};
-use keystile_api::backup::{self, Part};
+use keystile_api::backup::{self, BackupPart};
 use keystile_api::remote::Remote;
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::words;
-use keystile_registry::home::{self, Kept, Restored};
+use keystile_registry::home::{self, KeptBackup, Restored};
 use keystile_store::LostKey;
 use keystile_system::file::Partial;
 
@@ -62,7 +62,7 @@ impl Backup {
         interrupt::leave_nothing()?;
         let kept = match &cx.server {
             Some(server) => fetched(server.remote()?, &self.file)?,
-            None => Saved::of(&cx.home.backup(&cx.world, &self.file)?),
+            None => Saved::from_kept(&cx.home.backup(&cx.world, &self.file)?),
         };
         let shown = self.file.display().to_string();
         let json = json!({
@@ -133,7 +133,7 @@ struct Saved {
 }
 
 impl Saved {
-    fn of(kept: &Kept) -> Self {
+    fn from_kept(kept: &KeptBackup) -> Self {
         Self {
             bytes: kept.bytes,
             version: kept.version,
@@ -154,9 +154,9 @@ fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
     };
     let made = server.perform(&backup::Make { name })?;
     let saved = || {
-        let store = part(server, &made.id, Part::Store, &made.store, to)?;
+        let store = part(server, &made.id, BackupPart::Store, &made.store, to)?;
         let usage = made.usage.as_ref();
-        let usage = usage.map(|u| part(server, &made.id, Part::Usage, u, to));
+        let usage = usage.map(|u| part(server, &made.id, BackupPart::Usage, u, to));
         home::put_backup(store, usage.transpose()?, to)
     };
     let saved = saved();
@@ -173,7 +173,13 @@ fn fetched(server: &Remote, to: &Path) -> Result<Saved> {
     })
 }
 
-fn part(server: &Remote, id: &str, part: Part, want: &backup::File, to: &Path) -> Result<Partial> {
+fn part(
+    server: &Remote,
+    id: &str,
+    part: BackupPart,
+    want: &backup::BackupFile,
+    to: &Path,
+) -> Result<Partial> {
     let mut file = home::beside_backup(to)?;
     let mut digest = Sha256::new();
     let (mut offset, mut bytes) = (0, 0);

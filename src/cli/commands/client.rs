@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::labels::{label_words, words};
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
 use keystile_api::client::{self, ClientRow, ClientView};
 use keystile_api::key::KeyView;
@@ -17,7 +17,7 @@ use keystile_registry::key::count;
 
 /// Clients: the holders of keys
 #[derive(Subcommand)]
-pub enum Client {
+pub enum ClientCommand {
     Create(Create),
     List(List),
     Show(Show),
@@ -115,7 +115,7 @@ pub struct Delete {
     yes: bool,
 }
 
-impl Client {
+impl ClientCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -148,7 +148,7 @@ impl List {
             limit: Some(PAGE),
             ..client::List::default()
         };
-        let pages = Pages::all(cx.out, |cursor| {
+        let pages = AllPages::all(cx.out, |cursor| {
             let found = cx.perform(client::List {
                 cursor,
                 ..page.clone()

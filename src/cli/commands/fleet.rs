@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
-use keystile_api::fleet::NodeView;
-use keystile_api::fleet::{self, Waited};
+use keystile_api::fleet::FleetNode;
+use keystile_api::fleet::{self, WaitedView};
 use keystile_model::error::{Code, Result, named, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::{PAGE, Span};
@@ -26,7 +26,7 @@ An Envoy is known, and waited for, from its first connection or report until you
 connected or not. `in force` is the version that every worker has proved by a signed report; this
 needs `report` in the policy."
 )]
-pub struct Fleet {
+pub struct FleetArgs {
     /// Wait until every known Envoy has the newest keyset in force [default: 10s]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true,
           default_missing_value = "10s", value_parser = when::span)]
@@ -54,7 +54,7 @@ struct Forget {
     node: Vec<String>,
 }
 
-impl Fleet {
+impl FleetArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         if let Some(Then::Forget(forget)) = self.then {
@@ -68,23 +68,28 @@ impl Fleet {
             wait(cx, patience)?;
         }
         let limit = Some(PAGE);
-        let mut version = 0;
-        let pages = Pages::all(cx.out, |cursor| {
+        let (mut version, mut signed_with) = (0, Vec::new());
+        let pages = AllPages::all(cx.out, |cursor| {
             let found = cx.perform(fleet::List { limit, cursor })?;
             version = found.version;
+            signed_with = found.signed_with;
             Ok((found.nodes, found.next))
         })?;
-        pages.end(|all| known(&all, version, cx.now()))
+        pages.end(|all| known(&all, version, &signed_with, cx.now()))
     }
 }
 
-/// The version that all of them should have, and what each has.
-fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
+/// The version that all of them should have, how it is signed, and what each has.
+fn known(nodes: &[FleetNode], version: u64, signed_with: &[String], now: u64) -> String {
     let head = match version {
         0 => "no keyset yet\n\n".to_owned(),
         version => {
             let changed = when::relative(version / 1000, now);
-            format!("keyset {version} ({changed})\n\n")
+            let with = match signed_with {
+                [] => String::new(),
+                all => format!(", signed with {}", all.join(" and ")),
+            };
+            format!("keyset {version} ({changed}){with}\n\n")
         }
     };
     format!("{head}{}", table(nodes, version))
@@ -94,7 +99,7 @@ fn known(nodes: &[NodeView], version: u64, now: u64) -> String {
 ///
 /// # Errors
 /// Names the Envoys that do not, each with the reason; or says that there are none.
-pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
+pub fn wait(cx: &Context, patience: u64) -> Result<WaitedView> {
     let waited = cx.perform(fleet::Wait {
         version: None,
         patience: Some(Span(patience)),
@@ -128,7 +133,7 @@ pub fn wait(cx: &Context, patience: u64) -> Result<Waited> {
 ///
 /// # Errors
 /// Those of [`wait`].
-pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
+pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<WaitedView>> {
     match patience {
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
@@ -144,7 +149,7 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<Waited>> {
     }
 }
 
-fn table(nodes: &[NodeView], version: u64) -> String {
+fn table(nodes: &[FleetNode], version: u64) -> String {
     let yes = |v: Option<u64>| match v {
         None => "-".to_owned(),
         Some(v) if v == version => "newest".to_owned(),
@@ -159,6 +164,7 @@ fn table(nodes: &[NodeView], version: u64) -> String {
             "acknowledged",
             "in force",
             "workers",
+            "enrolled",
             "refused",
         ],
         nodes.iter().map(|n| {
@@ -172,6 +178,7 @@ fn table(nodes: &[NodeView], version: u64) -> String {
                 cell(yes(acknowledged)),
                 cell(yes(n.in_force)),
                 cell(n.vms.len()),
+                cell(if n.enrolled { "yes" } else { "no" }),
                 cell(refused.map_or("", |r| r.message.as_str())),
             ]
         }),

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Context;
 use keystile_api::import::{Done, Import as Take};
-use keystile_import::{self as import, File, How, System};
+use keystile_import::{self as import, ExportFile, How, System};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::import_lines::QuotaLine;
 use keystile_model::plural;
@@ -82,7 +82,7 @@ impl Import {
             columns: self.column.into_iter().collect(),
         };
         let files = self.files.iter().map(|path| read(path));
-        let files = files.collect::<Result<Vec<File>>>()?;
+        let files = files.collect::<Result<Vec<ExportFile>>>()?;
         let mut found = import::read(self.system, &files, &how)?;
         drop(files);
         found.leave_ended(cx.now());
@@ -131,10 +131,10 @@ impl Import {
 }
 
 /// The text contains keys, so it is wiped after it has been read.
-fn read(path: &Path) -> Result<File> {
+fn read(path: &Path) -> Result<ExportFile> {
     let bytes = Zeroizing::new(file::read(path)?);
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(File {
+        Ok(text) => Ok(ExportFile {
             name: path.display().to_string(),
             text: Zeroizing::new(text.to_owned()),
         }),

@@ -24,14 +24,14 @@ mod shown;
 pub use change::{Revoke, Update};
 pub use import::Import;
 pub use issue::Issue;
-pub use lost::Lost;
+pub use lost::LostArgs;
 pub use rotate::Rotate;
 pub use shown::list_table;
 use shown::print;
 
 /// Keys: issue, rotate, revoke
 #[derive(Subcommand)]
-pub enum Key {
+pub enum KeyCommand {
     Issue(Box<Issue>),
     List(List),
     Show(Show),
@@ -41,7 +41,7 @@ pub enum Key {
     Revoke(Revoke),
     Rotate(Rotate),
     Import(Import),
-    Lost(Lost),
+    Lost(LostArgs),
 }
 
 /// List keys
@@ -50,6 +50,7 @@ pub enum Key {
 Examples:
   keystilectl key list --client acme
   keystilectl key list --status active --expiring 30d
+  keystilectl key list --endless --status active
   keystilectl key list --unused 90d --status active
   keystilectl key list --label team=payments --output json
 
@@ -70,6 +71,9 @@ pub struct List {
     /// Only keys with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
+    /// Only keys that never expire
+    #[arg(long)]
+    endless: bool,
     /// Only keys that no request has used for this long, as far as usage was counted
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     unused: Option<u64>,
@@ -108,7 +112,7 @@ pub struct Enable {
     key: KeyId,
 }
 
-impl Key {
+impl KeyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -133,6 +137,7 @@ impl List {
             status: self.status.into_iter().map(KeyStatus).collect(),
             environment: self.environment.map(Environment),
             expiring: self.expiring.map(TimeWords),
+            endless: self.endless,
             label: words(&self.label),
             unused: self.unused.map(Span),
             limit: Some(PAGE),

@@ -16,16 +16,16 @@ mod read;
 mod versions;
 
 pub use read::{Diff, Inspect, Verify};
-pub use versions::Versions;
+pub use versions::VersionsArgs;
 
 /// Keysets, which Envoy's filter loads
 #[derive(Subcommand)]
-pub enum Keyset {
+pub enum KeysetCommand {
     Build(Build),
     Verify(Verify),
     Inspect(Inspect),
     Diff(Diff),
-    Versions(Versions),
+    Versions(VersionsArgs),
     Renew(Renew),
 }
 
@@ -52,7 +52,7 @@ Example:
 `keyset build` and `push` do this by themselves after half of that time.")]
 pub struct Renew {}
 
-impl Keyset {
+impl KeysetCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

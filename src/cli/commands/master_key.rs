@@ -9,7 +9,7 @@ use keystile_registry::home::NewKey;
 
 /// The master key, which encrypts the store
 #[derive(Subcommand)]
-pub enum MasterKey {
+pub enum MasterKeyCommand {
     Rotate(Rotate),
 }
 
@@ -34,7 +34,7 @@ pub struct Rotate {
     to_file: bool,
 }
 
-impl MasterKey {
+impl MasterKeyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
 use keystile_api::node::{self, NodeView};
 use keystile_model::error::{Code, Result, refuse};
@@ -13,10 +13,10 @@ use keystile_render::ecds::NODE_KEY;
 
 /// Enrolled Envoys, which sign their reports with a secret of their own
 #[derive(Subcommand)]
-pub enum Node {
-    Enroll(Of),
+pub enum NodeCommand {
+    Enroll(Enroll),
     List(List),
-    Revoke(Whose),
+    Revoke(Revoke),
 }
 
 /// Give an Envoy its own secret, shown once; it replaces any earlier one
@@ -29,7 +29,7 @@ Examples:
 Reports of an enrolled Envoy (usage, and which keyset it has in force) count only if they are signed
 with its own secret, so that no other Envoy can report in its name. With `serve --enrolled-only`,
 reports from Envoys that are not enrolled are refused.")]
-pub struct Of {
+pub struct Enroll {
     /// The node id, as in Envoy's bootstrap
     node: String,
 }
@@ -49,19 +49,19 @@ Example:
 
 A running server closes its discovery streams at once. The Envoy keeps the keyset that it has, but
 later revocations do not reach it: take it out of service, too. `node enroll` admits it again.")]
-pub struct Whose {
+pub struct Revoke {
     /// The node id of the Envoy
     node: String,
 }
 
-impl Node {
+impl NodeCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Enroll(c) => enroll(cx, c.node),
             Self::List(_) => {
                 let limit = Some(PAGE);
-                let pages = Pages::all(cx.out, |cursor| {
+                let pages = AllPages::all(cx.out, |cursor| {
                     let found = cx.perform(node::List { limit, cursor })?;
                     Ok((found.nodes, found.next))
                 })?;

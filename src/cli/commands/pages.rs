@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use crate::output::{self, List, Output};
+use crate::output::{self, ListOutput, Output};
 use keystile_model::error::Result;
 
 /// What has come so far. As JSON each page is printed when it comes, because there may be more than
 /// fit into memory; a table has columns as wide as its widest cell, so it needs all of them.
-pub struct Pages<T> {
-    json: Option<List>,
+pub struct AllPages<T> {
+    json: Option<ListOutput>,
     all: Vec<T>,
 }
 
-impl<T: Serialize> Pages<T> {
+impl<T: Serialize> AllPages<T> {
     /// All pages of a list. `ask` gets the page at a cursor, at first at none, and where the next one
     /// is.
     ///

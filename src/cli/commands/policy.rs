@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use crate::output::{self, cell};
-use keystile_api::policy::{self, Applied, Checked};
+use keystile_api::policy::{self, AppliedView, Checked};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when;
@@ -18,7 +18,7 @@ mod test;
 
 /// Policy: what routes require
 #[derive(Subcommand)]
-pub enum Policy {
+pub enum PolicyCommand {
     Check(Check),
     Apply(Apply),
     Show(Show),
@@ -26,12 +26,12 @@ pub enum Policy {
     Rollback(Rollback),
     FromOpenapi(from_openapi::FromOpenapi),
     Test(test::Test),
-    Diff(diff::DiffCommand),
+    Diff(diff::DiffArgs),
 }
 
 /// Plans: named bundles of limits in the policy
 #[derive(Subcommand)]
-pub enum Plan {
+pub enum PlanCommand {
     List(PlanList),
 }
 
@@ -105,7 +105,7 @@ Example:
   keystilectl plan list")]
 pub struct PlanList {}
 
-impl Policy {
+impl PolicyCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -126,7 +126,7 @@ impl Check {
         let (name, text) = read(&self.file)?;
         let no_store = cx.server.is_none() && !cx.home.exists()?;
         let checked = if self.alone || no_store {
-            Checked::of(&policy_file::parse(&name, text)?, Vec::new())
+            Checked::from_file(&policy_file::parse(&name, text)?, Vec::new())
         } else {
             cx.perform(policy::Check { name, text })?
         };
@@ -183,7 +183,7 @@ impl Rollback {
     }
 }
 
-fn print(cx: &Context, applied: &Applied) -> Result<()> {
+fn print(cx: &Context, applied: &AppliedView) -> Result<()> {
     warn(cx, &applied.warnings, &applied.notes);
     cx.out.show(applied, || {
         if applied.changed {
@@ -235,7 +235,7 @@ fn history(cx: &Context) -> Result<()> {
     })
 }
 
-impl Plan {
+impl PlanCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let Self::List(_) = self;

@@ -11,7 +11,7 @@ use keystile_api::keyset;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::key::count;
 use keystile_registry::publish;
-use keystile_render::ecds::{Push as Resource, module_name};
+use keystile_render::ecds::{EcdsPush as Resource, module_name};
 use keystile_system as system;
 use keystile_system::file;
 
@@ -28,7 +28,7 @@ Examples:
 The file is written under another name and renamed. Envoy applies it at once, on open connections too.
 If its name ends in .pb it is written as protobuf, which Envoy reads much faster; use that for 10,000
 keys or more.")]
-pub struct Push {
+pub struct PushArgs {
     /// The file to write; .pb for protobuf, otherwise JSON
     #[arg(long, value_name = "FILE")]
     ecds_file: PathBuf,
@@ -39,7 +39,7 @@ pub struct Push {
     name: String,
 }
 
-impl Push {
+impl PushArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let wasm = self.filter.file(cx)?;

@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use keystile_core::key::Parsed;
 
 use super::Context;
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
 use keystile_api::Operation;
-use keystile_api::quota::{OfKey, OfKeys, Reset, Show};
+use keystile_api::quota::{self, OfKey, OfKeys};
 use keystile_model::error::Result;
 use keystile_model::when;
 use keystile_model::wire::Id;
@@ -15,9 +15,9 @@ use keystile_model::wire::Time;
 
 /// Quotas: show what is left, or give back what was used
 #[derive(Subcommand)]
-pub enum Quota {
-    Show(Of),
-    Reset(Whose),
+pub enum QuotaCommand {
+    Show(Show),
+    Reset(Reset),
 }
 
 /// Show what is left of the quota of a key, or of all keys of a client
@@ -26,7 +26,7 @@ pub enum Quota {
 Examples:
   keystilectl quota show acme
   keystilectl quota show 0Ab3dEfGh1 --output json")]
-pub struct Of {
+pub struct Show {
     /// A client's name or a key's id
     #[arg(value_name = "CLIENT|KEY", value_parser = named)]
     of: String,
@@ -40,7 +40,7 @@ Examples:
   keystilectl quota reset 0Ab3dEfGh1
 
 Envoys learn of it with their next usage report, within about a minute. The audit log records it.")]
-pub struct Whose {
+pub struct Reset {
     /// A client's name or a key's id
     #[arg(value_name = "CLIENT|KEY", value_parser = named)]
     of: String,
@@ -54,12 +54,12 @@ fn named(text: &str) -> std::result::Result<String, String> {
     })
 }
 
-impl Quota {
+impl QuotaCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Show(c) => {
-                let pages = all(cx, |cursor| Show {
+                let pages = all(cx, |cursor| quota::Show {
                     of: c.of.clone(),
                     limit: None,
                     cursor,
@@ -70,7 +70,7 @@ impl Quota {
                 })
             }
             Self::Reset(c) => {
-                let pages = all(cx, |cursor| Reset {
+                let pages = all(cx, |cursor| quota::Reset {
                     of: c.of.clone(),
                     limit: None,
                     cursor,
@@ -86,11 +86,11 @@ impl Quota {
 }
 
 /// All pages; `ask` makes the request for the page at a cursor.
-fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<Pages<OfKey>>
+fn all<O>(cx: &Context, ask: impl Fn(Option<Id>) -> O) -> Result<AllPages<OfKey>>
 where
     O: Operation<Output = OfKeys>,
 {
-    Pages::all(cx.out, |cursor| {
+    AllPages::all(cx.out, |cursor| {
         let page = cx.perform(ask(cursor))?;
         Ok((page.quotas, page.next))
     })

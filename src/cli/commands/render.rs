@@ -1,8 +1,10 @@
 //! `keystilectl render …`
 
 mod envoy_gateway;
+mod image;
 mod istio;
 mod kubernetes;
+mod module;
 mod plane;
 
 use std::path::{self, PathBuf};
@@ -15,15 +17,15 @@ use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::publish;
 use keystile_render::ecds::module_name;
-use keystile_render::envoy::{Bootstrap, HostPort, Source};
+use keystile_render::envoy::{Bootstrap, HostPort, KeysetSource};
 
 /// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
 #[derive(Subcommand)]
-pub enum Render {
-    Envoy(Envoy),
-    Istio(istio::Istio),
-    EnvoyGateway(envoy_gateway::EnvoyGateway),
-    Kubernetes(kubernetes::Kubernetes),
+pub enum RenderCommand {
+    Envoy(EnvoyArgs),
+    Istio(istio::IstioArgs),
+    EnvoyGateway(envoy_gateway::EnvoyGatewayArgs),
+    Kubernetes(kubernetes::KubernetesArgs),
 }
 
 /// Print a complete configuration for Envoy
@@ -35,7 +37,7 @@ Examples:
   keystilectl render envoy --discovery keystile.internal:18000 --control keystile.internal:8080 \\
     --node edge-1 > envoy.yaml
   keystilectl render envoy --static > envoy.yaml     # keyset inside: no push, no other file")]
-pub struct Envoy {
+pub struct EnvoyArgs {
     /// The address on which Envoy listens
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10000", value_parser = HostPort::parse)]
     listen: HostPort,
@@ -77,7 +79,7 @@ fn node_id(text: &str) -> std::result::Result<String, String> {
     Err("a node id has 1 to 256 printable characters".to_owned())
 }
 
-impl Render {
+impl RenderCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -89,7 +91,7 @@ impl Render {
     }
 }
 
-impl Envoy {
+impl EnvoyArgs {
     fn run(self, cx: &Context) -> Result<()> {
         if self.filter.shell == Shell::Wasm && self.filter.wasm.is_some() && !self.inline {
             return Err(refuse(
@@ -113,7 +115,7 @@ impl Envoy {
             output::raw(bootstrap.render()?.as_bytes())
         };
         if let Some(discovery) = &self.discovery {
-            return print(Source::Discovery {
+            return print(KeysetSource::Discovery {
                 discovery,
                 control: &self.control,
                 node: &self.node,
@@ -123,7 +125,7 @@ impl Envoy {
             let wasm = self.filter.file(cx)?;
             let keyset = publish::ready(&mut cx.store_as_it_is()?, &cx.world)?
                 .seal(publish::nonce(&cx.world)?);
-            return print(Source::Inline {
+            return print(KeysetSource::Inline {
                 keyset: &keyset,
                 wasm: &wasm,
             });
@@ -142,6 +144,6 @@ impl Envoy {
                 self.ecds_file.display()
             ));
         }
-        print(Source::File(&file))
+        print(KeysetSource::File(&file))
     }
 }

@@ -15,17 +15,17 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::when;
 use keystile_registry::leak;
-use keystile_server::delivery::papers::NameRule;
-use keystile_server::delivery::{self, Delivery, Template};
-use keystile_server::desk::Desk;
+use keystile_server::delivery::node_identity::NameRule;
+use keystile_server::delivery::{self, Delivery, ResourceTemplate};
 use keystile_server::duties::{self, Duties};
 use keystile_server::exporter::{self, Destination, Exporter};
 use keystile_server::limits::RateLimits;
 use keystile_server::outbox;
+use keystile_server::pool::StorePool;
 use keystile_server::proxy::Proxies;
 use keystile_server::scanner::{KeySource, Scanner};
-use keystile_server::tls::Files;
-use keystile_server::{Settings, log};
+use keystile_server::tls::TlsFiles;
+use keystile_server::{ServerSettings, log};
 use keystile_system as system;
 
 mod oidc;
@@ -137,7 +137,7 @@ pub struct Serve {
     scanner_keys: Option<KeySource>,
     /// What to do with a key that a scanner has found
     #[arg(long, value_name = "WHAT", default_value = "revoke")]
-    leaked_keys: leak::Policy,
+    leaked_keys: leak::LeakPolicy,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
 }
@@ -166,20 +166,20 @@ impl Serve {
         log::begin();
         // Before anything is read: a restore may be putting another store in place.
         let alone = cx.home.hold()?;
-        let desk = Desk::open(cx.home.held(&alone))?;
+        let pool = StorePool::open(cx.home.held(&alone))?;
         let limits = RateLimits::new(self.rate_limit);
-        let pages = console::Settings {
+        let pages = console::ConsoleSettings {
             idle: Duration::from_secs(self.console_idle.max(1)),
             oidc: self.oidc.way_in()?,
-            ..console::Settings::default()
+            ..console::ConsoleSettings::default()
         };
         let duties = Duties {
-            delivery: Delivery::new(Arc::clone(&desk), self.delivery(cx)?),
+            delivery: Delivery::new(Arc::clone(&pool), self.delivery(cx)?),
             scanner: self
                 .scanner_keys
                 .clone()
                 .map(|source| Arc::new(Scanner::new(source, self.leaked_keys))),
-            sender: outbox::Sender::new(
+            sender: outbox::WebhookSender::new(
                 self.webhook_ca.as_deref(),
                 Reach::with(self.webhook_allow.clone()),
             )?,
@@ -203,7 +203,7 @@ impl Serve {
                     "check the limits of the process",
                 )
             })?
-            .block_on(duties::run(desk, settings, limits, duties))
+            .block_on(duties::run(pool, settings, limits, duties))
     }
 
     /// Where Envoys find the filter. It has to be on their machines; a server on another machine,
@@ -227,7 +227,7 @@ impl Serve {
 
     fn delivery(&self, cx: &Context) -> Result<delivery::DeliverySettings> {
         Ok(delivery::DeliverySettings {
-            template: Template {
+            template: ResourceTemplate {
                 wasm: self.filter(cx)?,
                 overlay: "keystile".to_owned(),
                 base: "keystile-base".to_owned(),
@@ -245,16 +245,16 @@ impl Serve {
         })
     }
 
-    fn settings(self) -> Settings {
+    fn settings(self) -> ServerSettings {
         let files = |certificate: Option<PathBuf>, key: Option<PathBuf>, client_ca, client_crl| {
-            Some(Files {
+            Some(TlsFiles {
                 certificate: certificate?,
                 key: key?,
                 client_ca,
                 client_crl,
             })
         };
-        Settings {
+        ServerSettings {
             listen: self.listen,
             tls: files(self.tls_cert, self.tls_key, None, None),
             discovery: self.discovery,

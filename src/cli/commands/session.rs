@@ -10,7 +10,7 @@ use keystile_model::when;
 
 /// Sessions of a server's console: list who is signed in, or end a session
 #[derive(Subcommand)]
-pub enum Session {
+pub enum SessionCommand {
     List(List),
     End(End),
 }
@@ -34,7 +34,7 @@ pub struct End {
     session: String,
 }
 
-impl Session {
+impl SessionCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

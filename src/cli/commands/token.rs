@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use keystile_core::key::KeyId;
 
 use super::Context;
-use super::pages::Pages;
+use super::pages::AllPages;
 use crate::output::{self, cell};
 use keystile_api::token::{self, TokenView};
 use keystile_model::caller::Role;
@@ -16,7 +16,7 @@ use keystile_model::wire::{Id, PAGE, Range, Secret, Span, TimeWords};
 
 /// Tokens: access to a server, in a role
 #[derive(Subcommand)]
-pub enum Token {
+pub enum TokenCommand {
     Create(Create),
     List(List),
     Revoke(Revoke),
@@ -89,13 +89,13 @@ fn token_id(text: &str) -> std::result::Result<KeyId, String> {
         .map_err(|_| "a token's id is ten of `0-9A-Za-z`; see `keystilectl token list`".to_owned())
 }
 
-impl Token {
+impl TokenCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Create(c) => c.run(cx),
             Self::List(_) => {
-                let pages = Pages::all(cx.out, |cursor| {
+                let pages = AllPages::all(cx.out, |cursor| {
                     let found = cx.perform(token::List {
                         cursor,
                         limit: Some(PAGE),

@@ -28,7 +28,7 @@ Examples:
 
 Days are in UTC. Envoys report about once a minute, so the counts of the last minutes still grow."
 )]
-pub struct Usage {
+pub struct UsageArgs {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -124,7 +124,7 @@ struct Forget {
     yes: bool,
 }
 
-impl Usage {
+impl UsageArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         if cx.out.is_csv() && self.command.is_some() {

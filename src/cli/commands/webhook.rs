@@ -14,7 +14,7 @@ use keystile_system as system;
 
 /// Webhooks: notify other programs of events
 #[derive(Subcommand)]
-pub enum Webhook {
+pub enum WebhookCommand {
     Create(Create),
     List(List),
     Delete(Delete),
@@ -62,7 +62,7 @@ pub struct Delete {
     name: String,
 }
 
-impl Webhook {
+impl WebhookCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {

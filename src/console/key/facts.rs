@@ -1,6 +1,6 @@
 //! What a key is, and what it was used for lately.
 
-use keystile_api::key::{KeyUse, KeyView};
+use keystile_api::key::{KeyUseView, KeyView};
 use keystile_api::usage::QuotaLeft;
 use maud::{Markup, html};
 
@@ -64,7 +64,7 @@ pub(super) fn facts(key: &KeyView, now: u64) -> Markup {
 
 /// Its last use, and what is left of its quota.
 pub(super) fn lately(key: &KeyView, left: Option<&QuotaLeft>, now: u64) -> Markup {
-    let of = |f: fn(&KeyUse) -> Option<&String>| {
+    let of = |f: fn(&KeyUseView) -> Option<&String>| {
         let text = key.usage.as_ref().and_then(f);
         html! { @if let Some(text) = text { (text) } @else { span.soft { "not recorded" } } }
     };

@@ -2,14 +2,14 @@
 
 use axum::response::Response;
 use keystile_api::encoded;
-use keystile_api::key::{KeyView, Keys, List};
+use keystile_api::key::{KeyPage, KeyView, List};
 use keystile_model::record::Status;
 use keystile_server::problem::Problem;
 use maud::{Markup, html};
 
+use super::super::context::PageContext;
 use super::super::form::Form;
 use super::super::page::{FormState, Page, Section};
-use super::super::visit::Visit;
 use super::super::widgets;
 use super::super::widgets::{chip, field, maybe_time};
 
@@ -19,17 +19,17 @@ const PAGE: u32 = 50;
 const SCAN: u32 = 5_000;
 
 /// All keys, filtered by the query.
-pub async fn list(visit: Visit) -> Response {
-    let page = listing(&visit).await;
-    visit.shown(page)
+pub async fn list(cx: PageContext) -> Response {
+    let page = listing(&cx).await;
+    cx.shown(page)
 }
 
-async fn listing(visit: &Visit) -> Result<Page, Problem> {
-    let client = visit.query.given("client").map(str::to_owned);
-    let keys = found(visit, client).await?;
+async fn listing(cx: &PageContext) -> Result<Page, Problem> {
+    let client = cx.query.given("client").map(str::to_owned);
+    let keys = found(cx, client).await?;
     let body = html! {
-        (filters(&visit.query, "/console/keys", true))
-        (listed(&keys, visit, "/console/keys", true))
+        (filters(&cx.query, "/console/keys", true))
+        (listed(&keys, cx, "/console/keys", true))
     };
     let lost = html! { a.button.quiet href="/console/lost-keys" { "Lost by a restore" } };
     Ok(Page::new(Section::Keys, "Keys", body).actions(lost))
@@ -39,8 +39,8 @@ async fn listing(visit: &Visit) -> Result<Page, Problem> {
 ///
 /// # Errors
 /// Those of the operation.
-pub async fn found(visit: &Visit, client: Option<String>) -> Result<Keys, Problem> {
-    let query = visit.query.clone();
+pub async fn found(cx: &PageContext, client: Option<String>) -> Result<KeyPage, Problem> {
+    let query = cx.query.clone();
     let mut asked = Form::default();
     for name in ["status", "environment", "expiring", "cursor"] {
         if let Some(value) = query.given(name) {
@@ -53,7 +53,7 @@ pub async fn found(visit: &Visit, client: Option<String>) -> Result<Keys, Proble
     asked.client = client;
     asked.limit = Some(PAGE);
     asked.scan = Some(SCAN);
-    visit.run(asked).await
+    cx.run(asked).await
 }
 
 /// The filters of a list.
@@ -83,8 +83,8 @@ pub fn filters(query: &Form, path: &str, of_all: bool) -> Markup {
 }
 
 /// A page of keys.
-pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Markup {
-    let query = visit.query.clone().without("done");
+pub fn listed(keys: &KeyPage, cx: &PageContext, path: &str, with_client: bool) -> Markup {
+    let query = cx.query.clone().without("done");
     let first = query
         .given("cursor")
         .map(|_| query.clone().without("cursor").target(path));
@@ -97,7 +97,7 @@ pub fn listed(keys: &Keys, visit: &Visit, path: &str, with_client: bool) -> Mark
         None => "No matching keys.",
     };
     html! {
-        (rows(&keys.keys, visit.now, with_client, empty))
+        (rows(&keys.keys, cx.now, with_client, empty))
         (widgets::pager(first, next))
     }
 }
@@ -116,7 +116,7 @@ pub fn rows(keys: &[KeyView], now: u64, with_client: bool, empty: &str) -> Marku
             chip(k.status.0.as_str()),
             widgets::tags(&k.scopes),
             html! { @if let Some(plan) = &k.effective_plan { code { (plan) } } @else { span.soft { "–" } } },
-            maybe_time(k.ends(), now, "never"),
+            maybe_time(k.effective_expiry(), now, "never"),
         ];
         if with_client {
             let target = format!("/console/clients/{}", encoded(&k.client));

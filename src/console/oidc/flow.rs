@@ -70,7 +70,7 @@ impl Flows {
         let word = Zeroizing::new(URL_SAFE_NO_PAD.encode(word.as_slice()));
         let next = URL_SAFE_NO_PAD.encode(next);
         let cookie = Zeroizing::new(format!("{}.{now}.{next}", *word));
-        Ok(self.of(cookie, next_of(&next)))
+        Ok(self.flow(cookie, next_of(&next)))
     }
 
     /// The flow in a browser's cookie, if it is one of ours, returns with its state, and is neither
@@ -83,7 +83,7 @@ impl Flows {
             return None;
         };
         let began: u64 = began.parse().ok()?;
-        let flow = self.of(Zeroizing::new(cookie.to_owned()), next_of(next));
+        let flow = self.flow(Zeroizing::new(cookie.to_owned()), next_of(next));
         // The state covers the whole cookie, so a modified cookie has no matching state.
         if state.is_empty()
             || !is_same(&flow.state, state)
@@ -106,7 +106,7 @@ impl Flows {
         gone.insert(key, began).is_none().then_some(flow)
     }
 
-    fn of(&self, cookie: Zeroizing<String>, next: String) -> Flow {
+    fn flow(&self, cookie: Zeroizing<String>, next: String) -> Flow {
         let made = |purpose: &[u8]| self.made(purpose, cookie.as_bytes());
         Flow {
             state: made(b"state"),

@@ -26,7 +26,7 @@ const SUBJECT: usize = 255;
 
 /// The published keys of a provider that can be used here.
 #[derive(Default)]
-pub struct Keys(Vec<Key>);
+pub struct ProviderKeys(Vec<Key>);
 
 struct Key {
     id: Option<String>,
@@ -52,7 +52,7 @@ pub struct Expected<'a> {
 
 /// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untrusted {
+pub enum UntrustedToken {
     /// Not the form of a signed token.
     Malformed,
     /// Not signed, or with an algorithm that is not accepted here.
@@ -75,7 +75,7 @@ pub enum Untrusted {
     Subject,
 }
 
-impl fmt::Display for Untrusted {
+impl fmt::Display for UntrustedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "it is not a signed token",
@@ -128,7 +128,7 @@ struct Jwk {
     y: Option<String>,
 }
 
-impl Keys {
+impl ProviderKeys {
     /// Reads a key set (RFC 7517). Keys of other kinds are ignored.
     ///
     /// # Errors
@@ -143,7 +143,12 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    fn verify(&self, header: &Header, signed: &[u8], signature: &[u8]) -> Result<(), Untrusted> {
+    fn verify(
+        &self,
+        header: &Header,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> Result<(), UntrustedToken> {
         let fits = |key: &&Key| match header.alg.as_str() {
             "RS256" => matches!(key.public, Public::Rsa { .. }),
             "ES256" => matches!(key.public, Public::P256(_)),
@@ -153,7 +158,7 @@ impl Keys {
         let mut candidates = self.0.iter().filter(fits).filter(named);
         // If there are several, it does not guess which one is meant.
         let (Some(key), None) = (candidates.next(), candidates.next()) else {
-            return Err(Untrusted::UnknownKey);
+            return Err(UntrustedToken::UnknownKey);
         };
         let verified = match &key.public {
             Public::Rsa { n, e } => RsaPublicKeyComponents { n, e }.verify(
@@ -165,7 +170,7 @@ impl Keys {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
             }
         };
-        verified.map_err(|_| Untrusted::Signature)
+        verified.map_err(|_| UntrustedToken::Signature)
     }
 }
 
@@ -215,55 +220,59 @@ fn number(text: &str) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// The first reason to reject it.
-pub fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claims, Untrusted> {
+pub fn verify(
+    token: &str,
+    keys: &ProviderKeys,
+    expected: &Expected<'_>,
+) -> Result<Claims, UntrustedToken> {
     let mut parts = token.split('.');
     let (Some(head), Some(body), Some(tail), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Untrusted::Malformed);
+        return Err(UntrustedToken::Malformed);
     };
-    let decoded = |text: &str| bytes(text).ok_or(Untrusted::Malformed);
+    let decoded = |text: &str| bytes(text).ok_or(UntrustedToken::Malformed);
     let header: Header =
-        serde_json::from_slice(&decoded(head)?).map_err(|_| Untrusted::Malformed)?;
+        serde_json::from_slice(&decoded(head)?).map_err(|_| UntrustedToken::Malformed)?;
     if !["RS256", "ES256"].contains(&header.alg.as_str()) || header.crit.is_some() {
-        return Err(Untrusted::Algorithm);
+        return Err(UntrustedToken::Algorithm);
     }
     let signature = decoded(tail)?;
     keys.verify(&header, format!("{head}.{body}").as_bytes(), &signature)?;
     let claims: Claims =
-        serde_json::from_slice(&decoded(body)?).map_err(|_| Untrusted::Malformed)?;
+        serde_json::from_slice(&decoded(body)?).map_err(|_| UntrustedToken::Malformed)?;
     check(&claims, expected)?;
     Ok(claims)
 }
 
-fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), Untrusted> {
+fn check(claims: &Claims, expected: &Expected<'_>) -> Result<(), UntrustedToken> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     if text("iss") != Some(expected.issuer) {
-        return Err(Untrusted::Issuer);
+        return Err(UntrustedToken::Issuer);
     }
     if !is_for(claims, expected.client) {
-        return Err(Untrusted::Audience);
+        return Err(UntrustedToken::Audience);
     }
-    let end = date(claims, "exp").ok_or(Untrusted::Expired)?;
+    let end = date(claims, "exp").ok_or(UntrustedToken::Expired)?;
     if end.saturating_add(LEEWAY) <= expected.now {
-        return Err(Untrusted::Expired);
+        return Err(UntrustedToken::Expired);
     }
     let latest = expected.now.saturating_add(LEEWAY);
-    let issued = date(claims, "iat").ok_or(Untrusted::Early)?;
+    let issued = date(claims, "iat").ok_or(UntrustedToken::Early)?;
     let begins = match claims.contains_key("nbf") {
-        true => date(claims, "nbf").ok_or(Untrusted::Early)?,
+        true => date(claims, "nbf").ok_or(UntrustedToken::Early)?,
         false => 0,
     };
     if issued > latest || begins > latest {
-        return Err(Untrusted::Early);
+        return Err(UntrustedToken::Early);
     }
-    let nonce = text("nonce").ok_or(Untrusted::Nonce)?;
+    let nonce = text("nonce").ok_or(UntrustedToken::Nonce)?;
     if !is_same(nonce, expected.nonce) {
-        return Err(Untrusted::Nonce);
+        return Err(UntrustedToken::Nonce);
     }
     match text("sub") {
         Some(subject) if (1..=SUBJECT).contains(&subject.len()) => Ok(()),
-        _ => Err(Untrusted::Subject),
+        _ => Err(UntrustedToken::Subject),
     }
 }
 

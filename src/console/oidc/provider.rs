@@ -17,7 +17,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::SignInSettings;
 use super::flow::Flow;
-use super::id_token::{self, Expected, Keys, Untrusted};
+use super::id_token::{self, Expected, ProviderKeys, UntrustedToken};
 use super::roles::Claims;
 use document::{AtHand, Document, at_hand, good_for, outlasted};
 use keystile_api::encoded;
@@ -42,7 +42,7 @@ pub struct Provider {
 #[derive(Default)]
 struct Held {
     metadata: Option<Document<Metadata>>,
-    keys: Option<Document<Keys>>,
+    keys: Option<Document<ProviderKeys>>,
     /// When keys were last fetched because none of them verified a token.
     missed: Option<Instant>,
 }
@@ -123,11 +123,11 @@ impl Provider {
             nonce: &flow.nonce,
             now,
         };
-        let judged = |keys: &Keys| id_token::verify(token.expose_secret(), keys, &expected);
+        let judged = |keys: &ProviderKeys| id_token::verify(token.expose_secret(), keys, &expected);
         let judged = match judged(&*self.keys(&metadata, at)?) {
             // The token may be newer than the cached keys: a provider may publish another key under
             // the same name, or under none.
-            Err(why @ (Untrusted::UnknownKey | Untrusted::Signature)) => {
+            Err(why @ (UntrustedToken::UnknownKey | UntrustedToken::Signature)) => {
                 match self.keys_anew(&metadata, at)? {
                     Some(keys) => judged(&keys),
                     None => Err(why),
@@ -243,7 +243,7 @@ impl Provider {
     }
 
     /// Its keys.
-    fn keys(&self, metadata: &Metadata, now: Instant) -> Result<Arc<Keys>> {
+    fn keys(&self, metadata: &Metadata, now: Instant) -> Result<Arc<ProviderKeys>> {
         let old = match at_hand(self.held().keys.as_ref(), now) {
             AtHand::Fresh(keys) => return Ok(keys),
             AtHand::Old(old) => old,
@@ -256,7 +256,7 @@ impl Provider {
 
     /// Its keys, fetched because the cached ones do not verify a token; `None` if that was done a
     /// moment ago.
-    fn keys_anew(&self, metadata: &Metadata, now: Instant) -> Result<Option<Arc<Keys>>> {
+    fn keys_anew(&self, metadata: &Metadata, now: Instant) -> Result<Option<Arc<ProviderKeys>>> {
         {
             let mut held = self.held();
             let recently = held.missed.is_some_and(|at| now.duration_since(at) < AGAIN);
@@ -268,10 +268,10 @@ impl Provider {
         self.fetch_keys(metadata, now).map(Some)
     }
 
-    fn fetch_keys(&self, metadata: &Metadata, now: Instant) -> Result<Arc<Keys>> {
+    fn fetch_keys(&self, metadata: &Metadata, now: Instant) -> Result<Arc<ProviderKeys>> {
         let place = &metadata.jwks_uri;
         let (json, good) = self.fetch(place)?;
-        let keys = Keys::parse(&json).map_err(|e| senseless(place, e))?;
+        let keys = ProviderKeys::parse(&json).map_err(|e| senseless(place, e))?;
         // Keys that the provider no longer publishes are thereby dropped.
         let document = Document::new(keys, now, good);
         let keys = Arc::clone(&document.content);

@@ -36,7 +36,7 @@ impl FromStr for RoleRule {
         if claim.is_empty() || value.is_empty() {
             return Err(wrong("leaves claim or value empty"));
         }
-        let role = match Role::of(word) {
+        let role = match Role::from_word(word) {
             Some(Role::Client) => {
                 return Err(refuse(
                     Code::SettingInvalid,

@@ -44,7 +44,7 @@ async fn a_client_reaches_its_own_keys_and_nothing_else() {
     }
     changes_nothing_of_others(&person, &foreign).await;
     let status = site
-        .desk
+        .pool
         .read(move |tx| Ok(tx.key(foreign.parse().unwrap())?.unwrap()))
         .await
         .unwrap();
@@ -154,7 +154,7 @@ async fn a_key_is_shown_once_and_made_once() {
     for page in PAGES {
         assert!(!person.get(page).await.text.contains(&key), "{page}");
     }
-    let keys = site.desk.read(|tx| tx.keys()).await.unwrap();
+    let keys = site.pool.read(|tx| tx.keys()).await.unwrap();
     assert_eq!(keys.len(), 1);
     assert!(!format!("{:?}", site.log().await).contains(&key));
 }
@@ -208,13 +208,13 @@ async fn a_key_to_explain_stands_in_no_answer_and_no_log() {
     let (owner, _) = site.token(Role::Owner, false).await;
     let person = site.sign_in(&owner).await;
     let (issued, _) = site
-        .desk
+        .pool
         .write(|store| {
             key::issue(
                 store,
                 &system::local(),
                 "acme",
-                key::Draft::default(),
+                key::KeyDraft::default(),
                 1,
                 |_| {},
             )
@@ -297,7 +297,7 @@ async fn a_policy_that_somebody_else_replaced_meanwhile_is_not_overwritten() {
     let late = person.post("/console/policy/edit", &apply(1, "two")).await;
     assert_eq!(late.status, 412);
     assert!(late.text.contains("was applied since you loaded this one"));
-    let policy = site.desk.read(|tx| tx.policy()).await.unwrap();
+    let policy = site.pool.read(|tx| tx.policy()).await.unwrap();
     assert_eq!(
         (policy.revision, policy.text.as_str()),
         (2, "version: 1\nrealm: one")

@@ -5,7 +5,7 @@ use keystile_model::caller::Role;
 use keystile_model::record::Key;
 use keystile_registry::client;
 use keystile_registry::key;
-use keystile_registry::key::Patch;
+use keystile_registry::key::KeyPatch;
 use keystile_registry::webhook;
 use keystile_system as system;
 
@@ -28,7 +28,7 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 impl Filled {
-    fn of(page: &str, action: &str) -> Self {
+    fn find(page: &str, action: &str) -> Self {
         let start = format!("method=\"post\" action=\"{action}\"");
         let (_, rest) = page
             .split_once(&start)
@@ -82,9 +82,9 @@ impl Filled {
 }
 
 impl Site {
-    async fn change(&self, id: &str, patch: Patch) -> Key {
+    async fn change(&self, id: &str, patch: KeyPatch) -> Key {
         let id = id.parse().unwrap();
-        self.desk
+        self.pool
             .write(move |store| key::update(store, &system::local(), id, patch))
             .await
             .unwrap()
@@ -92,12 +92,12 @@ impl Site {
 
     async fn held(&self, id: &str) -> Key {
         let id = id.parse().unwrap();
-        let key = self.desk.read(move |tx| tx.key(id)).await.unwrap();
+        let key = self.pool.read(move |tx| tx.key(id)).await.unwrap();
         key.unwrap()
     }
 
     async fn records(&self) -> u64 {
-        self.desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap()
+        self.pool.read(|tx| Ok(tx.meta().head.seq)).await.unwrap()
     }
 }
 
@@ -105,22 +105,22 @@ impl Site {
 async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
     let site = Site::new();
     let id = site.key("acme").await;
-    let wide = Patch {
+    let wide = KeyPatch {
         scopes: Some(vec!["read".to_owned(), "write".to_owned()]),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     site.change(&id, wide).await;
     let (owner, _) = site.token(Role::Owner, false).await;
     let person = site.sign_in(&owner).await;
     let path = format!("/console/keys/{id}");
-    let open = Filled::of(&person.get(&path).await.text, &path);
+    let open = Filled::find(&person.get(&path).await.text, &path);
 
     let end = system::local().now.seconds() + 86_400;
-    let locked = Patch {
+    let locked = KeyPatch {
         remove_scopes: vec!["write".to_owned()],
         expires: Some(Some(end)),
         cidrs: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     let locked = site.change(&id, locked).await;
     let late = open.typed("name", "billing").send(&person).await;
@@ -134,7 +134,7 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
         );
     }
     // What was typed is there, the rest is how it stands, and to save it again is deliberate.
-    let again = Filled::of(&late.text, &path);
+    let again = Filled::find(&late.text, &path);
     assert_eq!(again.value("name"), "billing");
     assert_eq!(again.value("scopes"), "read");
     assert_eq!(again.value("cidrs"), "10.0.0.0/8");
@@ -154,19 +154,19 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let person = site.sign_in(&owner).await;
     let path = format!("/console/keys/{id}");
     let off = |site: &Site, disabled: bool| {
-        let (desk, id) = (std::sync::Arc::clone(&site.desk), id.parse().unwrap());
+        let (pool, id) = (std::sync::Arc::clone(&site.pool), id.parse().unwrap());
         async move {
             let set = move |store: &mut _| key::set_disabled(store, &system::local(), id, disabled);
-            desk.write(set).await.unwrap();
+            pool.write(set).await.unwrap();
         }
     };
     off(&site, true).await;
     let page = person.get(&path).await.text;
-    let enable = Filled::of(&page, &format!("{path}/enable"));
-    let rotate = Filled::of(&page, &format!("{path}/rotate"));
-    let narrow = Patch {
+    let enable = Filled::find(&page, &format!("{path}/enable"));
+    let rotate = Filled::find(&page, &format!("{path}/rotate"));
+    let narrow = KeyPatch {
         cidrs: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     site.change(&id, narrow).await;
     for form in [&enable, &rotate] {
@@ -176,16 +176,16 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let bare = person.post(&format!("{path}/enable"), "").await;
     assert_eq!(bare.status, 412, "a form that says nothing is none of ours");
     let page = person.get(&path).await.text;
-    let enable = Filled::of(&page, &format!("{path}/enable"));
+    let enable = Filled::find(&page, &format!("{path}/enable"));
     assert_eq!(enable.send(&person).await.status, 303);
     // To take away is never too late.
     let page = person.get(&path).await.text;
-    let disable = Filled::of(&page, &format!("{path}/disable"));
+    let disable = Filled::find(&page, &format!("{path}/disable"));
     site.change(
         &id,
-        Patch {
+        KeyPatch {
             name: Some("x".to_owned()),
-            ..Patch::default()
+            ..KeyPatch::default()
         },
     )
     .await;
@@ -198,15 +198,15 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
     let site = Site::new();
     let (owner, _) = site.token(Role::Owner, false).await;
     let person = site.sign_in(&owner).await;
-    let open = Filled::of(
+    let open = Filled::find(
         &person.get("/console/clients/acme").await.text,
         "/console/clients/acme",
     );
-    site.desk
+    site.pool
         .write(|store| {
-            let patch = client::Patch {
+            let patch = client::ClientPatch {
                 labels: [("tier".to_owned(), "locked".to_owned())].into(),
-                ..client::Patch::default()
+                ..client::ClientPatch::default()
             };
             client::update(store, &system::local(), "acme", patch)
         })
@@ -214,16 +214,16 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
         .unwrap();
     let late = open.typed("description", "mine").send(&person).await;
     assert_eq!(late.status, 412);
-    let again = Filled::of(&late.text, "/console/clients/acme");
+    let again = Filled::find(&late.text, "/console/clients/acme");
     assert_eq!(again.value("description"), "mine");
     assert_eq!(again.value("labels"), "tier=locked");
     assert_eq!(again.send(&person).await.status, 303);
 
     let hook = |url: &'static str| {
-        let desk = std::sync::Arc::clone(&site.desk);
+        let pool = std::sync::Arc::clone(&site.pool);
         async move {
             let make = move |store: &mut keystile_store::Store| {
-                let draft = webhook::Draft {
+                let draft = webhook::WebhookDraft {
                     name: "ops".to_owned(),
                     url: url.to_owned(),
                     events: Vec::new(),
@@ -231,13 +231,13 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
                 };
                 webhook::create(store, &system::local(), draft).map(drop)
             };
-            desk.write(make).await.unwrap();
+            pool.write(make).await.unwrap();
         }
     };
     hook("https://one.example/hook").await;
     let remove = "/console/webhooks/ops/delete";
-    let open = Filled::of(&person.get("/console/webhooks").await.text, remove);
-    site.desk
+    let open = Filled::find(&person.get("/console/webhooks").await.text, remove);
+    site.pool
         .write(|store| webhook::delete(store, &system::local(), "ops"))
         .await
         .unwrap();
@@ -245,14 +245,14 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
     assert_eq!(open.send(&person).await.status, 412);
     let page = person.get("/console/webhooks").await.text;
     assert!(page.contains("https://two.example/hook"));
-    assert_eq!(Filled::of(&page, remove).send(&person).await.status, 303);
+    assert_eq!(Filled::find(&page, remove).send(&person).await.status, 303);
 
     let apply = |revision: u32, realm: &str| {
         format!("do=apply&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}")
     };
     person.post("/console/policy/edit", &apply(1, "one")).await;
     let history = person.get("/console/policy/history").await.text;
-    let back = Filled::of(&history, "/console/policy/rollback");
+    let back = Filled::find(&history, "/console/policy/rollback");
     person.post("/console/policy/edit", &apply(2, "two")).await;
     assert_eq!(back.send(&person).await.status, 412);
     // The editor keeps the text, and can go on from the policy that is in force now.
@@ -260,7 +260,7 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
         .post("/console/policy/edit", &apply(2, "three"))
         .await;
     assert_eq!(late.status, 412);
-    let again = Filled::of(&late.text, "/console/policy/edit");
+    let again = Filled::find(&late.text, "/console/policy/edit");
     assert_eq!(again.value("revision"), "3");
     assert!(again.value("text").contains("realm: three"));
     assert!(
@@ -278,17 +278,17 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
         ("path".to_owned(), "C:\\x \"y\"".to_owned()),
     ]
     .into();
-    let patch = Patch {
+    let patch = KeyPatch {
         labels: Some(odd.clone()),
-        ..Patch::default()
+        ..KeyPatch::default()
     };
     let before = site.change(&id, patch).await;
     let labels = odd.clone();
-    site.desk
+    site.pool
         .write(move |store| {
-            let patch = client::Patch {
+            let patch = client::ClientPatch {
                 labels,
-                ..client::Patch::default()
+                ..client::ClientPatch::default()
             };
             client::update(store, &system::local(), "acme", patch)
         })
@@ -299,13 +299,13 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
     let key = format!("/console/keys/{id}");
     let records = site.records().await;
     for path in [key.as_str(), "/console/clients/acme", "/console/settings"] {
-        let form = Filled::of(&person.get(path).await.text, path);
+        let form = Filled::find(&person.get(path).await.text, path);
         assert_eq!(form.send(&person).await.status, 303, "{path}");
     }
     assert_eq!(site.held(&id).await.audit_text(), before.audit_text());
     assert_eq!(site.records().await, records);
     // One label more leaves the others whole.
-    let form = Filled::of(&person.get(&key).await.text, &key);
+    let form = Filled::find(&person.get(&key).await.text, &key);
     let more = format!("{} team=web", form.value("labels"));
     assert_eq!(form.typed("labels", &more).send(&person).await.status, 303);
     let mut all = odd;
@@ -319,14 +319,14 @@ async fn a_setting_that_was_changed_meanwhile_is_not_overwritten() {
     let (owner, _) = site.token(Role::Owner, false).await;
     let person = site.sign_in(&owner).await;
     let path = "/console/settings";
-    let page = || async { Filled::of(&person.get(path).await.text, path) };
+    let page = || async { Filled::find(&person.get(path).await.text, path) };
     let (open, other) = (page().await, page().await);
     let other = other.typed("scope_denials", "5");
     assert_eq!(other.send(&person).await.status, 303);
     let late = open.typed("scope_denials", "7").send(&person).await;
     assert_eq!(late.status, 412);
     assert_eq!(page().await.value("scope_denials"), "5");
-    let again = Filled::of(&late.text, path);
+    let again = Filled::find(&late.text, path);
     assert_eq!(again.value("scope_denials"), "7");
     assert_eq!(again.send(&person).await.status, 303);
     assert_eq!(page().await.value("scope_denials"), "7");

@@ -38,12 +38,12 @@ async fn envoys_are_paged() {
 #[tokio::test]
 async fn lists_are_paged_and_the_url_holds_where_one_is() {
     let site = Site::new();
-    site.desk
+    site.pool
         .write(|store| {
             let world = system::local();
-            key::issue(store, &world, "acme", key::Draft::default(), 120, |_| {})?;
+            key::issue(store, &world, "acme", key::KeyDraft::default(), 120, |_| {})?;
             for n in 0..60 {
-                let draft = client::Draft::named(&format!("client-{n:02}"));
+                let draft = client::ClientDraft::named(&format!("client-{n:02}"));
                 client::create(store, &world, draft)?;
             }
             Ok(())
@@ -67,11 +67,11 @@ async fn the_overview_counts_what_is_there() {
     let site = Site::new();
     site.key("other").await;
     let id = site.key("acme").await.parse().unwrap();
-    let ending = key::Draft {
+    let ending = key::KeyDraft {
         expires: Some(system::local().now.seconds() + 3 * 86_400),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
-    site.desk
+    site.pool
         .write(move |store| {
             let world = system::local();
             key::issue(store, &world, "acme", ending, 2, |_| {})?;
@@ -81,7 +81,7 @@ async fn the_overview_counts_what_is_there() {
         .await
         .unwrap();
     let seen = site
-        .desk
+        .pool
         .ask(&system::local(), |store| {
             overview::Show {}.run(store, &system::local())
         })

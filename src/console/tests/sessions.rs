@@ -121,7 +121,7 @@ async fn a_session_ends_with_its_token_and_with_sign_out() {
     assert!(out.header("set-cookie").contains("Max-Age=0"));
     assert_eq!(one.get("/console").await.status, 303);
     assert_eq!(two.get("/console").await.status, 200);
-    site.desk
+    site.pool
         .write(move |store| token::revoke(store, &system::local(), id))
         .await
         .unwrap();

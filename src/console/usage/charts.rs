@@ -4,7 +4,7 @@ use keystile_api::encoded;
 use keystile_api::usage::{Usage, UsageGroup};
 use keystile_model::when;
 use keystile_registry::usage::Step;
-use keystile_registry::usage::question::By;
+use keystile_registry::usage::question::Breakdown;
 use maud::{Markup, html};
 
 use super::super::chart::{Bar, Series};
@@ -102,8 +102,8 @@ pub(super) fn reasons(u: &Usage) -> Markup {
 /// The largest clients, keys or routes.
 pub(super) fn busiest(u: &Usage) -> Markup {
     let (title, head, folder) = match u.by {
-        Some(By::Client) => ("By client", "Client", Some("clients")),
-        Some(By::Key) => ("By key", "Key", Some("keys")),
+        Some(Breakdown::Client) => ("By client", "Client", Some("clients")),
+        Some(Breakdown::Key) => ("By key", "Key", Some("keys")),
         _ => ("By route", "Route", None),
     };
     html! {

@@ -37,7 +37,7 @@ fn the_parts_of_each_bar_are_all_of_its_requests() {
         allowed: 57,
         refused: 38,
         points: vec![point(0, 56, 50), point(3600, 39, 7)],
-        by: Some(By::Outcome),
+        by: Some(Breakdown::Outcome),
         groups,
         others: None,
         counted_since: Some(Time(0)),

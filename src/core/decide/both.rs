@@ -85,7 +85,7 @@ fn pay<'k>(
     decision: &mut Decision<'k>,
 ) -> Result<(), Denial> {
     let [mine, theirs] = dues;
-    let bounds = [Bounds::of(mine), Bounds::of(theirs)];
+    let bounds = [Bounds::from_due(mine), Bounds::from_due(theirs)];
     let [my_bounds, their_bounds] = &bounds;
     let draws = [
         my_bounds.draw(mine, clocks),

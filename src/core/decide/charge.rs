@@ -36,7 +36,7 @@ fn charge<'k>(
     trace: &mut impl Trace,
     decision: &mut Decision<'k>,
 ) -> Result<(), Denial> {
-    let bounds = Bounds::of(due);
+    let bounds = Bounds::from_due(due);
     let count = bounds.count;
     if count == 0 && bounds.quota.is_none() {
         trace.note("limit", true, || "none applies".to_owned());

@@ -23,7 +23,7 @@ pub(super) struct Bounds<'k> {
 }
 
 impl<'k> Bounds<'k> {
-    pub(super) fn of(due: &Due<'k>) -> Self {
+    pub(super) fn from_due(due: &Due<'k>) -> Self {
         let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
         let plan = keyset.plan(entry);
         let limits = Limits {

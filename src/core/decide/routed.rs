@@ -93,8 +93,8 @@ fn read<'r>(policy: &Policy, request: &Request<'r>) -> Read<'r> {
             held.add(name, value);
         }
         match name {
-            b":method" => call.method = value,
-            b":path" => call.target = value,
+            b":method" => call.add_method(value),
+            b":path" => call.add_target(value),
             b":authority" | b"host" => call.add_authority(value),
             b"origin" => has_origin = true,
             b"access-control-request-method" => asks_for_method = true,

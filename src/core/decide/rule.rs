@@ -24,7 +24,26 @@ pub(super) struct Call<'a> {
     pub virtual_host: Option<&'a str>,
 }
 
+/// The target of a request with several methods or targets: no path, so that it is refused.
+const SEVERAL: &[u8] = b"?";
+
 impl<'a> Call<'a> {
+    /// Takes a `:method` header.
+    pub fn add_method(&mut self, value: &'a [u8]) {
+        if !self.method.is_empty() && self.method != value {
+            self.target = SEVERAL;
+        }
+        self.method = value;
+    }
+
+    /// Takes a `:path` header.
+    pub fn add_target(&mut self, value: &'a [u8]) {
+        self.target = match self.target.is_empty() || self.target == value {
+            true => value,
+            false => SEVERAL,
+        };
+    }
+
     /// Takes a `:authority` or `host` header.
     pub fn add_authority(&mut self, value: &'a [u8]) {
         match self.authority {

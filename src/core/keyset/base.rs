@@ -26,7 +26,7 @@ impl Base {
     ///
     /// # Errors
     /// [`BuildError::NotABase`] if it is an overlay.
-    pub fn of(built: &Built) -> Result<Self, BuildError> {
+    pub fn from_built(built: &Built) -> Result<Self, BuildError> {
         Self::from_manifest(&built.manifest)
     }
 
@@ -39,7 +39,7 @@ impl Base {
         let scopes = manifest.scopes.iter().map(String::as_str);
         let policy = Policy::new(&manifest.policy, scopes).map_err(BuildError::Policy)?;
         Ok(Self {
-            name: BaseName::of(manifest.version, bytes),
+            name: BaseName::from_manifest(manifest.version, bytes),
             store: manifest.store,
             environments: manifest.environments,
             plans: policy.plans.into_keys().collect(),
@@ -62,7 +62,7 @@ impl Base {
     fn fits(&self, content: &Content) -> Result<(), BuildError> {
         let what = if content.store.to_string() != self.store {
             "store"
-        } else if content.policy != self.policy {
+        } else if content.policy.for_filters() != self.policy {
             "policy"
         } else if content.version < self.name.version {
             "later version"

@@ -8,7 +8,8 @@
 //! An overlay also has `"kind":"overlay"`. That is not signed and need not be: it only says in
 //! which domain to check the signature.
 //!
-//! `kid` and `hmac` are comma-separated lists if several keys signed.
+//! `kid` and `hmac` are comma-separated lists if several keys signed. If any of the signatures is
+//! not HMAC-SHA-256, `"alg"` lists the algorithm of each, and `hmac` holds all of them.
 //!
 //! White space and the order of the fields are free, except that `pages` is last, as in
 //! alphabetical order: by then the signature has been checked and the size is known, and the pages
@@ -21,7 +22,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{ArtefactKind, BaseName, OverlayManifest, Refusal, Signed, SigningKeys};
+use super::signing::Signatures;
+use super::{ArtefactKind, BaseName, KeysetRefusal, OverlayManifest, Signed, SigningKeys};
 
 /// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
 pub trait Source {
@@ -46,7 +48,7 @@ impl Source for &[u8] {
 const CHUNK: usize = 128 * 1024;
 /// The longest manifest, encoded.
 const MANIFEST_MAX: usize = 64 << 20;
-/// Ids and tags of some ninety signing keys at once.
+/// Ids and tags of some forty signing keys at once.
 const SIGNATURES_MAX: usize = 4096;
 /// A multiple of four, so that every piece but the last decodes by itself.
 const PIECE: usize = 16_384;
@@ -55,15 +57,15 @@ const PIECE: usize = 16_384;
 /// before memory for the pages is taken.
 ///
 /// # Errors
-/// [`Refusal`]: the same for the same bytes and keys, whoever asks and whenever.
+/// [`KeysetRefusal`]: the same for the same bytes and keys, whoever asks and whenever.
 #[inline(never)]
 pub fn open(
     source: &mut impl Source,
     keys: &SigningKeys,
     make_room: impl FnOnce(&Signed),
-) -> Result<(Signed, Vec<u8>), Refusal> {
+) -> Result<(Signed, Vec<u8>), KeysetRefusal> {
     if source.size() == 0 {
-        return Err(Refusal::Missing);
+        return Err(KeysetRefusal::Missing);
     }
     let mut scan = Scanner {
         source,
@@ -81,6 +83,7 @@ pub fn open(
         scan.expect(b':')?;
         scan.space();
         let repeated = match name.as_str() {
+            "alg" => fields.alg.replace(scan.string(SIGNATURES_MAX)?).is_some(),
             "format" => fields.format.replace(scan.number()?).is_some(),
             "nonce" => fields.nonce.replace(scan.number()?).is_some(),
             "hmac" => fields.hmac.replace(scan.string(SIGNATURES_MAX)?).is_some(),
@@ -91,10 +94,10 @@ pub fn open(
                 .replace(scan.string(MANIFEST_MAX)?)
                 .is_some(),
             "pages" => break,
-            _ => return Err(Refusal::UnknownField(name)),
+            _ => return Err(KeysetRefusal::UnknownField(name)),
         };
         if repeated {
-            return Err(Refusal::Repeated(name));
+            return Err(KeysetRefusal::Repeated(name));
         }
         scan.space();
         if scan.peek() == Some(b'}') {
@@ -121,24 +124,26 @@ fn raw(
     fields: Fields,
     keys: &SigningKeys,
     make_room: impl FnOnce(&Signed),
-) -> Result<(Signed, Vec<u8>), Refusal> {
+) -> Result<(Signed, Vec<u8>), KeysetRefusal> {
     scan.expect(b'}')?;
     if scan.peek().is_none() {
-        return Err(Refusal::FieldMissing("pages"));
+        return Err(KeysetRefusal::FieldMissing("pages"));
     }
     scan.expect(b'\n')?;
     let manifest = fields.verified(keys)?;
     make_room(&manifest);
     let size = manifest.pages_size()?;
     if size != scan.left() {
-        return Err(Refusal::Size);
+        return Err(KeysetRefusal::Size);
     }
     let mut pages = Vec::new();
-    pages.try_reserve_exact(size).map_err(|_| Refusal::Size)?;
+    pages
+        .try_reserve_exact(size)
+        .map_err(|_| KeysetRefusal::Size)?;
     while pages.len() < size {
         let rest = scan.rest();
         if rest.is_empty() {
-            return Err(Refusal::Size);
+            return Err(KeysetRefusal::Size);
         }
         let n = rest.len();
         pages.extend_from_slice(rest);
@@ -149,6 +154,7 @@ fn raw(
 
 #[derive(Default)]
 struct Fields {
+    alg: Option<String>,
     format: Option<u64>,
     nonce: Option<u64>,
     hmac: Option<String>,
@@ -159,30 +165,35 @@ struct Fields {
 
 impl Fields {
     #[inline(never)]
-    fn verified(self, keys: &SigningKeys) -> Result<Signed, Refusal> {
-        let missing = Refusal::FieldMissing;
+    fn verified(self, keys: &SigningKeys) -> Result<Signed, KeysetRefusal> {
+        let missing = KeysetRefusal::FieldMissing;
         let format = self.format.ok_or(missing("format"))?;
         if format != u64::from(super::FORMAT) {
-            return Err(Refusal::Format(format));
+            return Err(KeysetRefusal::Format(format));
         }
         let kid = self.kid.ok_or(missing("kid"))?;
         let hmac = self.hmac.ok_or(missing("hmac"))?;
         let manifest = self.manifest.ok_or(missing("manifest"))?;
         let manifest = URL_SAFE_NO_PAD
             .decode(manifest)
-            .map_err(|_| Refusal::Base64("manifest"))?;
+            .map_err(|_| KeysetRefusal::Base64("manifest"))?;
         let kind = match self.kind.as_deref() {
             None => ArtefactKind::Keyset,
             Some("overlay") => ArtefactKind::Overlay,
-            Some(other) => return Err(Refusal::UnknownKind(other.to_owned())),
+            Some(other) => return Err(KeysetRefusal::UnknownKind(other.to_owned())),
         };
-        keys.verify(kind, &kid, &hmac, &manifest)?;
-        let bad = |e: serde_json::Error| Refusal::Manifest(e.to_string());
+        let signed = Signatures {
+            kids: &kid,
+            algorithms: self.alg.as_deref(),
+            tags: &hmac,
+        };
+        keys.verify(kind, &signed, &manifest)?;
+        let bad = |e: serde_json::Error| KeysetRefusal::Manifest(e.to_string());
         Ok(match kind {
             ArtefactKind::Keyset => {
                 let parsed: Box<super::Manifest> =
                     serde_json::from_slice(&manifest).map_err(bad)?;
-                let name = BaseName::of(parsed.version, &manifest);
+                let name = BaseName::from_manifest(parsed.version, &manifest);
                 Signed::Keyset(parsed, name)
             }
             ArtefactKind::Overlay => {
@@ -230,15 +241,15 @@ impl<S: Source> Scanner<'_, S> {
         }
     }
 
-    fn syntax(&self, expected: &'static str) -> Refusal {
-        Refusal::Syntax {
+    fn syntax(&self, expected: &'static str) -> KeysetRefusal {
+        KeysetRefusal::Syntax {
             offset: (self.offset - self.chunk.len()).saturating_add(self.at),
             expected,
         }
     }
 
     #[inline(never)]
-    fn expect(&mut self, byte: u8) -> Result<(), Refusal> {
+    fn expect(&mut self, byte: u8) -> Result<(), KeysetRefusal> {
         if self.peek() == Some(byte) {
             self.at += 1;
             return Ok(());
@@ -254,7 +265,7 @@ impl<S: Source> Scanner<'_, S> {
     }
 
     #[inline(never)]
-    fn string(&mut self, max: usize) -> Result<String, Refusal> {
+    fn string(&mut self, max: usize) -> Result<String, KeysetRefusal> {
         self.expect(b'"')?;
         let mut out = Vec::new();
         loop {
@@ -281,7 +292,7 @@ impl<S: Source> Scanner<'_, S> {
     }
 
     #[inline(never)]
-    fn number(&mut self) -> Result<u64, Refusal> {
+    fn number(&mut self) -> Result<u64, KeysetRefusal> {
         let mut value: Option<u64> = None;
         while let Some(d @ b'0'..=b'9') = self.peek() {
             let digit = u64::from(d - b'0');
@@ -298,15 +309,16 @@ impl<S: Source> Scanner<'_, S> {
     }
 
     #[inline(never)]
-    fn pages(&mut self, size: usize) -> Result<Vec<u8>, Refusal> {
+    fn pages(&mut self, size: usize) -> Result<Vec<u8>, KeysetRefusal> {
         self.expect(b'"')?;
-        let mut left = base64::encoded_len(size, false).ok_or(Refusal::Size)?;
+        let mut left = base64::encoded_len(size, false).ok_or(KeysetRefusal::Size)?;
         // Never allocate more than the source can hold.
         if left > self.source.size() {
-            return Err(Refusal::Size);
+            return Err(KeysetRefusal::Size);
         }
         let mut out = Vec::new();
-        out.try_reserve_exact(size).map_err(|_| Refusal::Size)?;
+        out.try_reserve_exact(size)
+            .map_err(|_| KeysetRefusal::Size)?;
         let mut piece = [0u8; PIECE];
         let mut decoded = [0u8; PIECE];
         while left > 0 {
@@ -319,7 +331,7 @@ impl<S: Source> Scanner<'_, S> {
                 }
                 let n = rest.len().min(want - have);
                 let (Some(to), Some(from)) = (piece.get_mut(have..have + n), rest.get(..n)) else {
-                    return Err(Refusal::Size);
+                    return Err(KeysetRefusal::Size);
                 };
                 to.copy_from_slice(from);
                 have += n;
@@ -328,7 +340,7 @@ impl<S: Source> Scanner<'_, S> {
             let text = piece.get(..want).unwrap_or_default();
             let n = URL_SAFE_NO_PAD
                 .decode_slice(text, &mut decoded)
-                .map_err(|_| Refusal::Base64("pages"))?;
+                .map_err(|_| KeysetRefusal::Base64("pages"))?;
             out.extend_from_slice(decoded.get(..n).unwrap_or_default());
             left -= want;
         }
@@ -336,7 +348,7 @@ impl<S: Source> Scanner<'_, S> {
         if out.len() == size {
             Ok(out)
         } else {
-            Err(Refusal::Size)
+            Err(KeysetRefusal::Size)
         }
     }
 }

@@ -4,8 +4,8 @@ use core::fmt;
 use core::hash::{Hash as _, Hasher as _};
 use core::str::FromStr;
 
+use crate::fast_hash::FastHasher;
 use crate::hex::Hex;
-use crate::mix::Mix;
 use crate::policy::RawPolicy;
 
 /// The store that a keyset comes from; drawn at random when the store is created.
@@ -40,8 +40,8 @@ pub struct PolicyId(pub [u8; 8]);
 
 impl PolicyId {
     /// Only signed policies are compared, so nobody can construct a collision.
-    pub(super) fn of(policy: &RawPolicy) -> Self {
-        let mut mix = Mix::default();
+    pub(super) fn from_policy(policy: &RawPolicy) -> Self {
+        let mut mix = FastHasher::default();
         policy.hash(&mut mix);
         Self(mix.finish().to_be_bytes())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Entry, Keyset, Lookup, Overlay, PolicyId, Rules, StoreId};
+use super::{Entry, Keyset, KeysetRules, Lookup, Overlay, PolicyId, StoreId};
 use crate::key::Prefix;
 use crate::limit::quota::Quota;
 use crate::policy::{Limit, Mode, Policy};
@@ -26,7 +26,7 @@ pub struct InForce {
 /// A listener's policy over the keys of another keyset, whose entries refer to other tables of
 /// scopes and plans.
 struct Own {
-    rules: Arc<Rules>,
+    rules: Arc<KeysetRules>,
     not_after: Option<u64>,
     /// The number of each scope of the policy in the keys' keyset; `None` if no key has it.
     scopes: Vec<Option<u16>>,
@@ -90,7 +90,7 @@ impl InForce {
     }
 
     /// The same keys, under the policy of a listener.
-    pub(super) fn by(mut self, rules: &Arc<Rules>, not_after: Option<u64>) -> Self {
+    pub(super) fn by(mut self, rules: &Arc<KeysetRules>, not_after: Option<u64>) -> Self {
         if rules.name == self.base.name {
             return self;
         }

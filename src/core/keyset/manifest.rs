@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::ArtefactKind;
 use super::overlay::{BaseName, OverlayManifest};
-use super::refusal::Refusal;
+use super::refusal::KeysetRefusal;
 use super::table::Shape;
 use crate::limit::quota::Zones;
 use crate::policy::RawPolicy;
@@ -63,8 +63,8 @@ impl Manifest {
     /// Bytes of directory, index and heap together.
     ///
     /// # Errors
-    /// [`Refusal::Size`] if no memory could hold them.
-    pub fn pages_size(&self) -> Result<usize, Refusal> {
+    /// [`KeysetRefusal::Size`] if no memory could hold them.
+    pub fn pages_size(&self) -> Result<usize, KeysetRefusal> {
         self.shape().pages_size()
     }
 }
@@ -106,8 +106,8 @@ impl Signed {
     /// Bytes of directory, index and heap together.
     ///
     /// # Errors
-    /// [`Refusal::Size`] if no memory could hold them.
-    pub fn pages_size(&self) -> Result<usize, Refusal> {
+    /// [`KeysetRefusal::Size`] if no memory could hold them.
+    pub fn pages_size(&self) -> Result<usize, KeysetRefusal> {
         match self {
             Self::Keyset(m, _) => m.pages_size(),
             Self::Overlay(m) => m.shape().pages_size(),

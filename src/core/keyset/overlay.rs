@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::entry::{Entry, Lookup};
 use super::format::{ArtefactKind, FORMAT};
 use super::id::StoreId;
-use super::refusal::Refusal;
+use super::refusal::KeysetRefusal;
 use super::table::{Shape, Table};
 use crate::key::Prefix;
 use crate::policy::{RawReport, ReportTarget};
@@ -25,7 +25,7 @@ pub struct BaseName {
 }
 
 impl BaseName {
-    pub(super) fn of(version: u64, manifest: &[u8]) -> Self {
+    pub(super) fn from_manifest(version: u64, manifest: &[u8]) -> Self {
         let digest: [u8; 32] = Sha256::digest(manifest).into();
         Self {
             version,
@@ -111,12 +111,12 @@ impl Overlay {
     /// them.
     ///
     /// # Errors
-    /// [`Refusal`] if the pages are not what the manifest says, or it contradicts itself.
+    /// [`KeysetRefusal`] if the pages are not what the manifest says, or it contradicts itself.
     #[inline(never)]
-    pub fn new(manifest: &OverlayManifest, pages: Vec<u8>) -> Result<Self, Refusal> {
-        let bad = |what: &str| Refusal::Manifest(what.to_owned());
+    pub fn new(manifest: &OverlayManifest, pages: Vec<u8>) -> Result<Self, KeysetRefusal> {
+        let bad = |what: &str| KeysetRefusal::Manifest(what.to_owned());
         if manifest.format != FORMAT {
-            return Err(Refusal::Format(u64::from(manifest.format)));
+            return Err(KeysetRefusal::Format(u64::from(manifest.format)));
         }
         if manifest.kind != ArtefactKind::Overlay {
             return Err(bad("`kind`"));
@@ -134,7 +134,7 @@ impl Overlay {
             foreign: manifest.foreign,
             addresses: manifest.addresses,
             certificates: manifest.certificates,
-            report: report.map_err(|e| Refusal::Policy(e.to_string()))?,
+            report: report.map_err(|e| KeysetRefusal::Policy(e.to_string()))?,
             table: Table::new(manifest.shape(), pages)?,
         })
     }

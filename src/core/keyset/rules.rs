@@ -8,7 +8,7 @@ use crate::limit::quota::Quota;
 use crate::policy::Policy;
 
 /// The policy of a keyset, kept without its keys.
-pub struct Rules {
+pub struct KeysetRules {
     /// Names the keyset.
     pub name: BaseName,
     /// Wall-clock seconds after which it is rejected.

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::entry::{Entry, Lookup, RECORD, Record};
 use super::format::PAGE;
-use super::refusal::Refusal;
+use super::refusal::KeysetRefusal;
 use crate::key::Prefix;
 
 const PREFIX: usize = 16;
@@ -39,13 +39,13 @@ impl Shape<'_> {
     }
 
     /// Bytes of directory, index and heap together.
-    pub fn pages_size(&self) -> Result<usize, Refusal> {
+    pub fn pages_size(&self) -> Result<usize, KeysetRefusal> {
         let size = || {
             self.directory_size()?
                 .checked_add(self.index_size()?)?
                 .checked_add(self.heap as usize)
         };
-        size().ok_or(Refusal::Size)
+        size().ok_or(KeysetRefusal::Size)
     }
 }
 
@@ -70,16 +70,16 @@ pub(super) struct Table {
 
 impl Table {
     #[inline(never)]
-    pub fn new(shape: Shape<'_>, pages: Vec<u8>) -> Result<Self, Refusal> {
-        let index_at = shape.directory_size().ok_or(Refusal::Size)?;
+    pub fn new(shape: Shape<'_>, pages: Vec<u8>) -> Result<Self, KeysetRefusal> {
+        let index_at = shape.directory_size().ok_or(KeysetRefusal::Size)?;
         let heap_at = shape
             .index_size()
             .and_then(|n| n.checked_add(index_at))
-            .ok_or(Refusal::Size)?;
-        let directory = pages.get(..index_at).ok_or(Refusal::Size)?;
+            .ok_or(KeysetRefusal::Size)?;
+        let directory = pages.get(..index_at).ok_or(KeysetRefusal::Size)?;
         let digest: [u8; DIGEST] = Sha256::digest(directory).into();
         if URL_SAFE_NO_PAD.encode(digest) != shape.directory {
-            return Err(Refusal::Directory);
+            return Err(KeysetRefusal::Directory);
         }
         let index_pages = (heap_at - index_at).div_ceil(PAGE);
         let all_pages = index_pages + (shape.heap as usize).div_ceil(PAGE);

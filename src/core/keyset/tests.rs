@@ -41,12 +41,16 @@ fn sealed(content: &Content) -> String {
     build(content).unwrap().seal(&signing_key("new", 2), 0)
 }
 
-fn load(text: &[u8]) -> Result<Keyset, Refusal> {
+fn load(text: &[u8]) -> Result<Keyset, KeysetRefusal> {
     Keyset::load(&mut &*text, &keys(), |_| {})
 }
 
-fn assemble(manifest: &Manifest, pages: Vec<u8>) -> Result<Keyset, Refusal> {
-    Keyset::new(manifest.clone(), BaseName::of(manifest.version, b""), pages)
+fn assemble(manifest: &Manifest, pages: Vec<u8>) -> Result<Keyset, KeysetRefusal> {
+    Keyset::new(
+        manifest.clone(),
+        BaseName::from_manifest(manifest.version, b""),
+        pages,
+    )
 }
 
 fn find(keyset: &Keyset, n: u64) -> Option<Entry<'_>> {
@@ -273,14 +277,14 @@ fn white_space_and_the_order_of_fields_are_free_but_pages_stand_last() {
         .join(",");
     assert_eq!(
         load(format!("{{{wrong}}}").as_bytes()).err(),
-        Some(Refusal::FieldMissing("format"))
+        Some(KeysetRefusal::FieldMissing("format"))
     );
     let twice = ["kid", "kid", "format", "hmac", "manifest", "pages"]
         .map(field)
         .join(",");
     assert_eq!(
         load(format!("{{{twice}}}").as_bytes()).err(),
-        Some(Refusal::Repeated("kid".into()))
+        Some(KeysetRefusal::Repeated("kid".into()))
     );
 }
 

@@ -21,7 +21,7 @@ pub(crate) use charge::is_leasable;
 pub use charge::{Charge, Kin, TakeOutcome};
 pub use kept::Buckets;
 pub use levels::{Levels, MAX_RULES, Members};
-pub use sole::{Alone, Change, Sole};
+pub use sole::{ChangeLevel, Sole, SoleLevel};
 
 pub use crate::limit::memory::MemoryBuckets;
 pub(crate) use key::joined;

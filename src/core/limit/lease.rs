@@ -13,8 +13,8 @@
 //! at most half of the bucket, until the tick after [`SPAN`] gives them back; or, if another worker
 //! has reserved since, until the bucket has filled. Small buckets have no leases.
 
+use crate::fast_hash::FastMap;
 use crate::limit::bucket::{Bucket, BucketKey, Charge, Members, TakeOutcome, Taken, is_leasable};
-use crate::mix::Map;
 
 /// How long a lease serves, in nanoseconds.
 pub const SPAN: u64 = 250_000_000;
@@ -100,7 +100,7 @@ impl Lease {
 /// The leases of one worker.
 #[derive(Default)]
 pub struct Leases {
-    held: Map<(BucketKey, Bucket), Lease>,
+    held: FastMap<(BucketKey, Bucket), Lease>,
     /// The latest time that this worker has seen. What has lapsed by then stays lapsed, even if the
     /// clock is set back.
     latest: u64,

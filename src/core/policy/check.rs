@@ -162,3 +162,16 @@ pub(super) fn not_after(raw: &RawPolicy, e: &mut Errors) -> Option<u64> {
             }
         })
 }
+
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn longest(field: &str, text: Option<&String>, e: &mut Errors) -> Option<u64> {
+    let text = text?;
+    let found = seconds(text).filter(|s| *s > 0);
+    if found.is_none() {
+        e.push(
+            field,
+            format!("`{text}` is not a duration; write `90d` or `24h`"),
+        );
+    }
+    found
+}

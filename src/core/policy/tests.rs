@@ -68,7 +68,7 @@ fn usage_goes_with_reports_and_addresses_are_truncated_unless_the_policy_says_ot
         (Address::Truncated, Some("192.0.2.0"), Some("2001:db8:1::")),
         (Address::Full, Some("192.0.2.77"), Some("2001:db8:1:2::3")),
     ] {
-        let of = |text: &str| kept.of(text.parse().unwrap()).map(|a| a.to_string());
+        let of = |text: &str| kept.kept(text.parse().unwrap()).map(|a| a.to_string());
         assert_eq!(of("192.0.2.77").as_deref(), v4);
         assert_eq!(of("::ffff:192.0.2.77").as_deref(), v4);
         assert_eq!(of("2001:db8:1:2::3").as_deref(), v6);

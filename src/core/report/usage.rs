@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 mod ledger;
 mod table;
 
-pub use ledger::{Answer, Ledger, Moment, Sender, TIMEOUT, WAITING, WAITING_ROWS};
+pub use ledger::{BatchSender, Ledger, ReportAnswer, TIMEOUT, TickTime, WAITING, WAITING_ROWS};
 pub use table::{Use, UsedFrom};
 
 use crate::keyset::SigningKeys;
@@ -134,7 +134,7 @@ pub struct Receipt {
 /// nothing, whatever its status: anybody on the network path can send one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refusal {
+pub struct BatchRefusal {
     /// The batch's node.
     pub node: String,
     /// The batch's epoch.
@@ -149,8 +149,8 @@ pub struct Refusal {
 
 impl Batch {
     /// What distinguishes it from every other batch.
-    pub fn name(&self) -> Refusal {
-        Refusal {
+    pub fn name(&self) -> BatchRefusal {
+        BatchRefusal {
             node: self.node.clone(),
             epoch: self.epoch,
             vm: self.vm,
@@ -175,8 +175,8 @@ impl Batch {
 
 impl Receipt {
     /// The batch that it is for.
-    pub fn name(&self) -> Refusal {
-        Refusal {
+    pub fn name(&self) -> BatchRefusal {
+        BatchRefusal {
             node: self.node.clone(),
             epoch: self.epoch,
             vm: self.vm,
@@ -244,12 +244,12 @@ pub fn final_refusal(body: &[u8], kid: &str, tag: &str, keys: &SigningKeys) -> O
         return None;
     }
     // With the key that signed the batch, because its Envoy may not know any other.
-    let signer = keys.by_kid(kid)?.clone();
+    let signer = keys.shared(kid)?.clone();
     seal_refusal(&batch.name(), &SigningKeys::new(vec![signer]))
 }
 
 /// Signs a refusal, as [`seal_batch`].
-pub fn seal_refusal(refusal: &Refusal, keys: &SigningKeys) -> Option<Sealed> {
+pub fn seal_refusal(refusal: &BatchRefusal, keys: &SigningKeys) -> Option<Sealed> {
     message::seal(Domain::Refusal, refusal, keys)
 }
 
@@ -262,7 +262,7 @@ pub fn open_refusal(
     kid: &str,
     tag: &str,
     keys: &SigningKeys,
-) -> Result<Refusal, MessageError> {
+) -> Result<BatchRefusal, MessageError> {
     message::open(Domain::Refusal, MAX_BYTES, body, kid, tag, keys)
 }
 

@@ -34,7 +34,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Of names, in lower case, and values that lie anywhere.
-    pub fn of(pairs: &'a [Pair<'a>]) -> Self {
+    pub fn from_pairs(pairs: &'a [Pair<'a>]) -> Self {
         Self {
             pairs,
             ..Self::default()
@@ -100,7 +100,7 @@ mod tests {
             let read: Vec<_> = Headers::new(&bytes).iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), v.to_vec())).collect();
             prop_assert_eq!(&read, &pairs);
             let lying: Vec<Pair<'_>> = pairs.iter().map(|(n, v)| (n.as_bytes(), &v[..])).collect();
-            let listed: Vec<_> = Headers::of(&lying).iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), v.to_vec())).collect();
+            let listed: Vec<_> = Headers::from_pairs(&lying).iter().map(|(n, v)| (String::from_utf8(n.to_vec()).unwrap(), v.to_vec())).collect();
             prop_assert_eq!(listed, pairs);
         }
 

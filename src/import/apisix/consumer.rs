@@ -2,7 +2,7 @@
 
 use super::labels::name_labels;
 use super::plugins::{Plugins, may_be_off, pass_off};
-use super::{Consumer, Ends, Groups, Rules, World, tables};
+use super::{Consumer, Expiry, Groups, Rules, World, tables};
 use crate::fields::Object;
 use crate::found::Found;
 use crate::{How, moment, printable};
@@ -48,11 +48,11 @@ impl<'n> World<'n> {
         keys.extend(plugins.key.take().map(|auth| Key {
             label: String::new(),
             auth,
-            ends: Ends::Never,
+            expires: Expiry::Never,
         }));
         self.credentials_of(username, object, &client, &mut keys, found)?;
         for key in &mut keys {
-            key.ends = key.ends.or(consumer.ends);
+            key.expires = key.expires.or(consumer.expires);
         }
         take(keys, &client, &plugins, place, how, found)?;
         Ok((plugins.cidrs, plugins.deny_cidrs, plugins.limits.words()))
@@ -116,7 +116,7 @@ impl<'n> World<'n> {
             keys.extend(auth.map(|auth| Key {
                 label: one.label.clone(),
                 auth,
-                ends: one.ends,
+                expires: one.expires,
             }));
         }
         for node in object.list("credentials")? {
@@ -128,7 +128,7 @@ impl<'n> World<'n> {
             keys.extend(auth.map(|auth| Key {
                 label,
                 auth,
-                ends: Ends::Never,
+                expires: Expiry::Never,
             }));
         }
         Ok(())
@@ -139,10 +139,10 @@ impl<'n> World<'n> {
 struct Key<'n> {
     label: String,
     auth: Object<'n>,
-    ends: Ends,
+    expires: Expiry,
 }
 
-impl Ends {
+impl Expiry {
     /// The earlier of two.
     fn or(self, other: Self) -> Self {
         match (self, other) {
@@ -162,13 +162,21 @@ fn take<'n>(
     how: &How,
     found: &mut Found,
 ) -> Result<()> {
-    for (n, Key { label, auth, ends }) in keys.into_iter().enumerate() {
+    for (
+        n,
+        Key {
+            label,
+            auth,
+            expires,
+        },
+    ) in keys.into_iter().enumerate()
+    {
         let place = format!("{place}, key {}", n + 1);
         let Some(secret) = auth.text("key")? else {
             found.leave(&place, "key-auth without a key");
             continue;
         };
-        if matches!(ends, Ends::Unsaid) {
+        if matches!(expires, Expiry::Unsaid) {
             found.leave(
                 &place,
                 "is deleted after a time (`ttl`) from a moment that the export does not hold; issue a new key",
@@ -183,7 +191,7 @@ fn take<'n>(
             key.limits = plugins.limits.words();
             key.cidrs.clone_from(&plugins.cidrs);
             key.deny_cidrs.clone_from(&plugins.deny_cidrs);
-            if let Ends::At(at) = ends {
+            if let Expiry::At(at) = expires {
                 key.expires = moment::line(at);
             }
         }

@@ -4,7 +4,7 @@ use super::tables;
 use crate::closing::plugin_closes;
 use crate::fields::Object;
 use crate::found::Found;
-use crate::limits::{self, Config, Read};
+use crate::limits::{self, PluginConfig, ReadLimits};
 use crate::node::{Data, Node};
 use crate::printable;
 use keystile_model::error::Result;
@@ -14,7 +14,7 @@ use keystile_model::rules;
 #[derive(Default)]
 pub struct Plugins<'n> {
     pub key: Option<Object<'n>>,
-    pub limits: Read,
+    pub limits: ReadLimits,
     pub cidrs: Vec<String>,
     pub deny_cidrs: Vec<String>,
     shut: Option<String>,
@@ -44,13 +44,15 @@ impl<'n> Plugins<'n> {
                 // A disabled plugin does nothing.
                 _ if is_off(node) => node.pass(),
                 "limit-count" => {
-                    let config = Config::open([node.see()], &limits::APISIX_COUNT, place, found)?;
+                    let config =
+                        PluginConfig::open([node.see()], &limits::APISIX_COUNT, place, found)?;
                     config.pass_off();
                     out.shut = out.shut.take().or_else(|| config.closed());
                     out.limits.join(limits::apisix_count(&config));
                 }
                 "limit-req" => {
-                    let config = Config::open([node.see()], &limits::APISIX_REQ, place, found)?;
+                    let config =
+                        PluginConfig::open([node.see()], &limits::APISIX_REQ, place, found)?;
                     config.pass_off();
                     out.shut = out.shut.take().or_else(|| config.closed());
                     out.limits.join(limits::apisix_req(&config));
@@ -112,7 +114,7 @@ impl<'n> Plugins<'n> {
     }
 }
 
-impl Config<'_> {
+impl PluginConfig<'_> {
     fn pass_off(&self) {
         for field in ["_meta", "disable"] {
             self.get(field).into_iter().for_each(Node::pass);

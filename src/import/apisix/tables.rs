@@ -1,14 +1,14 @@
 //! What happens to the fields of APISIX's files and answers.
 
-use crate::fields::{Field, Kind, becomes, lost, no_effect};
+use crate::fields::{FieldFate, ObjectKind, becomes, lost, no_effect};
 
 /// APISIX 2 keeps objects in etcd with an end.
-const ENDS: Field = becomes(
+const EXPIRES: FieldFate = becomes(
     &["expiration", "ttl"],
     "`expires` of its keys; with a `ttl` alone they are left out",
 );
 
-pub const FILE: Kind = Kind {
+pub const FILE: ObjectKind = ObjectKind {
     name: "the file",
     fields: &[
         becomes(&["consumers"], "clients"),
@@ -17,7 +17,7 @@ pub const FILE: Kind = Kind {
         becomes(&["list"], "what the Admin API of APISIX 3 lists"),
         becomes(&["node"], "what the Admin API of APISIX 2 lists"),
         becomes(&["key", "value"], "one object, as the Admin API answers it"),
-        ENDS,
+        EXPIRES,
         becomes(
             &["action"],
             "what an answer says was deleted or has expired is left out",
@@ -54,27 +54,27 @@ pub const FILE: Kind = Kind {
     ],
 };
 
-pub const LISTED: Kind = Kind {
+pub const LISTED: ObjectKind = ObjectKind {
     name: "listed object",
     fields: &[
         becomes(&["key"], "the kind of object, and its owner"),
         becomes(&["value"], "the object"),
-        ENDS,
+        EXPIRES,
         no_effect(&["createdIndex", "modifiedIndex"]),
     ],
 };
 
-pub const NODE: Kind = Kind {
+pub const NODE: ObjectKind = ObjectKind {
     name: "list of APISIX 2",
     fields: &[
         becomes(&["nodes"], "the objects"),
         becomes(&["key", "value"], "one object"),
-        ENDS,
+        EXPIRES,
         no_effect(&["dir", "createdIndex", "modifiedIndex"]),
     ],
 };
 
-pub const OBJECT: Kind = Kind {
+pub const OBJECT: ObjectKind = ObjectKind {
     name: "consumer, credential or consumer group",
     fields: &[
         becomes(
@@ -102,7 +102,7 @@ pub const OBJECT: Kind = Kind {
     ],
 };
 
-pub const KEY_AUTH: Kind = Kind {
+pub const KEY_AUTH: ObjectKind = ObjectKind {
     name: "settings of `key-auth`",
     fields: &[
         becomes(&["key"], "the key"),
@@ -114,7 +114,7 @@ pub const KEY_AUTH: Kind = Kind {
     ],
 };
 
-pub const IP_RESTRICTION: Kind = Kind {
+pub const IP_RESTRICTION: ObjectKind = ObjectKind {
     name: "settings of `ip-restriction`",
     fields: &[
         becomes(&["whitelist"], "the key's `cidrs`"),
@@ -150,7 +150,7 @@ pub const SHUTS: [&str; 22] = [
     "opa",
 ];
 
-pub const RESTRICTION: Kind = Kind {
+pub const RESTRICTION: ObjectKind = ObjectKind {
     name: "settings of `consumer-restriction`",
     fields: &[
         becomes(

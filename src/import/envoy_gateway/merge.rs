@@ -18,7 +18,7 @@ pub struct Merge {
 }
 
 impl Merge {
-    pub fn of(
+    pub fn read(
         place: &str,
         spec: &Object<'_>,
         targets: &[String],

@@ -8,7 +8,7 @@ use keystile_core::key::Digest;
 use zeroize::Zeroizing;
 
 use super::tables;
-use crate::fields::{Kind, Object};
+use crate::fields::{Object, ObjectKind};
 use crate::found::Found;
 use crate::node::Node;
 use crate::{How, printable};
@@ -96,7 +96,7 @@ pub fn of_places(
 
 pub fn named(
     node: &Node,
-    kind: &'static Kind,
+    kind: &'static ObjectKind,
     space: &str,
     place: &str,
     shut: &mut Option<String>,

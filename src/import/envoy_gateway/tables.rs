@@ -1,8 +1,8 @@
 //! What happens to the fields of Kubernetes resources that `apiKeyAuth` needs.
 
-use crate::fields::{Kind, becomes, lost, no_effect};
+use crate::fields::{ObjectKind, becomes, lost, no_effect};
 
-pub const RESOURCE: Kind = Kind {
+pub const RESOURCE: ObjectKind = ObjectKind {
     name: "resource",
     fields: &[
         becomes(
@@ -23,7 +23,7 @@ pub const RESOURCE: Kind = Kind {
     ],
 };
 
-pub const METADATA: Kind = Kind {
+pub const METADATA: ObjectKind = ObjectKind {
     name: "metadata",
     fields: &[
         becomes(&["name", "namespace"], "which Secret a policy names"),
@@ -52,7 +52,7 @@ pub const METADATA: Kind = Kind {
 
 const ONLY_KEYS: &str = "only `apiKeyAuth` is carried over";
 
-pub const SPEC: Kind = Kind {
+pub const SPEC: ObjectKind = ObjectKind {
     name: "SecurityPolicy",
     fields: &[
         becomes(&["apiKeyAuth"], "clients and keys"),
@@ -72,7 +72,7 @@ pub const SPEC: Kind = Kind {
     ],
 };
 
-pub const AUTH: Kind = Kind {
+pub const AUTH: ObjectKind = ObjectKind {
     name: "`apiKeyAuth`",
     fields: &[
         becomes(
@@ -91,7 +91,7 @@ pub const AUTH: Kind = Kind {
     ],
 };
 
-pub const REFERENCE: Kind = Kind {
+pub const REFERENCE: ObjectKind = ObjectKind {
     name: "reference to a Secret",
     fields: &[
         becomes(&["name", "namespace"], "the Secret"),
@@ -99,7 +99,7 @@ pub const REFERENCE: Kind = Kind {
     ],
 };
 
-pub const PLACES: Kind = Kind {
+pub const PLACES: ObjectKind = ObjectKind {
     name: "`extractFrom`",
     fields: &[becomes(
         &["headers", "params", "cookies"],
@@ -107,7 +107,7 @@ pub const PLACES: Kind = Kind {
     )],
 };
 
-pub const TARGET: Kind = Kind {
+pub const TARGET: ObjectKind = ObjectKind {
     name: "target of a policy",
     fields: &[
         becomes(

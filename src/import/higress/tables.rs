@@ -1,8 +1,8 @@
 //! What happens to the fields of Higress's exports.
 
-use crate::fields::{Kind, becomes, lost, no_effect};
+use crate::fields::{ObjectKind, becomes, lost, no_effect};
 
-pub const RESOURCE: Kind = Kind {
+pub const RESOURCE: ObjectKind = ObjectKind {
     name: "WasmPlugin",
     fields: &[
         becomes(&["kind", "metadata"], "which plugin it is"),
@@ -12,7 +12,7 @@ pub const RESOURCE: Kind = Kind {
     ],
 };
 
-pub const SPEC: Kind = Kind {
+pub const SPEC: ObjectKind = ObjectKind {
     name: "`spec` of a WasmPlugin",
     fields: &[
         becomes(&["defaultConfig", "pluginConfig"], "clients and keys"),
@@ -38,7 +38,7 @@ pub const SPEC: Kind = Kind {
     ],
 };
 
-pub const CONFIG: Kind = Kind {
+pub const CONFIG: ObjectKind = ObjectKind {
     name: "configuration of `key-auth`",
     fields: &[
         becomes(&["consumers"], "clients and keys"),
@@ -54,7 +54,7 @@ pub const CONFIG: Kind = Kind {
     ],
 };
 
-pub const CONSUMER: Kind = Kind {
+pub const CONSUMER: ObjectKind = ObjectKind {
     name: "consumer",
     fields: &[
         becomes(&["name"], "the client's name"),
@@ -67,7 +67,7 @@ pub const CONSUMER: Kind = Kind {
     ],
 };
 
-pub const CREDENTIAL: Kind = Kind {
+pub const CREDENTIAL: ObjectKind = ObjectKind {
     name: "credential of the console",
     fields: &[
         becomes(&["type"], "only `key-auth` is carried over"),
@@ -76,7 +76,7 @@ pub const CREDENTIAL: Kind = Kind {
     ],
 };
 
-pub const RULE: Kind = Kind {
+pub const RULE: ObjectKind = ObjectKind {
     name: "rule",
     fields: &[
         becomes(&["config", "allow"], "a scope of the clients that it names"),
@@ -100,7 +100,7 @@ pub const RULE: Kind = Kind {
     ],
 };
 
-pub const ANSWER: Kind = Kind {
+pub const ANSWER: ObjectKind = ObjectKind {
     name: "list of the console",
     fields: &[
         becomes(&["data"], "consumers"),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plugins::{Gates, Plugin};
-use super::together::Keys;
-use super::{Names, UNREAD_GROUP, reference, tables};
+use super::repeated_key::RepeatedKeys;
+use super::{ReferencedNames, UNREAD_GROUP, reference, tables};
 use crate::fields::Object;
 use crate::found::Found;
-use crate::limits::Read;
+use crate::limits::ReadLimits;
 use crate::node::Node;
 use crate::{How, moment, printable};
 use keystile_model::error::Result;
@@ -16,13 +16,13 @@ use keystile_model::error::Result;
 const LONGEST_TTL: u64 = 100_000_000;
 
 /// A consumer, with what other lists hold for it.
-pub struct Person<'n> {
+pub struct Consumer<'n> {
     pub object: Object<'n>,
     pub original: String,
     pub credentials: Vec<Object<'n>>,
     scopes: Vec<String>,
     /// References to groups.
-    pub in_groups: Vec<Names>,
+    pub in_groups: Vec<ReferencedNames>,
     /// Their names.
     pub groups: BTreeSet<String>,
     pub workspace: Option<String>,
@@ -31,7 +31,7 @@ pub struct Person<'n> {
     pub closed: Option<String>,
 }
 
-impl<'n> Person<'n> {
+impl<'n> Consumer<'n> {
     /// Reads what is in the consumer itself, except its plugins.
     pub fn read(original: &str, object: Object<'n>, found: &mut Found) -> Result<Self> {
         let mut person = Self {
@@ -109,7 +109,7 @@ impl<'n> Person<'n> {
         gates: &Gates,
         plans: &BTreeMap<&str, String>,
         shut: &BTreeMap<&str, String>,
-        (every, how): (&Keys<'_>, &How),
+        (every, how): (&RepeatedKeys<'_>, &How),
         found: &mut Found,
     ) -> Result<()> {
         let place = &self.object.place;
@@ -160,13 +160,13 @@ impl<'n> Person<'n> {
     fn plans(
         &self,
         client: &str,
-        limits: &Read,
+        limits: &ReadLimits,
         plans: &BTreeMap<&str, String>,
         gates: &Gates,
         found: &mut Found,
-    ) -> Read {
+    ) -> ReadLimits {
         let place = &self.object.place;
-        let mut more = Read::default();
+        let mut more = ReadLimits::default();
         if limits.month.is_some()
             && let Some(plan) = limits.plan()
         {
@@ -194,9 +194,9 @@ impl<'n> Person<'n> {
     fn keys(
         &self,
         client: &str,
-        limits: &Read,
+        limits: &ReadLimits,
         gates: &Gates,
-        (every, how): (&Keys<'_>, &How),
+        (every, how): (&RepeatedKeys<'_>, &How),
         found: &mut Found,
     ) -> Result<()> {
         let groups = self
@@ -222,15 +222,17 @@ impl<'n> Person<'n> {
                 found.leave(&place, "a credential without a key");
                 continue;
             };
-            let ends = match every.get(key).map(|all| (all.out(), &all.ends)) {
+            let expires = match every.get(key).map(|all| (all.out(), &all.expires)) {
                 Some((Some(out), _)) => {
                     found.leave(&place, out);
                     continue;
                 }
-                ends => ends.map(|(_, ends)| ends.clone()).unwrap_or_default(),
+                expires => expires
+                    .map(|(_, expires)| expires.clone())
+                    .unwrap_or_default(),
             };
             if let Some(key) = found.plain_key(&place, client, key, how) {
-                key.expires = ends;
+                key.expires = expires;
                 key.scopes.clone_from(&scopes);
                 key.limits = limits.words();
             }
@@ -271,8 +273,8 @@ pub fn of_plugins(
     plugins: &[Plugin<'_>],
     place: &str,
     found: &mut Found,
-) -> Result<(Read, Option<String>)> {
-    let mut out = Read::default();
+) -> Result<(ReadLimits, Option<String>)> {
+    let mut out = ReadLimits::default();
     let mut shut = None;
     let mut limiting = Vec::new();
     for plugin in plugins {

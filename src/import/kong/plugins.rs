@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::{ACL_PLUGIN, HARMLESS, KEY_AUTH, PLUGIN, SERVICE, SHUTS};
-use super::{Names, reference};
+use super::{ReferencedNames, reference};
 use crate::closing::plugin_closes;
-use crate::fields::{Kind, Object};
+use crate::fields::{Object, ObjectKind};
 use crate::found::Found;
-use crate::limits::{self, Config, Read};
+use crate::limits::{self, PluginConfig, ReadLimits};
 use crate::node::Node;
 use keystile_model::error::Result;
 
@@ -15,8 +15,8 @@ use keystile_model::error::Result;
 #[derive(Clone)]
 pub struct Plugin<'n> {
     pub name: String,
-    pub consumer: Option<Names>,
-    pub group: Option<Names>,
+    pub consumer: Option<ReferencedNames>,
+    pub group: Option<ReferencedNames>,
     /// The service or route that it is narrowed to.
     pub at: Option<String>,
     pub place: String,
@@ -30,8 +30,8 @@ pub struct Plugin<'n> {
 /// The context of a plugin.
 #[derive(Clone, Default)]
 pub struct Around {
-    pub consumer: Option<Names>,
-    pub group: Option<Names>,
+    pub consumer: Option<ReferencedNames>,
+    pub group: Option<ReferencedNames>,
     pub at: Option<String>,
 }
 
@@ -61,12 +61,12 @@ pub fn read<'n>(
             None => Ok(None),
         };
         // A reference that cannot be read names nobody; such a plugin is not one for everybody.
-        let nobody = object.get("consumer").map(|_| Names::new());
+        let nobody = object.get("consumer").map(|_| ReferencedNames::new());
         let consumer = refer("consumer", found)?
             .or(nobody)
             .or_else(|| around.consumer.clone());
         let group = refer("consumer_group", found)?.or_else(|| around.group.clone());
-        let called = |names: Names| names.last().cloned().unwrap_or_default();
+        let called = |names: ReferencedNames| names.last().cloned().unwrap_or_default();
         let service = refer("service", found)?.map(|s| format!("service `{}`", called(s)));
         let route = refer("route", found)?.map(|r| format!("route `{}`", called(r)));
         let own = object.get("config");
@@ -140,12 +140,12 @@ pub fn services<'n>(
 }
 
 impl<'n> Plugin<'n> {
-    fn config(&self, kind: &'static Kind, found: &mut Found) -> Result<Config<'n>> {
+    fn config(&self, kind: &'static ObjectKind, found: &mut Found) -> Result<PluginConfig<'n>> {
         if let Some(name) = &self.missing {
             let problem = format!("`_config: {name}` names no shared configuration of this file");
             found.leave(&self.place, problem);
         }
-        Config::open(self.settings.iter().copied(), kind, &self.place, found)
+        PluginConfig::open(self.settings.iter().copied(), kind, &self.place, found)
     }
 
     /// Marks it as handled as a whole.
@@ -165,9 +165,9 @@ impl<'n> Plugin<'n> {
     }
 
     /// The limits of a consumer's or a group's plugin. None if it sets none.
-    pub fn limits(&self, found: &mut Found) -> Result<Option<Read>> {
-        type Kongs = fn(&Config<'_>) -> Read;
-        let (kind, read): (&'static Kind, Kongs) = match self.name.as_str() {
+    pub fn limits(&self, found: &mut Found) -> Result<Option<ReadLimits>> {
+        type Kongs = fn(&PluginConfig<'_>) -> ReadLimits;
+        let (kind, read): (&'static ObjectKind, Kongs) = match self.name.as_str() {
             "rate-limiting" => (&limits::KONG, limits::kong),
             // A setting of a group in `db_export`, which names no plugin, is one of these.
             "rate-limiting-advanced" => (&limits::KONG_ADVANCED, limits::kong_advanced),

@@ -10,7 +10,7 @@ use keystile_model::error::Result;
 pub const UNREAD_GROUP: &str = "it is in a group that the export does not name";
 
 /// The names that a reference gives, the first of which that is known counts.
-pub type Names = Vec<String>;
+pub type ReferencedNames = Vec<String>;
 
 /// What a reference names: a text, or an object with an id or a name. A consumer's `custom_id` is
 /// none of its names.
@@ -19,13 +19,13 @@ pub fn reference(
     place: &str,
     closed: &mut Option<String>,
     found: &mut Found,
-) -> Result<Option<Names>> {
+) -> Result<Option<ReferencedNames>> {
     if let Some(name) = node.text() {
         return Ok(Some(vec![name.to_owned()]));
     }
     let object = Object::open(node, &tables::REFERENCE, place, found)?;
     *closed = closed.take().or_else(|| object.closed());
-    let mut names = Names::new();
+    let mut names = ReferencedNames::new();
     for field in ["id", "username", "name"] {
         names.extend(object.text(field)?.map(str::to_owned));
     }

@@ -1,10 +1,10 @@
 //! What happens to the fields of Kong's declarative configuration.
 
-use crate::fields::{Kind, becomes, lost, no_effect};
+use crate::fields::{ObjectKind, becomes, lost, no_effect};
 
 const ONLY_KEYS: &str = "only API keys are carried over";
 
-pub const FILE: Kind = Kind {
+pub const FILE: ObjectKind = ObjectKind {
     name: "the file",
     fields: &[
         becomes(&["consumers"], "clients"),
@@ -92,7 +92,7 @@ pub const FILE: Kind = Kind {
     ],
 };
 
-pub const CONSUMER: Kind = Kind {
+pub const CONSUMER: ObjectKind = ObjectKind {
     name: "consumer",
     fields: &[
         becomes(&["username"], "the client's name"),
@@ -125,7 +125,7 @@ pub const CONSUMER: Kind = Kind {
     ],
 };
 
-pub const CREDENTIAL: Kind = Kind {
+pub const CREDENTIAL: ObjectKind = ObjectKind {
     name: "key-auth credential",
     fields: &[
         becomes(&["key"], "the key"),
@@ -139,7 +139,7 @@ pub const CREDENTIAL: Kind = Kind {
     ],
 };
 
-pub const ACL: Kind = Kind {
+pub const ACL: ObjectKind = ObjectKind {
     name: "ACL group of a consumer",
     fields: &[
         becomes(&["group"], "a scope of the client's keys"),
@@ -155,7 +155,7 @@ pub const ACL: Kind = Kind {
     ],
 };
 
-pub const GROUP: Kind = Kind {
+pub const GROUP: ObjectKind = ObjectKind {
     name: "consumer group",
     fields: &[
         becomes(&["name", "id"], "the plan's name"),
@@ -165,7 +165,7 @@ pub const GROUP: Kind = Kind {
     ],
 };
 
-pub const MEMBERSHIP: Kind = Kind {
+pub const MEMBERSHIP: ObjectKind = ObjectKind {
     name: "membership in a consumer group",
     fields: &[
         becomes(&["consumer", "consumer_group"], "the client's plan"),
@@ -180,7 +180,7 @@ pub const MEMBERSHIP: Kind = Kind {
     ],
 };
 
-pub const REFERENCE: Kind = Kind {
+pub const REFERENCE: ObjectKind = ObjectKind {
     name: "reference",
     fields: &[
         becomes(&["id", "username", "name"], "what it names"),
@@ -192,7 +192,7 @@ pub const REFERENCE: Kind = Kind {
     ],
 };
 
-pub const PLUGIN: Kind = Kind {
+pub const PLUGIN: ObjectKind = ObjectKind {
     name: "plugin",
     fields: &[
         becomes(
@@ -227,7 +227,7 @@ pub const PLUGIN: Kind = Kind {
     ],
 };
 
-pub const KEY_AUTH: Kind = Kind {
+pub const KEY_AUTH: ObjectKind = ObjectKind {
     name: "settings of `key-auth`",
     fields: &[
         becomes(&["key_names"], "listed: `credentials` of the policy"),
@@ -248,7 +248,7 @@ pub const KEY_AUTH: Kind = Kind {
     ],
 };
 
-pub const ACL_PLUGIN: Kind = Kind {
+pub const ACL_PLUGIN: ObjectKind = ObjectKind {
     name: "settings of `acl`",
     fields: &[
         becomes(
@@ -267,7 +267,7 @@ pub const ACL_PLUGIN: Kind = Kind {
     ],
 };
 
-pub const SERVICE: Kind = Kind {
+pub const SERVICE: ObjectKind = ObjectKind {
     name: "service or route",
     fields: &[
         becomes(&["name", "id"], "nothing; messages name it"),

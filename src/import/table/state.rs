@@ -7,7 +7,7 @@ use super::columns::{OFF, ON};
 use crate::closing::closes;
 use crate::found::Found;
 use crate::node::{Node, flag_word, shown_name};
-use crate::{moment, printable, twice};
+use crate::{duplicates, moment, printable};
 
 impl Table<'_> {
     /// Whether and when a key is good; `None` if it is left out.
@@ -16,7 +16,7 @@ impl Table<'_> {
         record: &StringRecord,
         place: &str,
         found: &mut Found,
-    ) -> Option<State> {
+    ) -> Option<RowState> {
         // A restriction without content must not become no restriction.
         let restrictions = ["cidrs", "deny_cidrs", "origins", "certificates", "limits"];
         let is_void = |f: &&'static str| {
@@ -39,7 +39,7 @@ impl Table<'_> {
         }
         let times = |field: &'static str, earlier| {
             let mut times = self.cells(record, field).map(|cell| time(cell, earlier));
-            times.try_fold(String::new(), |a, b| twice::stricter(&a, &b, earlier))
+            times.try_fold(String::new(), |a, b| duplicates::stricter(&a, &b, earlier))
         };
         let (Some(expires), Some(not_before)) =
             (times("expires", true), times("not_before", false))
@@ -50,7 +50,7 @@ impl Table<'_> {
             );
             return None;
         };
-        Some(State {
+        Some(RowState {
             disabled: self.is_disabled(record, place, found)?,
             expires,
             not_before,
@@ -107,7 +107,7 @@ impl Table<'_> {
     }
 }
 
-pub struct State {
+pub struct RowState {
     pub disabled: bool,
     pub expires: String,
     pub not_before: String,

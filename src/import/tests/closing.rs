@@ -157,7 +157,7 @@ fn a_key_that_stands_twice_is_as_closed_as_the_stricter_of_both() {
             assert!(left(&found, "`k`", "is the same key as"));
         }
     }
-    let row = |enabled: &str| File {
+    let row = |enabled: &str| ExportFile {
         name: enabled.to_owned(),
         text: Zeroizing::new(format!(
             "client,key,enabled\nacme,csv-dup-4c1f0e9d2b7a6358,{enabled}\n"

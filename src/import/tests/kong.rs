@@ -148,7 +148,7 @@ guards: [{name: night}]
 fn lists_may_be_missing_null_or_empty_and_files_may_share_them() {
     let one = "_format_version: '3.0'\nconsumers:\n- {username: a, plugins: null, acls: [], groups: g}\nconsumer_groups:\n- {name: g, plugins: [{name: rate-limiting, config: {minute: 5}}]}\n---\nkeyauth_credentials:\n- {consumer: a, key: kong-of-a-5e8a1f0c7b2d}\n";
     let two = "keyauth_credentials:\n- {consumer: a, key: kong-of-a-3c6a8d1b9f4e}\n";
-    let files: Vec<File> = files(one).into_iter().chain(files(two)).collect();
+    let files: Vec<ExportFile> = files(one).into_iter().chain(files(two)).collect();
     let found = read(System::Kong, &files, &How::default()).unwrap();
     assert_eq!(found.clients["a"].plan.as_deref(), Some("g"));
     assert_eq!(

@@ -104,10 +104,10 @@ fn an_acl_whose_settings_are_missing_may_deny_every_group() {
 }
 
 fn several(texts: &[&str]) -> Found {
-    let files: Vec<File> = texts
+    let files: Vec<ExportFile> = texts
         .iter()
         .enumerate()
-        .map(|(i, text)| File {
+        .map(|(i, text)| ExportFile {
             name: format!("file{i}"),
             text: Zeroizing::new(format!("_format_version: \"3.0\"\n{text}\n")),
         })

@@ -288,9 +288,9 @@ fn a_file_that_holds_nothing_of_its_kind_is_refused() {
     }
     // Nor is one among others that hold something.
     let other = "_format_version: '3.0'\nupstreams: [{name: u}]\n";
-    let both: Vec<File> = files(vector!("kong.yaml"))
+    let both: Vec<ExportFile> = files(vector!("kong.yaml"))
         .into_iter()
-        .chain([File {
+        .chain([ExportFile {
             name: "other".to_owned(),
             text: Zeroizing::new(other.to_owned()),
         }])

@@ -5,32 +5,32 @@ use keystile_core::policy::By;
 use super::tables::RIGHT;
 use crate::fields::Object;
 use crate::found::Found;
-use crate::limits::Read;
+use crate::limits::ReadLimits;
 use crate::node::{Data, Node, same_name};
 use crate::printable;
 use keystile_model::error::Result;
 
 #[derive(Default)]
-pub struct Grant {
-    pub limits: Read,
+pub struct TykGrant {
+    pub limits: ReadLimits,
     pub scopes: Vec<String>,
     pub off: bool,
     pub out: Option<String>,
     /// Whether it says which APIs may be called.
     pub gives: bool,
     /// A policy lets its keys end.
-    pub ends: bool,
+    pub expires: bool,
 }
 
 /// Which parts of a policy are in force; all of a session are.
 #[derive(Clone, Copy)]
-pub struct Counts {
+pub struct PartsInForce {
     pub rights: bool,
     pub rate: bool,
     pub quota: bool,
 }
 
-impl Counts {
+impl PartsInForce {
     pub const ALL: Self = Self {
         rights: true,
         rate: true,
@@ -103,11 +103,11 @@ pub fn positive(object: &Object<'_>, name: &str) -> Result<Option<String>> {
 }
 
 /// Limits and scopes of a session or a policy.
-pub fn grant(object: &Object<'_>, counts: Counts, found: &mut Found) -> Result<Grant> {
+pub fn grant(object: &Object<'_>, counts: PartsInForce, found: &mut Found) -> Result<TykGrant> {
     let place = object.place.as_str();
-    let mut grant = Grant {
+    let mut grant = TykGrant {
         out: object.closed().or_else(|| other_session(object)),
-        ..Grant::default()
+        ..TykGrant::default()
     };
     let positive = |name: &str| positive(object, name);
     let whole = |text: &str| {
@@ -152,7 +152,7 @@ pub fn grant(object: &Object<'_>, counts: Counts, found: &mut Found) -> Result<G
 }
 
 /// A right to an API.
-fn one_right(right: &Object<'_>, api: &str, grant: &mut Grant, found: &mut Found) -> Result<()> {
+fn one_right(right: &Object<'_>, api: &str, grant: &mut TykGrant, found: &mut Found) -> Result<()> {
     let place = right.place.as_str();
     let api = right.text("api_id")?.unwrap_or(api);
     let off = says(right, "disabled", true)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::World;
-use super::grant::{Counts, Grant, grant, says};
+use super::grant::{PartsInForce, TykGrant, grant, says};
 use super::tables::PARTS;
 use crate::fields::Object;
 use crate::found::Found;
@@ -12,7 +12,7 @@ use keystile_model::error::Result;
 
 /// The parts of a policy that are in force.
 struct Parts {
-    counts: Counts,
+    counts: PartsInForce,
     /// It is split into parts, or by API: Tyk joins no policies of both kinds.
     split: bool,
     by_api: bool,
@@ -34,7 +34,7 @@ impl<'n> World<'n> {
     pub(super) fn apply_all(
         &self,
         session: &Object<'n>,
-        grant: &mut Grant,
+        grant: &mut TykGrant,
         found: &mut Found,
     ) -> Result<()> {
         let mut policies = session.words("apply_policies")?;
@@ -82,7 +82,7 @@ impl<'n> World<'n> {
         &self,
         policy: &Object<'n>,
         session: &Object<'n>,
-        into: &mut Grant,
+        into: &mut TykGrant,
         all: &mut Together,
         found: &mut Found,
     ) -> Result<BTreeSet<String>> {
@@ -96,7 +96,7 @@ impl<'n> World<'n> {
         into.limits.join(theirs.limits);
         into.out = into.out.take().or(theirs.out).or(parts.closed);
         if policy.number("key_expires_in")?.is_some_and(|n| n > 0) {
-            into.ends = true;
+            into.expires = true;
         }
         let org = |object: &Object<'n>| -> Result<Option<&'n str>> {
             Ok(object.text("org_id")?.filter(|org| !org.is_empty()))
@@ -118,7 +118,7 @@ impl<'n> World<'n> {
 
 fn parts(policy: &Object<'_>, found: &mut Found) -> Result<Parts> {
     let mut out = Parts {
-        counts: Counts::ALL,
+        counts: PartsInForce::ALL,
         split: false,
         by_api: false,
         closed: None,
@@ -133,7 +133,7 @@ fn parts(policy: &Object<'_>, found: &mut Found) -> Result<Parts> {
     out.by_api = flag("per_api")?;
     out.closed = object.closed();
     if out.split {
-        out.counts = Counts {
+        out.counts = PartsInForce {
             rights,
             rate,
             quota,

@@ -1,10 +1,10 @@
 //! What happens to the fields of Tyk's exports.
 
-use crate::fields::{Field, Kind, becomes, lost, no_effect};
+use crate::fields::{FieldFate, ObjectKind, becomes, lost, no_effect};
 
 /// Sessions of other kinds: their ids are names of users or certificates, or a signature or a
 /// certificate is asked for besides.
-const OTHERS: Field = becomes(
+const OTHERS: FieldFate = becomes(
     &[
         "basic_auth_data",
         "jwt_data",
@@ -17,7 +17,7 @@ const OTHERS: Field = becomes(
     "a session that has any of these is left out: an API key alone does not authenticate it",
 );
 
-pub const ITEM: Kind = Kind {
+pub const ITEM: ObjectKind = ObjectKind {
     name: "key",
     fields: &[
         becomes(&["key_id", "key", "token"], "the key"),
@@ -32,7 +32,7 @@ pub const ITEM: Kind = Kind {
     ],
 };
 
-pub const SESSION: Kind = Kind {
+pub const SESSION: ObjectKind = ObjectKind {
     name: "session",
     fields: &[
         becomes(&["alias", "oauth_client_id"], "the client's name"),
@@ -98,7 +98,7 @@ pub const SESSION: Kind = Kind {
     ],
 };
 
-pub const RIGHT: Kind = Kind {
+pub const RIGHT: ObjectKind = ObjectKind {
     name: "access right",
     fields: &[
         becomes(&["api_id"], "a scope of the key"),
@@ -128,7 +128,7 @@ pub const RIGHT: Kind = Kind {
     ],
 };
 
-pub const POLICY: Kind = Kind {
+pub const POLICY: ObjectKind = ObjectKind {
     name: "policy",
     fields: &[
         becomes(&["id", "_id"], "nothing; sessions name it"),
@@ -163,7 +163,7 @@ pub const POLICY: Kind = Kind {
     ],
 };
 
-pub const PARTS: Kind = Kind {
+pub const PARTS: ObjectKind = ObjectKind {
     name: "`partitions` of a policy",
     fields: &[
         becomes(
@@ -181,7 +181,7 @@ pub const PARTS: Kind = Kind {
     ],
 };
 
-pub const FILE: Kind = Kind {
+pub const FILE: ObjectKind = ObjectKind {
     name: "the file",
     fields: &[
         becomes(&["keys", "data"], "keys"),

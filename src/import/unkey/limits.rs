@@ -5,7 +5,7 @@ use keystile_core::policy::By;
 use super::tables;
 use crate::fields::Object;
 use crate::found::Found;
-use crate::limits::Read;
+use crate::limits::ReadLimits;
 use crate::node::{Data, Node};
 use keystile_model::error::Result;
 
@@ -54,7 +54,7 @@ pub fn used_up(
 pub fn rate_limits(
     key: &Object<'_>,
     place: &str,
-    limits: &mut Read,
+    limits: &mut ReadLimits,
     found: &mut Found,
 ) -> Result<()> {
     if let Some(node) = key.get("ratelimit") {
@@ -77,7 +77,7 @@ pub fn rate_limits(
 
 const NOT_WHOLE: &str = "a rate limit that is no whole number of requests and seconds";
 
-fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut Read) {
+fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut ReadLimits) {
     if n > 0 && (ms == 0 || !ms.is_multiple_of(1000)) {
         limits.lose("a period that is no whole number of seconds: it becomes the next longer one");
     }
@@ -89,7 +89,7 @@ pub fn rate_limit(
     node: &Node,
     by: By,
     place: &str,
-    limits: &mut Read,
+    limits: &mut ReadLimits,
     found: &mut Found,
 ) -> Result<()> {
     let object = Object::open(node, &tables::RATE_LIMIT, place, found)?;

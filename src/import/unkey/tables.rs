@@ -1,8 +1,8 @@
 //! What happens to the fields of Unkey's answers and rows.
 
-use crate::fields::{Kind, becomes, lost, no_effect};
+use crate::fields::{ObjectKind, becomes, lost, no_effect};
 
-pub const FILE: Kind = Kind {
+pub const FILE: ObjectKind = ObjectKind {
     name: "answer",
     fields: &[
         becomes(&["data", "keys"], "keys"),
@@ -10,7 +10,7 @@ pub const FILE: Kind = Kind {
     ],
 };
 
-pub const KEY: Kind = Kind {
+pub const KEY: ObjectKind = ObjectKind {
     name: "key",
     fields: &[
         becomes(&["keyId", "id"], "nothing; messages name it"),
@@ -75,7 +75,7 @@ pub const KEY: Kind = Kind {
     ],
 };
 
-pub const IDENTITY: Kind = Kind {
+pub const IDENTITY: ObjectKind = ObjectKind {
     name: "identity",
     fields: &[
         becomes(&["externalId"], "the client"),
@@ -89,12 +89,12 @@ pub const IDENTITY: Kind = Kind {
     ],
 };
 
-pub const HASH: Kind = Kind {
+pub const HASH: ObjectKind = ObjectKind {
     name: "hash",
     fields: &[becomes(&["value", "variant"], "the key's digest")],
 };
 
-pub const RATE_LIMIT: Kind = Kind {
+pub const RATE_LIMIT: ObjectKind = ObjectKind {
     name: "rate limit",
     fields: &[
         becomes(&["limit", "duration"], "a token bucket"),
@@ -107,7 +107,7 @@ pub const RATE_LIMIT: Kind = Kind {
     ],
 };
 
-pub const CREDITS: Kind = Kind {
+pub const CREDITS: ObjectKind = ObjectKind {
     name: "credits",
     fields: &[
         becomes(&["remaining"], "listed; a key with none left is disabled"),

@@ -15,7 +15,7 @@ use crate::words;
 
 mod texts;
 
-pub use texts::{Certificate, Origin, Scope, Texts, Word};
+pub use texts::{CertificateIdentity, Origin, Scope, Texts, Word};
 
 type Read<T> = std::result::Result<T, String>;
 /// With a message for each word that is wrong.

@@ -67,7 +67,7 @@ macro_rules! properties {
 
         /// What is said about new keys, each value checked by itself.
         #[derive(Clone, Debug, Default)]
-        pub struct Draft {
+        pub struct KeyDraft {
             /// The policy's first by default.
             pub environment: Option<Name>,
             /// Bound to browser origins.
@@ -77,7 +77,7 @@ macro_rules! properties {
             $(#[doc = $issue] pub $name: <$shape as Shape>::Kept,)*
         }
 
-        impl Draft {
+        impl KeyDraft {
             /// The rules that it makes.
             pub fn rules(self, environment: Name) -> Rules {
                 let mut rules = Rules {
@@ -107,7 +107,7 @@ macro_rules! properties {
 
         /// What is to change about a key, each value checked by itself; `None` leaves as it is.
         #[derive(Clone, Debug, Default)]
-        pub struct Patch {
+        pub struct KeyPatch {
             /// Scopes to add.
             pub add_scopes: Vec<String>,
             /// Scopes to remove.
@@ -119,7 +119,7 @@ macro_rules! properties {
             $(#[doc = $update] pub $name: Option<<$shape as Shape>::Kept>,)*
         }
 
-        impl Patch {
+        impl KeyPatch {
             /// Changes rules.
             pub fn apply(self, rules: &mut Rules) {
                 $(if let Some(new) = self.$name {
@@ -181,8 +181,8 @@ macro_rules! properties {
             ///
             /// # Errors
             /// A value is none; the message names its property.
-            pub fn draft(&mut self, now: u64) -> Result<Draft> {
-                Ok(Draft {
+            pub fn draft(&mut self, now: u64) -> Result<KeyDraft> {
+                Ok(KeyDraft {
                     environment: self.environment.take().map(|e| e.0),
                     publishable: self.kind == KeyType::Publishable,
                     any_scope: self.allow_unknown_scope,
@@ -256,8 +256,8 @@ macro_rules! properties {
             ///
             /// # Errors
             /// A value is none; the message names its property.
-            pub fn patch(self, now: u64) -> Result<Patch> {
-                Ok(Patch {
+            pub fn patch(self, now: u64) -> Result<KeyPatch> {
+                Ok(KeyPatch {
                     add_scopes: self.add_scopes,
                     remove_scopes: self.remove_scopes,
                     any_scope: self.allow_unknown_scope,
@@ -305,20 +305,20 @@ macro_rules! properties {
             pub created: Time,
             /// How it was used; absent if no use is known.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub usage: Option<KeyUse>,
+            pub usage: Option<KeyUseView>,
             $(#[doc = $view] $(#[$view_attribute])* pub $name: $shown,)*
         }
 
         impl KeyView {
             /// The view of a key at a time, in seconds since the epoch.
-            pub fn of(key: &Key, now: u64) -> Self {
+            pub fn from_key(key: &Key, now: u64) -> Self {
                 let rules = &key.rules;
                 Self {
                     id: Id(key.id),
                     client: key.client.clone(),
                     status: KeyStatus(key.status(now)),
                     environment: Environment(rules.environment.clone()),
-                    kind: KeyType::of(rules),
+                    kind: KeyType::from_rules(rules),
                     effective_plan: key.effective_plan().map(str::to_owned),
                     works_until: key.overlap_end.map(Time),
                     imported: key.imported,

@@ -56,7 +56,7 @@ fn what_is_typed_for_a_property_travels_is_kept_audited_and_shown_under_its_name
     let mut issue: Issue = serde_json::from_value(json.clone()).unwrap();
     let rules = issue.draft(NOW).unwrap().rules("live".parse().unwrap());
     let audited: BTreeSet<&str> = rules.audited().map(|(name, _)| name).collect();
-    for (property, words) in KeyView::of(&key(rules), NOW).words() {
+    for (property, words) in KeyView::from_key(&key(rules), NOW).words() {
         assert!(json.get(property.name).is_some(), "{}", property.name);
         assert!(audited.contains(property.name), "{}", property.name);
         assert_eq!(words, typed(property), "{}", property.name);
@@ -65,8 +65,8 @@ fn what_is_typed_for_a_property_travels_is_kept_audited_and_shown_under_its_name
 
 #[test]
 fn an_import_and_a_change_read_a_property_as_a_request_does() {
-    let (mut issue, mut draft) = (Issue::default(), Draft::default());
-    let mut update = Update::of("0Ab3dEfGh1".parse().unwrap());
+    let (mut issue, mut draft) = (Issue::default(), KeyDraft::default());
+    let mut update = Update::nothing_for("0Ab3dEfGh1".parse().unwrap());
     for property in PROPERTIES {
         issue.set(property.name, &typed(property)).unwrap();
         draft.set(property.name, &typed(property), NOW).unwrap();
@@ -76,18 +76,18 @@ fn an_import_and_a_change_read_a_property_as_a_request_does() {
     let update: Update = serde_json::from_value(json).unwrap();
     let rules = issue.draft(NOW).unwrap().rules("live".parse().unwrap());
     assert_eq!(draft.rules("live".parse().unwrap()), rules);
-    let mut changed = Draft::default().rules("live".parse().unwrap());
+    let mut changed = KeyDraft::default().rules("live".parse().unwrap());
     update.patch(NOW).unwrap().apply(&mut changed);
     assert_eq!(changed, rules);
     // Nothing typed takes it away again, but for labels, which are removed by name.
-    let mut update = Update::of("0Ab3dEfGh1".parse().unwrap());
+    let mut update = Update::nothing_for("0Ab3dEfGh1".parse().unwrap());
     for property in PROPERTIES {
         update.set(property.name, &[]).unwrap();
     }
     let mut patch = update.patch(NOW).unwrap();
     patch.remove_labels = changed.labels.keys().cloned().collect();
     patch.apply(&mut changed);
-    assert_eq!(changed, Draft::default().rules("live".parse().unwrap()));
+    assert_eq!(changed, KeyDraft::default().rules("live".parse().unwrap()));
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn an_issue_says_nothing_of_what_was_not_given() {
     for property in PROPERTIES {
         assert!(json.get(property.name).is_none(), "{}", property.name);
     }
-    let mut update = Update::of("0Ab3dEfGh1".parse().unwrap())
+    let mut update = Update::nothing_for("0Ab3dEfGh1".parse().unwrap())
         .patch(NOW)
         .unwrap();
-    let mut rules = Draft::default().rules("live".parse().unwrap());
+    let mut rules = KeyDraft::default().rules("live".parse().unwrap());
     update.add_scopes = vec!["b".to_owned(), "a".to_owned(), "b".to_owned()];
     update.apply(&mut rules);
     assert_eq!(rules.scopes, ["a", "b"]);

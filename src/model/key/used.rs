@@ -8,7 +8,8 @@ use crate::wire::Time;
 /// How a key was used, as far as the policy has it recorded; only requests that were let through
 /// count.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct KeyUse {
+#[schema(as = KeyUse)]
+pub struct KeyUseView {
     /// The first use.
     pub first_used: Option<Time>,
     /// The last use, to the minute.

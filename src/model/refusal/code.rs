@@ -197,6 +197,7 @@ codes! {
     InvalidAddress "invalid_address" Kind::Invalid, "A URL or an address cannot be read";
     AddressNotAllowed "address_not_allowed" Kind::Invalid, "An address that is not public and not allowed";
     NotEncrypted "not_encrypted" Kind::Invalid, "Something secret would travel without TLS";
+    BeyondMaxLifetime "beyond_max_lifetime" Kind::Invalid, "The key would live longer than the policy allows";
     BeyondCeiling "beyond_ceiling" Kind::Invalid, "It is more than the token, or the client, may have";
     KeyLimitReached "key_limit_reached" Kind::Invalid, "The client has as many keys as it may have";
     ConfirmationMissing "confirmation_missing" Kind::Conflict, "It cannot be undone and was not confirmed";

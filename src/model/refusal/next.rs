@@ -47,7 +47,7 @@ pub enum Piece {
     /// An operation.
     Do(ActStep),
     /// A field.
-    Field(Named),
+    Field(NextField),
 }
 
 /// An operation, and what it is done to.
@@ -65,7 +65,7 @@ pub struct ActStep {
 /// A field, and what to write into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = NextField)]
-pub struct Named {
+pub struct NextField {
     /// As the API calls it.
     #[schema(value_type = String)]
     pub field: Cow<'static, str>,
@@ -75,14 +75,14 @@ pub struct Named {
 }
 
 /// A field by its name in the API.
-pub fn named(field: impl Into<Cow<'static, str>>) -> Named {
-    Named {
+pub fn named(field: impl Into<Cow<'static, str>>) -> NextField {
+    NextField {
         field: field.into(),
         value: None,
     }
 }
 
-impl Named {
+impl NextField {
     /// The field, with what to write into it.
     #[must_use]
     pub fn value(mut self, value: impl fmt::Display) -> Self {
@@ -148,6 +148,7 @@ acts! {
     NodeEnroll "node.enroll" "node enroll", "POST /v1/nodes", "";
     FleetList "fleet.list" "fleet", "GET /v1/fleet", "Fleet";
     SigningKeyList "signing-key.list" "signing-key list", "GET /v1/signing-keys", "Settings";
+    SigningKeyCreate "signing-key.create" "signing-key create", "POST /v1/signing-keys", "Settings";
     SigningKeyRotate "signing-key.rotate" "signing-key rotate", "POST /v1/signing-keys/rotate", "Settings";
     PolicyCheck "policy.check" "policy check", "POST /v1/policy/check", "Check and compare";
     PolicyTest "policy.test" "policy test", "", "";
@@ -250,8 +251,8 @@ impl From<ActStep> for Piece {
     }
 }
 
-impl From<Named> for Piece {
-    fn from(named: Named) -> Self {
+impl From<NextField> for Piece {
+    fn from(named: NextField) -> Self {
         Self::Field(named)
     }
 }

@@ -1,6 +1,6 @@
 //! How operations and fields are called where a refusal is read.
 
-use super::next::{ActStep, Named, Next, Piece};
+use super::next::{ActStep, Next, NextField, Piece};
 
 /// Where a refusal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Surface {
         }
     }
 
-    fn field(self, named: &Named) -> String {
+    fn field(self, named: &NextField) -> String {
         let (field, value) = (&*named.field, named.value.as_deref());
         match (self, value) {
             (Self::CommandLine, None) => format!("`{}`", option(field)),

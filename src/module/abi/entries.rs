@@ -24,11 +24,14 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
     let called = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         super::fake::break_at(entry);
+        #[cfg(feature = "faults")]
+        super::faults::meet(entry);
         f()
     }));
     called.unwrap_or_else(|what| {
         // To drop it could panic again.
-        core::mem::forget(what);
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(what)));
+        dropped.unwrap_or_else(core::mem::forget);
         log(
             Level::Error,
             &format!("keystile: a mistake in `{entry}`, which is caught; please report it with the line before"),
@@ -144,7 +147,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_
             let headers: Vec<_> = headers.iter().map(header).collect();
             // SAFETY: likewise.
             let chunks: Vec<&[u8]> = chunks.iter().map(|c| unsafe { c.bytes() }).collect();
-            let answer = (result == 0).then(|| answers::Answer::new(&headers, &chunks));
+            let answer = (result == 0).then(|| answers::CalloutAnswer::new(&headers, &chunks));
             tick::answered(&host, config, call, answer.as_ref());
         },
     );
@@ -201,10 +204,15 @@ unsafe fn judged(
     entry: &'static str,
     envoy: Envoys,
     filter: *const c_void,
-    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> bool,
+    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::RequestState) -> bool,
 ) -> u32 {
-    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
-        let done = caught(entry, || None, || Some(f(config, stream, state)));
+    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
+        let called = || {
+            #[cfg(feature = "faults")]
+            super::faults::above(stream);
+            Some(f(config, stream, state))
+        };
+        let done = caught(entry, || None, called);
         done.unwrap_or_else(|| {
             caught("close", || (), || request::close(stream, state));
             false
@@ -235,7 +243,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_trai
     envoy: Envoys,
     filter: *const c_void,
 ) -> u32 {
-    let trailers = |_: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+    let trailers = |_: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
         request::trailers(stream, state)
     };
     // SAFETY: Envoy calls about a filter that is alive, on its thread.
@@ -269,7 +277,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     filter: *const c_void,
     _: u64,
 ) {
-    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::State| {
+    let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
         let done = caught(
             "scheduled",
             || false,

@@ -10,9 +10,14 @@ use super::entries::{self, CONTINUE};
 use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Map};
 
 mod functions;
+mod odd;
+
+pub use functions::count_schedulers;
+pub use odd::configure_route;
 
 thread_local! {
     static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };
+    static IS_OLDER: Cell<bool> = const { Cell::new(false) };
     static FREED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
     /// Kept until the thread of a test ends.
     static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
@@ -45,6 +50,19 @@ pub fn break_at(entry: &'static str) {
     }
 }
 
+/// Calls `f` while Envoy is older than what tells all.
+pub fn as_older<R>(f: impl FnOnce() -> R) -> R {
+    IS_OLDER.set(true);
+    let result = f();
+    IS_OLDER.set(false);
+    result
+}
+
+/// Whether a test wants that.
+pub fn is_older() -> bool {
+    IS_OLDER.get()
+}
+
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Whether a line of the log holds this.
@@ -65,7 +83,7 @@ struct Side {
 }
 
 impl Side {
-    fn of<'a>(at: Envoys) -> &'a Self {
+    fn from_pointer<'a>(at: Envoys) -> &'a Self {
         // SAFETY: tests hand in a configuration that lives.
         unsafe { &*at.cast::<Self>() }
     }
@@ -101,15 +119,15 @@ struct Stream {
 }
 
 impl Stream {
-    fn of<'a>(at: Envoys) -> &'a mut Self {
+    fn from_pointer<'a>(at: Envoys) -> &'a mut Self {
         // SAFETY: tests hand in a request that lives, from one thread.
         unsafe { &mut *at.cast::<Self>() }
     }
 
     fn call_back(at: Envoys) {
-        let filter = core::mem::replace(&mut Self::of(at).calls_back, core::ptr::null());
+        let filter = core::mem::replace(&mut Self::from_pointer(at).calls_back, core::ptr::null());
         if !filter.is_null() {
-            Self::of(at).is_destroyed = true;
+            Self::from_pointer(at).is_destroyed = true;
             // SAFETY: as Envoy does within a reply.
             unsafe {
                 entries::envoy_dynamic_module_on_http_filter_response_headers(at, filter, true);
@@ -171,7 +189,10 @@ unsafe impl Sync for Made {}
 pub fn configure(name: &str, bytes: &[u8]) -> (Option<Made>, BTreeMap<String, u64>) {
     let side = Box::<Side>::default();
     let at = (&raw const *side).cast_mut().cast();
-    let (name, bytes) = (Buffer::of(name.as_bytes()), Buffer::of(bytes));
+    let (name, bytes) = (
+        Buffer::from_bytes(name.as_bytes()),
+        Buffer::from_bytes(bytes),
+    );
     // SAFETY: all of it lives as long as the call.
     let made = unsafe { entries::envoy_dynamic_module_on_http_filter_config_new(at, name, bytes) };
     let metrics = side.metrics.lock().unwrap().iter().cloned().collect();
@@ -204,9 +225,9 @@ impl Made {
 
     /// An answer to a call of this number.
     pub fn answer(&self, call: u64, headers: &[(&str, &str)], body: &[u8]) {
-        let of = |(name, value): &(&str, &str)| Header::of(name, value.as_bytes());
+        let of = |(name, value): &(&str, &str)| Header::new(name, value.as_bytes());
         let headers: Vec<Header> = headers.iter().map(of).collect();
-        let body = Buffer::of(body);
+        let body = Buffer::from_bytes(body);
         // SAFETY: all of it lives as long as the call.
         unsafe {
             entries::envoy_dynamic_module_on_http_filter_config_http_callout_done(

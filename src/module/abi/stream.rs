@@ -68,7 +68,7 @@ impl Stream<'_> {
                 *pair = (header.name.bytes(), header.value.bytes());
             }
         }
-        Ok(Headers::of(pairs))
+        Ok(Headers::from_pairs(pairs))
     }
 
     /// Adds a header beside those of the same name. None is added where the value is empty:
@@ -80,7 +80,10 @@ impl Stream<'_> {
         if value.is_empty() {
             return Ok(());
         }
-        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value));
+        let (name, value) = (
+            Buffer::from_bytes(name.as_bytes()),
+            Buffer::from_bytes(value),
+        );
         // SAFETY: pointers and lengths of live slices.
         done(unsafe { (self.envoy.add_header)(self.at, map as u32, name, value) })
     }
@@ -93,7 +96,10 @@ impl Stream<'_> {
         if value.is_empty() {
             return self.remove_header(map, name);
         }
-        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value));
+        let (name, value) = (
+            Buffer::from_bytes(name.as_bytes()),
+            Buffer::from_bytes(value),
+        );
         // SAFETY: pointers and lengths of live slices.
         done(unsafe { (self.envoy.set_header)(self.at, map as u32, name, value) })
     }
@@ -103,7 +109,7 @@ impl Stream<'_> {
     /// # Errors
     /// [`Refused`] if they were not removed.
     pub fn remove_header(&mut self, map: Map, name: &str) -> Result<(), Refused> {
-        let name = Buffer::of(name.as_bytes());
+        let name = Buffer::from_bytes(name.as_bytes());
         // SAFETY: pointer and length of a live slice; no value means removal.
         done(unsafe { (self.envoy.set_header)(self.at, map as u32, name, Buffer::NONE) })
     }
@@ -112,16 +118,16 @@ impl Stream<'_> {
     /// resets it.
     pub fn reply(&mut self, reply: &Reply) {
         let mut headers: Vec<Header> = Vec::with_capacity(reply.headers.len() + 1);
-        let of = |(name, value): &(&'static str, String)| Header::of(name, value.as_bytes());
+        let of = |(name, value): &(&'static str, String)| Header::new(name, value.as_bytes());
         headers.extend(reply.headers.iter().map(of));
         // Envoy words the answer to a gRPC request itself, with the status that is named here.
         let grpc = reply.grpc.map(|status| status.to_string());
         headers.extend(
             grpc.as_ref()
-                .map(|s| Header::of("grpc-status", s.as_bytes())),
+                .map(|s| Header::new("grpc-status", s.as_bytes())),
         );
-        let body = Buffer::of(reply.body.as_bytes());
-        let details = Buffer::of(reply.details.as_bytes());
+        let body = Buffer::from_bytes(reply.body.as_bytes());
+        let details = Buffer::from_bytes(reply.details.as_bytes());
         let status = u32::from(reply.status);
         let (first, count) = (headers.as_ptr(), headers.len());
         // SAFETY: pointers and lengths of live slices.
@@ -133,11 +139,11 @@ impl Stream<'_> {
     /// details of it.
     pub fn reply_in_http(&mut self, reply: &Reply) {
         let status = reply.status.to_string();
-        let mut headers = vec![Header::of(":status", status.as_bytes())];
-        let of = |(name, value): &(&'static str, String)| Header::of(name, value.as_bytes());
+        let mut headers = vec![Header::new(":status", status.as_bytes())];
+        let of = |(name, value): &(&'static str, String)| Header::new(name, value.as_bytes());
         headers.extend(reply.headers.iter().map(of));
         let (first, count) = (headers.as_ptr(), headers.len());
-        let body = Buffer::of(reply.body.as_bytes());
+        let body = Buffer::from_bytes(reply.body.as_bytes());
         // SAFETY: pointers and lengths of live slices.
         unsafe {
             (self.envoy.send_response_headers)(self.at, first, count, false);
@@ -157,7 +163,7 @@ impl Stream<'_> {
 
     fn with_state<R>(&self, name: &str, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let mut value = Buffer::NONE;
-        let name = Buffer::of(name.as_bytes());
+        let name = Buffer::from_bytes(name.as_bytes());
         // SAFETY: pointer and length of a live slice, a live location to write to.
         let found = unsafe { (self.envoy.filter_state)(self.at, name, &raw mut value) };
         // SAFETY: Envoy has said that it wrote; the value lies there until it is set again.
@@ -172,7 +178,10 @@ impl Stream<'_> {
     pub fn set_state(&mut self, name: &str, value: &[u8], is_final: bool) -> Result<(), Refused> {
         /// `envoy_dynamic_module_type_filter_state_life_span_Request`.
         const REQUEST: u32 = 1;
-        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value));
+        let (name, value) = (
+            Buffer::from_bytes(name.as_bytes()),
+            Buffer::from_bytes(value),
+        );
         done(match self.envoy.set_filter_state_value {
             // SAFETY: pointers and lengths of live slices.
             Some(set) => unsafe { set(self.at, name, value, REQUEST, u32::from(!is_final)) },

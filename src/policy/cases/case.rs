@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use keystile_core::decide::Denial;
 
-use super::key::Key;
-use crate::explain::Certificate;
+use super::key::CaseKey;
+use crate::explain::ClientCertificate;
 
 /// The codes that a request can be answered with, and `ok`.
 pub(super) fn codes() -> impl Iterator<Item = &'static str> + Clone {
@@ -31,7 +31,7 @@ pub struct Case {
     /// Who sends it.
     pub holder: Holder,
     /// What is sent.
-    pub request: Sent,
+    pub request: CaseRequest,
     /// How many times, at the same time; the last answer counts.
     pub times: u32,
     /// The answer.
@@ -48,11 +48,11 @@ pub enum Holder {
     /// A key with a typing error.
     Typist,
     /// A key with these properties.
-    Key(Box<Key>),
+    Key(Box<CaseKey>),
 }
 
 /// The parts of a request other than its key.
-pub struct Sent {
+pub struct CaseRequest {
     /// Its method.
     pub method: String,
     /// Its path, with the query if any.
@@ -64,7 +64,7 @@ pub struct Sent {
     /// Where it comes from.
     pub address: Option<IpAddr>,
     /// The client certificate of its connection.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<ClientCertificate>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
     /// Whether the request comes over TLS.

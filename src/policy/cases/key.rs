@@ -13,7 +13,7 @@ use keystile_model::rules::{self, check_plan};
 /// A key's properties.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Key {
+pub struct CaseKey {
     client: Option<String>,
     scopes: Vec<String>,
     plan: Option<String>,
@@ -58,7 +58,7 @@ fn name<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Na
         .transpose()
 }
 
-impl Key {
+impl CaseKey {
     /// The scopes that no route of a policy asks for.
     pub fn unknown_scopes<'k>(&'k self, policy: &Policy) -> impl Iterator<Item = &'k str> {
         self.scopes

@@ -38,7 +38,7 @@ pub(super) fn say(file: &PolicyFile, look: Look<'_>) -> Findings {
 struct Say<'p> {
     file: &'p PolicyFile,
     /// Where everything stands; the text was parsed once already.
-    root: Option<yaml::Node>,
+    root: Option<yaml::YamlNode>,
     look: Look<'p>,
 }
 

@@ -100,7 +100,7 @@ pub struct Admission {
 
 impl Admission {
     /// Without a key, nothing is charged.
-    pub fn of(access: Access, cost: u64, limit: Option<String>) -> Self {
+    pub fn new(access: Access, cost: u64, limit: Option<String>) -> Self {
         match access {
             Access::Refused | Access::Open => Self {
                 access,

@@ -55,7 +55,7 @@ pub struct Class<'c> {
 
 impl Classes {
     /// The classes of two policies; none if there are too many.
-    pub fn of(a: &RawPolicy, b: &RawPolicy) -> Option<Self> {
+    pub fn of_both(a: &RawPolicy, b: &RawPolicy) -> Option<Self> {
         Some(Self {
             hosts: hosts(a, b),
             methods: methods(a, b),

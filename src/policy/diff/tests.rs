@@ -281,7 +281,7 @@ proptest! {
     fn the_classes_are_all_there_is_and_each_is_right(a in policy(), b in policy()) {
         let (before, after) = (Oracle::new(&a), Oracle::new(&b));
         let (p, q) = (Policy::new(&a, []).unwrap(), Policy::new(&b, []).unwrap());
-        let classes = Classes::of(&a, &b).unwrap();
+        let classes = Classes::of_both(&a, &b).unwrap();
         let mut known = BTreeSet::new();
         for class in classes.iter() {
             let x = before.answers(class.host, class.method, class.path);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Document, LocatedOperation, Scheme};
 use super::extensible::Requirement;
 use super::notes::Notes;
-use super::reference::Files;
+use super::reference::DocumentFiles;
 use keystile_model::error::Result;
 
 /// Words before a key in `Authorization` that descriptions mention.
@@ -29,7 +29,7 @@ impl Schemes {
     pub fn new(
         document: &Document,
         operations: &[(String, LocatedOperation)],
-        files: &Files<'_>,
+        files: &DocumentFiles<'_>,
         notes: &mut Notes,
     ) -> Result<Self> {
         let lists = operations

@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::extensible::{Form, Named, Requirement};
+use super::extensible::{EntryForm, NamedEntries, Requirement};
 use super::path_item::shared;
-pub use super::path_item::{Operation, Parameter, PathItem, Server};
-use super::reference::Files;
+pub use super::path_item::{Parameter, PathItem, PathOperation, Server};
+use super::reference::DocumentFiles;
 use keystile_model::error::Result;
 
 /// The document.
@@ -44,11 +44,11 @@ struct Info {
 #[serde(rename_all = "camelCase")]
 struct Components {
     #[serde(default)]
-    security_schemes: Named<Scheme>,
+    security_schemes: NamedEntries<Scheme>,
     #[serde(default, deserialize_with = "shared")]
     path_items: BTreeMap<String, Rc<PathItem>>,
     #[serde(default)]
-    parameters: Named<Parameter>,
+    parameters: NamedEntries<Parameter>,
 }
 
 /// A way to authenticate callers.
@@ -72,7 +72,7 @@ pub struct Scheme {
 pub struct LocatedOperation {
     /// None for all methods that have no operation of their own.
     pub method: Option<String>,
-    pub operation: Rc<Operation>,
+    pub operation: Rc<PathOperation>,
     /// The path item that it is in, and those that refer to it.
     pub items: Vec<Rc<PathItem>>,
     /// The file of the operation.
@@ -105,7 +105,7 @@ impl Document {
         &self,
         path: &str,
         item: &Rc<PathItem>,
-        files: &Files<'_>,
+        files: &DocumentFiles<'_>,
     ) -> Result<(Vec<LocatedOperation>, Vec<String>)> {
         let mut items = vec![(item.clone(), String::new())];
         while let Some((last, file)) = items.last()
@@ -152,17 +152,17 @@ impl Document {
     /// An operation, or those that it refers to. One with requirements of its own counts as well.
     fn referred(
         &self,
-        operation: &Rc<Operation>,
+        operation: &Rc<PathOperation>,
         file: &str,
         place: &str,
-        files: &Files<'_>,
-    ) -> Result<Vec<(Rc<Operation>, String)>> {
+        files: &DocumentFiles<'_>,
+    ) -> Result<Vec<(Rc<PathOperation>, String)>> {
         let mut chain = vec![(operation.clone(), file.to_owned())];
         while let Some((last, file)) = chain.last()
             && let Some(reference) = &last.reference
         {
             files.check_depth(chain.len(), place)?;
-            let (found, file) = files.resolve::<Operation>(reference, file, place)?;
+            let (found, file) = files.resolve::<PathOperation>(reference, file, place)?;
             chain.push((Rc::new(found), file));
         }
         chain.retain(|(o, _)| o.reference.is_none() || o.security.is_some());
@@ -183,7 +183,7 @@ impl Document {
     ///
     /// # Errors
     /// A reference that leads nowhere.
-    pub fn scheme(&self, name: &str, files: &Files<'_>) -> Result<Option<Scheme>> {
+    pub fn scheme(&self, name: &str, files: &DocumentFiles<'_>) -> Result<Option<Scheme>> {
         let place = format!("security scheme `{name}`");
         let own = self.components.security_schemes.get(name).cloned();
         let (mut scheme, mut file) = match own {
@@ -210,7 +210,11 @@ impl Document {
     }
 
     /// Names of parameters that take several segments.
-    pub fn multi_segment(&self, found: &LocatedOperation, files: &Files<'_>) -> BTreeSet<String> {
+    pub fn multi_segment(
+        &self,
+        found: &LocatedOperation,
+        files: &DocumentFiles<'_>,
+    ) -> BTreeSet<String> {
         let of_items = found.items.iter().flat_map(|item| &item.parameters);
         of_items
             .chain(&found.operation.parameters)
@@ -232,6 +236,6 @@ impl Document {
     }
 }
 
-impl Form for Scheme {
+impl EntryForm for Scheme {
     const IS_OBJECT: bool = true;
 }

@@ -22,15 +22,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Extensible<T> {
 /// A map whose names are the author's, and may begin with `x-` as those of extensions do. Such an
 /// entry is left out if its value has another form than those of the map.
 #[derive(Clone, Debug)]
-pub struct Named<T>(BTreeMap<String, T>);
+pub struct NamedEntries<T>(BTreeMap<String, T>);
 
-impl<T> Default for Named<T> {
+impl<T> Default for NamedEntries<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Deref for Named<T> {
+impl<T> Deref for NamedEntries<T> {
     type Target = BTreeMap<String, T>;
 
     fn deref(&self) -> &Self::Target {
@@ -38,7 +38,7 @@ impl<T> Deref for Named<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for Named<T> {
+impl<'de, T: Deserialize<'de> + EntryForm> Deserialize<'de> for NamedEntries<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let (named, _) = d.deserialize_map(NamedFields(PhantomData))?;
         Ok(Self(named))
@@ -118,22 +118,22 @@ enum Lenient<T> {
 struct LenientVisitor<T>(PhantomData<T>);
 
 /// Which of the two a value is.
-pub trait Form {
+pub trait EntryForm {
     /// It is an object, not a list.
     const IS_OBJECT: bool;
 }
 
-impl Form for Scopes {
+impl EntryForm for Scopes {
     const IS_OBJECT: bool = false;
 }
 
-impl<'de, T: Deserialize<'de> + Form> Deserialize<'de> for Lenient<T> {
+impl<'de, T: Deserialize<'de> + EntryForm> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         d.deserialize_any(LenientVisitor(PhantomData))
     }
 }
 
-impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for LenientVisitor<T> {
+impl<'de, T: Deserialize<'de> + EntryForm> Visitor<'de> for LenientVisitor<T> {
     type Value = Lenient<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,7 +186,7 @@ impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for LenientVisitor<T> {
 
 struct NamedFields<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de> + Form> Visitor<'de> for NamedFields<T> {
+impl<'de, T: Deserialize<'de> + EntryForm> Visitor<'de> for NamedFields<T> {
     type Value = (BTreeMap<String, T>, BTreeSet<String>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::extensible::{Extensible, Form, Named, Requirement, text, texts};
+use super::extensible::{EntryForm, Extensible, NamedEntries, Requirement, text, texts};
 
 /// Amazon's and Yandex's names for the operation of all methods without one of their own.
 const ANY_METHOD: [&str; 2] = [
@@ -24,7 +24,7 @@ pub struct Server {
     #[serde(default)]
     pub url: String,
     #[serde(default)]
-    pub variables: Named<Variable>,
+    pub variables: NamedEntries<Variable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -42,13 +42,13 @@ pub struct PathItem {
     pub servers: Vec<Server>,
     pub parameters: Vec<Parameter>,
     /// With their methods; none for all methods that have no operation of their own.
-    pub operations: Vec<(Option<String>, Rc<Operation>)>,
+    pub operations: Vec<(Option<String>, Rc<PathOperation>)>,
     /// Fields that OpenAPI does not know.
     pub unknown: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
-pub struct Operation {
+pub struct PathOperation {
     #[serde(default, rename = "$ref")]
     pub reference: Option<String>,
     pub security: Option<Vec<Requirement>>,
@@ -69,11 +69,11 @@ pub struct Parameter {
     pub(super) multi_segment: bool,
 }
 
-impl Form for Parameter {
+impl EntryForm for Parameter {
     const IS_OBJECT: bool = true;
 }
 
-impl Form for Variable {
+impl EntryForm for Variable {
     const IS_OBJECT: bool = true;
 }
 
@@ -110,17 +110,17 @@ impl<'de> Visitor<'de> for ItemFields {
                 "servers" => out.servers = map.next_value::<Option<_>>()?.unwrap_or_default(),
                 "parameters" => out.parameters = map.next_value::<Option<_>>()?.unwrap_or_default(),
                 "additionalOperations" => {
-                    let more: Option<Extensible<Operation>> = map.next_value()?;
+                    let more: Option<Extensible<PathOperation>> = map.next_value()?;
                     let more = more.map(|more| more.0).unwrap_or_default().into_iter();
                     out.operations
                         .extend(more.map(|(name, o)| (Some(name), Rc::new(o))));
                 }
                 any if ANY_METHOD.contains(&any) => {
-                    let any: Option<Operation> = map.next_value()?;
+                    let any: Option<PathOperation> = map.next_value()?;
                     out.operations.extend(any.map(|o| (None, Rc::new(o))));
                 }
                 method if METHODS.contains(&method) => {
-                    let operation: Option<Operation> = map.next_value()?;
+                    let operation: Option<PathOperation> = map.next_value()?;
                     let method = method.to_ascii_uppercase();
                     out.operations
                         .extend(operation.map(|o| (Some(method), Rc::new(o))));

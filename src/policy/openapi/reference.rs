@@ -18,7 +18,7 @@ const DEEPEST: usize = 32;
 pub type Beside<'f> = &'f dyn Fn(&str) -> std::result::Result<String, String>;
 
 /// The document and the files beside it, each read when it is first referred to.
-pub struct Files<'f> {
+pub struct DocumentFiles<'f> {
     name: &'f str,
     text: &'f str,
     beside: Option<Beside<'f>>,
@@ -26,7 +26,7 @@ pub struct Files<'f> {
     read: RefCell<BTreeMap<String, Rc<Value>>>,
 }
 
-impl<'f> Files<'f> {
+impl<'f> DocumentFiles<'f> {
     /// Those of a document, which messages call `name`.
     pub fn new(name: &'f str, text: &'f str, beside: Option<Beside<'f>>) -> Self {
         Self {

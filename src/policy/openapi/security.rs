@@ -7,7 +7,7 @@ use keystile_core::policy::is_scope;
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::Schemes;
-use super::document::{Document, Operation};
+use super::document::{Document, PathOperation};
 use super::notes::Notes;
 
 /// What a route requires.
@@ -71,7 +71,7 @@ impl Demand {
 pub fn demand(
     document: &Document,
     schemes: &Schemes,
-    operation: &Operation,
+    operation: &PathOperation,
     place: &str,
     notes: &mut Notes,
 ) -> Demand {

@@ -6,13 +6,13 @@ use super::notes::Notes;
 use super::security::Demand;
 
 /// For one path shape.
-pub struct Shape {
+pub struct PathShape {
     pub(super) path: String,
     /// By host (empty for all) and method (empty for all others).
     pub(super) asks: BTreeMap<(String, String), Demand>,
 }
 
-impl Shape {
+impl PathShape {
     pub(super) fn ask(
         &mut self,
         host: String,

@@ -204,7 +204,7 @@ proptest! {
             list.join(", ")
         );
         let document = read::read("d", &text).unwrap();
-        let files = Files::new("d", &text, None);
+        let files = DocumentFiles::new("d", &text, None);
         let all = operations(&document, &files, &mut notes).unwrap();
         let schemes = Schemes::new(&document, &all, &files, &mut notes).unwrap();
         let operation = &all[0].1.operation;

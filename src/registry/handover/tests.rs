@@ -21,9 +21,9 @@ fn all(b: &mut Bench, at: u64) -> (u32, u32) {
 }
 
 fn give_token(b: &mut Bench, expires: u64) {
-    let draft = token::Draft {
+    let draft = token::TokenDraft {
         expires: Some(expires),
-        ..token::Draft::plain("acme-self", Role::Client)
+        ..token::TokenDraft::plain("acme-self", Role::Client)
     };
     token::create(&mut b.store, &system::at(NOON), draft)
         .ok()
@@ -31,9 +31,9 @@ fn give_token(b: &mut Bench, expires: u64) {
 }
 
 fn issue(b: &mut Bench, expires: Option<u64>) -> KeyId {
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         expires,
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let world = system::at(NOON);
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
@@ -137,11 +137,14 @@ fn the_successor_ends_when_the_key_was_meant_to() {
 }
 
 /// A key that was handed over, of a client with a token that has `ceilings`; and who fetches.
-fn handed_over(ceilings: Ceilings, change: impl FnOnce(&mut key::Draft)) -> (Bench, KeyId, World) {
+fn handed_over(
+    ceilings: Ceilings,
+    change: impl FnOnce(&mut key::KeyDraft),
+) -> (Bench, KeyId, World) {
     let mut b = Bench::new();
-    let mut draft = key::Draft {
+    let mut draft = key::KeyDraft {
         any_scope: true,
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     change(&mut draft);
     let made = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
@@ -217,7 +220,7 @@ fn a_successor_keeps_within_the_ceilings_of_who_fetches_it() {
         &mut b.store,
         &system::at(NOON),
         "acme",
-        key::Draft::default(),
+        key::KeyDraft::default(),
         1,
         |_| {},
     )
@@ -255,10 +258,10 @@ fn a_key_that_was_rotated_has_its_successor_already() {
 #[test]
 fn what_no_token_could_fetch_is_not_handed_over() {
     let mut b = Bench::new();
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         scopes: words(&["admin"]),
         any_scope: true,
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {})
         .ok()

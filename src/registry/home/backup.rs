@@ -16,7 +16,7 @@ use keystile_system::file::Partial;
 pub(super) const USAGE: &str = ".usage";
 
 /// A backup that was made and verified.
-pub struct Kept {
+pub struct KeptBackup {
     /// The end of the audit log in it.
     pub head: audit::Head,
     /// The version of the keyset in it.
@@ -93,11 +93,11 @@ impl Home {
     ///
     /// # Errors
     /// If the store cannot be read, or the file cannot be written; the file is then unchanged.
-    pub fn backup(&self, world: &World, to: &Path) -> Result<Kept> {
+    pub fn backup(&self, world: &World, to: &Path) -> Result<KeptBackup> {
         let name = to.file_name().unwrap_or_default().to_string_lossy();
         let copied = self.copy_for(world, folder_of(to), &name, to)?;
         let bytes = put_backup(copied.store, copied.usage, to)?;
-        Ok(Kept {
+        Ok(KeptBackup {
             head: copied.head,
             version: copied.version,
             bytes,

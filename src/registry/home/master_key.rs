@@ -21,7 +21,7 @@ pub enum NewKey<'c> {
 }
 
 /// A master key that was rotated.
-pub struct Rotated {
+pub struct RotatedMasterKey {
     /// The fingerprint of the old key.
     pub former: String,
     /// The fingerprint of the new key.
@@ -36,7 +36,11 @@ impl Home {
     ///
     /// # Errors
     /// If the store cannot be opened or written, or there is nothing to change.
-    pub fn rotate_master_key(&self, world: &World, new: Option<NewKey<'_>>) -> Result<Rotated> {
+    pub fn rotate_master_key(
+        &self,
+        world: &World,
+        new: Option<NewKey<'_>>,
+    ) -> Result<RotatedMasterKey> {
         world.caller.owner("rotate the master key")?;
         let _turn = file::turn(&self.folder)?;
         let (mut store, former) = self.unlock()?;
@@ -96,7 +100,7 @@ impl Home {
                 Some(&after),
             )
         })?;
-        Ok(Rotated {
+        Ok(RotatedMasterKey {
             former: was,
             new: is,
             kept,

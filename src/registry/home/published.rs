@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keystile_core::key::KeyId;
-use keystile_core::keyset::{Artefact, Overlay, Refusal, SigningKeys, StoreId};
+use keystile_core::keyset::{Artefact, KeysetRefusal, Overlay, SigningKeys, StoreId};
 use serde::Deserialize;
 
 use crate::inspect::{self, Opened};
@@ -139,10 +139,10 @@ impl Last {
 fn read_overlay(
     bytes: &[u8],
     signers: &SigningKeys,
-) -> std::result::Result<std::sync::Arc<Overlay>, Refusal> {
+) -> std::result::Result<std::sync::Arc<Overlay>, KeysetRefusal> {
     match Artefact::load(&mut &*bytes, signers, |_| {})? {
         Artefact::Overlay(overlay) => Ok(overlay),
-        Artefact::Keyset(_) => Err(Refusal::Overlay),
+        Artefact::Keyset(_) => Err(KeysetRefusal::Overlay),
     }
 }
 
@@ -197,10 +197,10 @@ mod tests {
         home.backup(&world, &folder.join("kept.db")).ok().unwrap();
         let mut store = home.open().ok().unwrap();
         for name in ["late", "later"] {
-            client::create(&mut store, &world, client::Draft::named(name)).unwrap();
+            client::create(&mut store, &world, client::ClientDraft::named(name)).unwrap();
         }
         let issue = |store: &mut Store, client: &str| {
-            let draft = key::Draft::default();
+            let draft = key::KeyDraft::default();
             key::issue(store, &world, client, draft, 2, |_| {}).ok();
         };
         issue(&mut store, "later");
@@ -212,12 +212,12 @@ mod tests {
 
     #[test]
     fn versions_and_numbers_go_on_behind_those_of_the_lost_store_even_if_the_clock_went_back() {
-        let (folder, home) = crate::bench::home("version: 1\n", &["acme"]);
+        let (folder, home) = crate::bench::home_in_folder("version: 1\n", &["acme"]);
         let hook = |store: &mut Store| {
-            let draft = webhook::Draft {
+            let draft = webhook::WebhookDraft {
                 name: "siem".to_owned(),
                 url: "https://siem.example.com/keystile".to_owned(),
-                ..webhook::Draft::default()
+                ..webhook::WebhookDraft::default()
             };
             webhook::create(store, &system::local(), draft)
                 .ok()
@@ -241,7 +241,7 @@ mod tests {
             (restored.version, restored.version)
         );
         assert_ne!(Ok(meta.timeline), former);
-        client::create(&mut store, &world, client::Draft::named("new")).unwrap();
+        client::create(&mut store, &world, client::ClientDraft::named("new")).unwrap();
         let new = store.read(|tx| tx.client("new")).unwrap().unwrap();
         assert_eq!(new.number, 4, "numbers 2 and 3 are those of lost clients");
 
@@ -264,7 +264,7 @@ mod tests {
         let now = meta.timeline.to_string();
         for seq in 1..=last {
             let written_on = if seq < cut { &former } else { &now };
-            assert_eq!(timelines.of(seq).as_ref(), Some(written_on), "{seq}");
+            assert_eq!(timelines.at(seq).as_ref(), Some(written_on), "{seq}");
         }
 
         // Receivers take no message for one that they have had on the other timeline.
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_keyset_that_nobody_can_verify_tells_its_version_and_no_key() {
-        let (folder, home) = crate::bench::home("version: 1\n", &["acme"]);
+        let (folder, home) = crate::bench::home_in_folder("version: 1\n", &["acme"]);
         let mut store = home.open().ok().unwrap();
         let version = publish(&mut store, folder.path());
         let id = store.read(|tx| Ok(tx.meta().store)).unwrap();

@@ -239,5 +239,5 @@ fn wrong_key(error: Error, fingerprint: &str) -> Error {
             " named when it was made"
         ],
     )
-    .of(error.kind())
+    .with_kind(error.kind())
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::client::{self, Draft};
+use crate::client::{self, ClientDraft};
 use crate::policy;
 use keystile_model::error::Result;
 use keystile_model::record::{Client, Key};
@@ -44,7 +44,7 @@ impl Ground<'_, '_> {
     }
 
     /// Makes a client; its plan has been checked.
-    pub fn add_client(&mut self, world: &World, draft: Draft) -> Result<Client> {
+    pub fn add_client(&mut self, world: &World, draft: ClientDraft) -> Result<Client> {
         match self {
             Self::Store(tx) => client::insert(tx, world, draft),
             Self::Nowhere(tx) => client::checked(tx, world, draft),

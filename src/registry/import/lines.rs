@@ -74,7 +74,7 @@ impl Line {
     }
 
     /// A key of another system.
-    pub fn of(line: &KeyLine) -> Self {
+    pub fn from_key_line(line: &KeyLine) -> Self {
         let mut out = Self {
             client: line.client.clone(),
             sha256: line.sha256.clone(),

@@ -9,7 +9,7 @@ use super::ImportOptions;
 use super::Line;
 use super::digest;
 use super::key;
-use crate::client::Draft;
+use crate::client::ClientDraft;
 use crate::policy;
 use keystile_model::error::{Code, Complaints, Result, named, refuse};
 use keystile_model::import_lines::ClientLine;
@@ -202,11 +202,11 @@ fn take_client(
         return Ok(());
     }
     check_plan(&file.policy, line.plan.as_deref())?;
-    let draft = Draft {
+    let draft = ClientDraft {
         name: line.name,
         plan: line.plan,
         description: line.description,
-        ..Draft::default()
+        ..ClientDraft::default()
     };
     let client = tx.add_client(world, draft)?;
     done.clients_created.push(client.name.clone());
@@ -248,7 +248,7 @@ fn take_key(
         return Ok(());
     }
     let disabled = line.disabled;
-    let line = Line::of(&line);
+    let line = Line::from_key_line(&line);
     let mut key = key(tx, world, &file.policy, client, digest, &line, how)?;
     key.disabled = disabled;
     tx.add_key(world, &key)?;

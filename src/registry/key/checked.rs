@@ -3,13 +3,13 @@
 use keystile_core::policy::Policy;
 
 use keystile_model::error::{Code, Result, refuse};
-use keystile_model::key::{Draft, Rules};
+use keystile_model::key::{KeyDraft, Rules};
 use keystile_model::rules;
 
 /// The rules that a draft makes, which hold under a policy. `admit` is asked first, so that a
 /// refusal tells a bound caller of no plan or scope that is not its own.
 pub fn checked(
-    mut draft: Draft,
+    mut draft: KeyDraft,
     policy: &Policy,
     now: u64,
     admit: impl FnOnce(&Rules) -> Result<()>,

@@ -95,9 +95,9 @@ mod tests {
         b.issue(&world, 3);
         let file = without("gold");
         let before = looked(&mut b, &file);
-        let on_gold = key::Draft {
+        let on_gold = key::KeyDraft {
             plan: Some("gold".to_owned()),
-            ..key::Draft::default()
+            ..key::KeyDraft::default()
         };
         key::issue(&mut b.store, &world, "acme", on_gold, 2, |_| {}).unwrap();
         let words = refused(&mut b, &world, &file, &before);
@@ -107,9 +107,9 @@ mod tests {
         let mut b = Bench::new();
         b.issue(&world, 3);
         let before = looked(&mut b, &file);
-        let gold = client::Patch {
+        let gold = client::ClientPatch {
             plan: Some(Some("gold".to_owned())),
-            ..client::Patch::default()
+            ..client::ClientPatch::default()
         };
         client::update(&mut b.store, &world, "acme", gold).unwrap();
         let words = refused(&mut b, &world, &file, &before);

@@ -23,12 +23,12 @@ fn living_publishable_keys_that_a_policy_narrows_are_counted() {
     let warnings = apply(&mut b.store, &world, &allowing("read, write"));
     assert_eq!(warnings.unwrap().warnings, [""; 0]);
     let mut issue = |scopes: &[&str], publishable| {
-        let draft = key::Draft {
+        let draft = key::KeyDraft {
             publishable,
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
             origins: vec!["https://a.example".to_owned()],
             any_scope: true,
-            ..key::Draft::default()
+            ..key::KeyDraft::default()
         };
         key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
             .unwrap()
@@ -116,17 +116,17 @@ fn a_look_at_all_keys_is_broken_off_for_what_goes_first() {
 
 #[test]
 fn keys_are_counted_by_plan_from_an_index_alone() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     let world = system::at(NOON);
     let issued = b.issue(&world, 3);
-    let on_gold = key::Draft {
+    let on_gold = key::KeyDraft {
         plan: Some("gold".to_owned()),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     key::issue(&mut b.store, &world, "acme", on_gold, 2, |_| {}).unwrap();
-    let free = client::Patch {
+    let free = client::ClientPatch {
         plan: Some(Some("free".to_owned())),
-        ..client::Patch::default()
+        ..client::ClientPatch::default()
     };
     client::update(&mut b.store, &world, "acme", free).unwrap();
     key::revoke_all(&mut b.store, &world, &[issued[0].key.id], "").unwrap();

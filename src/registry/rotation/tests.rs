@@ -20,8 +20,8 @@ const PLAIN: RotationOptions<'_> = RotationOptions {
 /// Takes what `F` takes.
 struct To<F>(F);
 
-impl<F: FnMut(&Rotated)> Receive for To<F> {
-    fn take(&mut self, some: &[Rotated]) -> Result<()> {
+impl<F: FnMut(&RotatedKey)> Receive for To<F> {
+    fn take(&mut self, some: &[RotatedKey]) -> Result<()> {
         some.iter().for_each(&mut self.0);
         Ok(())
     }
@@ -37,7 +37,7 @@ struct Full {
 }
 
 impl Receive for Full {
-    fn take(&mut self, some: &[Rotated]) -> Result<()> {
+    fn take(&mut self, some: &[RotatedKey]) -> Result<()> {
         let ids = some.iter().map(|r| (r.old.id, r.new.key.id));
         self.taken.push(ids.collect());
         match self.settled {
@@ -61,13 +61,13 @@ fn all(b: &mut Bench, now: u64) -> Vec<KeyId> {
         .unwrap()
 }
 
-fn draft(change: impl FnOnce(&mut key::Draft)) -> key::Draft {
-    let mut draft = key::Draft::default();
+fn draft(change: impl FnOnce(&mut key::KeyDraft)) -> key::KeyDraft {
+    let mut draft = key::KeyDraft::default();
     change(&mut draft);
     draft
 }
 
-fn issue(b: &mut Bench, draft: key::Draft) -> KeyId {
+fn issue(b: &mut Bench, draft: key::KeyDraft) -> KeyId {
     let world = system::at(NOON);
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {}).unwrap();
     issued[0].key.id
@@ -107,7 +107,7 @@ fn rotated_once(b: &mut Bench, ids: &[KeyId], lap: &mut impl FnMut(&str)) {
         &system::at(NOON + 1),
         ids.to_vec(),
         &PLAIN,
-        &mut To(|r: &Rotated| {
+        &mut To(|r: &RotatedKey| {
             assert_eq!(r.new.key.rotated_from, Some(r.old.id));
             assert_eq!(r.old.overlap_end, Some(NOON + 1 + DAY));
             new.insert(r.new.key.id);
@@ -125,7 +125,7 @@ fn rotated_once(b: &mut Bench, ids: &[KeyId], lap: &mut impl FnMut(&str)) {
         &system::at(NOON + 2),
         ids.to_vec(),
         &PLAIN,
-        &mut To(|_: &Rotated| {}),
+        &mut To(|_: &RotatedKey| {}),
     );
     assert_eq!(done, Ok(0));
     lap("nothing to do");
@@ -185,7 +185,7 @@ fn keys_that_do_not_live_are_left_as_they_are() {
     assert_eq!(all(&mut b, NOON + 1), want);
     let ids = vec![good, expired, disabled, revoked, rotated];
     let mut seen = Vec::new();
-    let mut to = To(|r: &Rotated| seen.push(r.old.id));
+    let mut to = To(|r: &RotatedKey| seen.push(r.old.id));
     let done = rotate_all(&mut b.store, &world, ids, &PLAIN, &mut to);
     assert_eq!((done, seen), (Ok(1), vec![good]));
 }
@@ -197,7 +197,7 @@ fn a_renewed_key_lives_as_long_as_the_one_before_it() {
     let mut end = |id, at, renew| {
         let mut found = None;
         let how = RotationOptions { renew, ..PLAIN };
-        let mut to = To(|r: &Rotated| found = Some((r.new.key.id, r.new.key.rules.expires)));
+        let mut to = To(|r: &RotatedKey| found = Some((r.new.key.id, r.new.key.rules.expires)));
         rotate_all(&mut b.store, &system::at(at), vec![id], &how, &mut to).unwrap();
         found.unwrap()
     };
@@ -231,7 +231,7 @@ fn keys_that_nobody_takes_never_come_to_be_and_the_old_ones_go_on() {
     assert_eq!(b.verify(), Ok(()));
     // Doing it again does the rest.
     let mut rest = Vec::new();
-    let mut to = To(|r: &Rotated| rest.push(r.old.id));
+    let mut to = To(|r: &RotatedKey| rest.push(r.old.id));
     let done = rotate_all(&mut b.store, &world, ids.clone(), &PLAIN, &mut to);
     assert_eq!((done, rest.as_slice()), (Ok(4), &ids[3..]));
 }
@@ -247,7 +247,7 @@ fn each_key_goes_on_for_as_long_as_it_was_given() {
         renew: false,
     };
     let world = system::at(NOON + 9);
-    let mut to = To(|_: &Rotated| {});
+    let mut to = To(|_: &RotatedKey| {});
     let done = rotate_all(&mut b.store, &world, ids.clone(), &how, &mut to);
     assert_eq!(done, Ok(150));
     for id in ids {

@@ -1,6 +1,6 @@
 //! What a caller that is bound to a client may give its keys.
 
-use crate::key::{self, Draft};
+use crate::key::{self, KeyDraft};
 use keystile_model::caller::*;
 use keystile_model::key::Rules;
 
@@ -10,7 +10,7 @@ fn rules(change: impl FnOnce(&mut Rules)) -> Rules {
     let policy = keystile_policy::file::parse("p", keystile_policy::file::DEFAULT.to_owned())
         .unwrap()
         .policy;
-    let mut rules = key::checked(Draft::default(), &policy, NOW, |_| Ok(())).unwrap();
+    let mut rules = key::checked(KeyDraft::default(), &policy, NOW, |_| Ok(())).unwrap();
     change(&mut rules);
     rules
 }
@@ -152,7 +152,7 @@ fn only_a_token_of_the_role_client_is_bound() {
         let narrowed = if bound { "acme" } else { "other" };
         assert_eq!(caller.narrowed(Some("other")), Some(narrowed), "{role}");
         assert_eq!(caller.owner("x").is_ok(), role == Role::Owner, "{role}");
-        assert_eq!(Role::of(role.as_str()), Some(role));
+        assert_eq!(Role::from_word(role.as_str()), Some(role));
     }
 }
 

@@ -36,9 +36,9 @@ fn every_change_raises_the_version_even_if_the_clock_goes_back() {
 fn what_leaves_the_keyset_as_it_is_leaves_its_version() {
     let mut b = Bench::new();
     let before = b.version();
-    let patch = client::Patch {
+    let patch = client::ClientPatch {
         description: Some("Acme Corp.".to_owned()),
-        ..client::Patch::default()
+        ..client::ClientPatch::default()
     };
     client::update(&mut b.store, &system::at(NOON + 5), "acme", patch).unwrap();
     assert_eq!(b.version(), before);
@@ -114,7 +114,7 @@ fn a_client_number_is_never_used_again() {
     };
     let first = number(&mut b);
     client::delete(&mut b.store, &world, "acme", true).unwrap();
-    client::create(&mut b.store, &world, client::Draft::named("acme")).unwrap();
+    client::create(&mut b.store, &world, client::ClientDraft::named("acme")).unwrap();
     assert!(number(&mut b) > first);
 }
 
@@ -167,10 +167,10 @@ fn another_brand_is_refused_while_keys_begin_with_the_old_one() {
 fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
     let mut b = Bench::new();
     let world = system::at(NOON);
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         scopes: vec!["write".to_owned(), "read".to_owned(), "read".to_owned()],
         expires: Some(NOON + 1000),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
         .ok()
@@ -208,9 +208,9 @@ fn a_rotation_keeps_lineage_and_rules_and_ends_the_old_key_after_its_grace() {
 fn a_grace_never_lets_a_key_outlive_its_expiry() {
     let mut b = Bench::new();
     let world = system::at(NOON);
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         expires: Some(NOON + 50),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
         .ok()
@@ -218,7 +218,7 @@ fn a_grace_never_lets_a_key_outlive_its_expiry() {
     let (_, old) = key::rotate(&mut b.store, &world, issued[0].key.id, 100, Some(None))
         .ok()
         .unwrap();
-    assert_eq!(old.ends(), Some(NOON + 50));
+    assert_eq!(old.effective_expiry(), Some(NOON + 50));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn changes_made_together_are_there_together_or_not_at_all() {
     let count = |b: &mut Bench| b.store.read(|tx| Ok(tx.keys()?.len())).unwrap();
     let twice = |store: &mut Store| -> Result<()> {
         for at in [NOON + 1, NOON + 2] {
-            let draft = key::Draft::default();
+            let draft = key::KeyDraft::default();
             key::issue(store, &system::at(at), "acme", draft, 1, |_| {})?;
         }
         Ok(())

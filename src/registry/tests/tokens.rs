@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_token_is_good_for_its_holder_until_its_end() {
     let mut b = Bench::new();
-    let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Issuer));
+    let (text, grant) = token(&mut b, token::TokenDraft::plain("ci", Role::Issuer));
     assert!(text.starts_with("kst_issuer_"), "{}", text.len());
     assert_eq!(check(&mut b, &text, HERE, NOON), Ok(grant));
     let end = NOON + token::LIFETIME;
@@ -16,7 +16,7 @@ fn a_token_is_good_for_its_holder_until_its_end() {
 #[test]
 fn what_is_nearly_a_token_is_none() {
     let mut b = Bench::new();
-    let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Auditor));
+    let (text, grant) = token(&mut b, token::TokenDraft::plain("ci", Role::Auditor));
     let key = b.issue(&system::at(NOON), 1)[0]
         .text
         .expose_secret()
@@ -58,9 +58,9 @@ fn what_is_nearly_a_token_is_none() {
 #[test]
 fn a_token_is_good_from_its_networks_only() {
     let mut b = Bench::new();
-    let wanted = token::Draft {
+    let wanted = token::TokenDraft {
         networks: vec!["10.0.0.0/8".parse().unwrap()],
-        ..token::Draft::plain("ci", Role::Owner)
+        ..token::TokenDraft::plain("ci", Role::Owner)
     };
     let (text, _) = token(&mut b, wanted);
     assert!(check(&mut b, &text, HERE, NOON).is_ok());
@@ -73,8 +73,8 @@ fn a_token_is_good_from_its_networks_only() {
 #[test]
 fn a_revoked_token_and_one_of_a_deleted_client_are_good_for_nothing() {
     let mut b = Bench::new();
-    let (first, grant) = token(&mut b, token::Draft::plain("one", Role::Client));
-    let (second, _) = token(&mut b, token::Draft::plain("two", Role::Client));
+    let (first, grant) = token(&mut b, token::TokenDraft::plain("one", Role::Client));
+    let (second, _) = token(&mut b, token::TokenDraft::plain("two", Role::Client));
     let world = system::at(NOON);
     token::revoke(&mut b.store, &world, grant.id).unwrap();
     token::revoke(&mut b.store, &world, grant.id).unwrap();
@@ -93,11 +93,15 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
     for role in Role::ALL {
         for wanted in Role::ALL {
             let mut b = Bench::new();
-            let (_, grant) = token(&mut b, token::Draft::plain("boss", role));
+            let (_, grant) = token(&mut b, token::TokenDraft::plain("boss", role));
             let world = system::by(NOON, grant);
-            let (_, victim) = token(&mut b, token::Draft::plain("victim", wanted));
+            let (_, victim) = token(&mut b, token::TokenDraft::plain("victim", wanted));
             let may = role == Role::Owner || (role == Role::Issuer && wanted == Role::Client);
-            let made = token::create(&mut b.store, &world, token::Draft::plain("new", wanted));
+            let made = token::create(
+                &mut b.store,
+                &world,
+                token::TokenDraft::plain("new", wanted),
+            );
             assert_eq!(made.is_ok(), may, "{role} makes {wanted}");
             let revoked = token::revoke(&mut b.store, &world, victim.id);
             assert_eq!(revoked.is_ok(), may, "{role} revokes {wanted}");
@@ -122,17 +126,17 @@ fn owners_manage_all_tokens_and_issuers_those_of_clients() {
 #[test]
 fn a_token_that_makes_no_sense_is_refused() {
     let mut b = Bench::new();
-    token(&mut b, token::Draft::plain("taken", Role::Owner));
-    let mut create = |change: fn(&mut token::Draft), role| {
-        let mut draft = token::Draft::plain("new", role);
+    token(&mut b, token::TokenDraft::plain("taken", Role::Owner));
+    let mut create = |change: fn(&mut token::TokenDraft), role| {
+        let mut draft = token::TokenDraft::plain("new", role);
         change(&mut draft);
         words(token::create(&mut b.store, &system::at(NOON), draft))
     };
-    let ceilings = |d: &mut token::Draft| d.ceilings.max_keys = Some(1);
+    let ceilings = |d: &mut token::TokenDraft| d.ceilings.max_keys = Some(1);
     for (role, change, said) in [
         (
             Role::Owner,
-            (|d| d.name = "taken".to_owned()) as fn(&mut token::Draft),
+            (|d| d.name = "taken".to_owned()) as fn(&mut token::TokenDraft),
             "there is a token `taken` already",
         ),
         (
@@ -176,7 +180,7 @@ fn a_token_that_makes_no_sense_is_refused() {
 #[test]
 fn the_last_use_of_a_token_is_remembered_once_a_minute() {
     let mut b = Bench::new();
-    let (text, grant) = token(&mut b, token::Draft::plain("ci", Role::Owner));
+    let (text, grant) = token(&mut b, token::TokenDraft::plain("ci", Role::Owner));
     assert!(token::is_use_due(&grant, NOON));
     token::used(&mut b.store, &system::at(NOON), grant.id).unwrap();
     let grant = check(&mut b, &text, HERE, NOON).unwrap();

@@ -16,7 +16,7 @@ const MOST: usize = 500;
 
 /// The settings of a new token.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct TokenDraft {
     /// Its name, for people and for the audit log.
     pub name: String,
     /// Its role.
@@ -33,7 +33,7 @@ pub struct Draft {
     pub invitation: bool,
 }
 
-impl Draft {
+impl TokenDraft {
     /// With this role and nothing else; for the role `client`, of the client `acme`.
     pub fn plain(name: impl Into<String>, role: Role) -> Self {
         Self {
@@ -49,8 +49,8 @@ impl Draft {
 }
 
 /// The client of a valid draft.
-pub(super) fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
-    let Draft { name, ceilings, .. } = draft;
+pub(super) fn check(tx: &Tx<'_>, world: &World, draft: &TokenDraft) -> Result<Option<Client>> {
+    let TokenDraft { name, ceilings, .. } = draft;
     words::check("name", name, words::NAME)?;
     if !is_client_name(name) {
         return Err(refuse(
@@ -106,7 +106,7 @@ pub(super) fn check(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<
 
 /// The client that a token is bound to; only tokens of the role `client` are, and may have
 /// ceilings.
-fn bound_client(tx: &Tx<'_>, world: &World, draft: &Draft) -> Result<Option<Client>> {
+fn bound_client(tx: &Tx<'_>, world: &World, draft: &TokenDraft) -> Result<Option<Client>> {
     let ceilings = &draft.ceilings;
     match (draft.role, &draft.client) {
         (Role::Client, None) => Err(refuse(

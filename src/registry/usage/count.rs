@@ -54,7 +54,7 @@ impl Registry {
 
 /// The result for a batch.
 #[derive(Debug)]
-pub struct Counted {
+pub struct CountedBatch {
     /// The answer to it.
     pub receipt: Receipt,
     /// It was not counted before.
@@ -76,7 +76,7 @@ pub fn count(
     registry: &Registry,
     batches: &[Batch],
     now: u64,
-) -> Result<Vec<Counted>> {
+) -> Result<Vec<CountedBatch>> {
     let settings = UsageSettings::read(tx)?;
     let mut run = Run {
         tx,
@@ -124,8 +124,8 @@ struct Key<'r> {
 }
 
 impl<'r> Run<'r, '_> {
-    fn take(&mut self, batch: &Batch, source: i64) -> Result<Counted> {
-        let mut counted = Counted {
+    fn take(&mut self, batch: &Batch, source: i64) -> Result<CountedBatch> {
+        let mut counted = CountedBatch {
             receipt: Receipt::default(),
             fresh: false,
             outcomes: Vec::new(),

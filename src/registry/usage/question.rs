@@ -17,7 +17,8 @@ const POINTS: u64 = 3_000;
 /// What requests are broken down by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum By {
+#[schema(as = By)]
+pub enum Breakdown {
     /// The route that they matched
     Route,
     /// The outcome: `ok`, or the code of the refusal
@@ -49,7 +50,7 @@ pub struct UsageQuestion {
     /// When.
     pub span: Span,
     /// What to break it down by.
-    pub by: Option<By>,
+    pub by: Option<Breakdown>,
     /// The most groups; the others are taken together.
     pub most: usize,
 }
@@ -237,9 +238,9 @@ pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer>
     }
     for group in &mut groups {
         let whose = match by {
-            By::Route | By::Outcome => continue,
-            By::Client => Whose::Client(group.number),
-            By::Key => Whose::Key {
+            Breakdown::Route | Breakdown::Outcome => continue,
+            Breakdown::Client => Whose::Client(group.number),
+            Breakdown::Key => Whose::Key {
                 client: tx.key_of(group.number)?.map_or(NOBODY, |(_, c)| c),
                 key: group.number,
             },
@@ -251,17 +252,17 @@ pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer>
     Ok(out)
 }
 
-fn groups(tx: &UsageTx<'_>, question: &UsageQuestion, by: By) -> Result<Vec<Group>> {
+fn groups(tx: &UsageTx<'_>, question: &UsageQuestion, by: Breakdown) -> Result<Vec<Group>> {
     let UsageQuestion { whose, span, .. } = *question;
     let dimension = match (by, whose) {
-        (By::Route, _) => Dimension::Route,
-        (By::Outcome, _) => Dimension::Outcome,
-        (By::Client, Whose::All) => return many(tx, These::Clients, &span),
-        (By::Key, Whose::All) => return many(tx, These::Keys, &span),
-        (By::Key, Whose::Client(client)) => return many(tx, These::KeysOf(client), &span),
+        (Breakdown::Route, _) => Dimension::Route,
+        (Breakdown::Outcome, _) => Dimension::Outcome,
+        (Breakdown::Client, Whose::All) => return many(tx, These::Clients, &span),
+        (Breakdown::Key, Whose::All) => return many(tx, These::Keys, &span),
+        (Breakdown::Key, Whose::Client(client)) => return many(tx, These::KeysOf(client), &span),
         // One group, which is all of it.
-        (By::Client, Whose::Client(number) | Whose::Key { client: number, .. })
-        | (By::Key, Whose::Key { key: number, .. }) => {
+        (Breakdown::Client, Whose::Client(number) | Whose::Key { client: number, .. })
+        | (Breakdown::Key, Whose::Key { key: number, .. }) => {
             let mut sum = Sum::default();
             let points = tx.series(whose, span.step, (span.first, span.last))?;
             points.iter().for_each(|p| sum.add(p));

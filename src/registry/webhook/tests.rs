@@ -5,7 +5,7 @@ use keystile_store::Query;
 use keystile_system as system;
 
 fn hook(b: &mut Bench, events: &[&str]) {
-    let draft = Draft {
+    let draft = WebhookDraft {
         name: "siem".to_owned(),
         url: "https://siem.example.com/keystile".to_owned(),
         events: events.iter().map(|e| (*e).to_owned()).collect(),
@@ -14,7 +14,7 @@ fn hook(b: &mut Bench, events: &[&str]) {
     create(&mut b.store, &system::at(NOON), draft).ok().unwrap();
 }
 
-fn due(b: &mut Bench, at: u64) -> Vec<Message> {
+fn due(b: &mut Bench, at: u64) -> Vec<DueMessage> {
     while collect(&mut b.store, &system::at(at)).unwrap().more {}
     b.store.read(|tx| tx.due_messages(1, at, 100)).unwrap()
 }

@@ -3,7 +3,7 @@ use crate::ecds;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-fn bootstrap(source: Source<'_>, upstream: &str) -> Node {
+fn bootstrap(source: KeysetSource<'_>, upstream: &str) -> YamlNode {
     let bootstrap = Bootstrap {
         listen: HostPort::parse("[::]:8443").unwrap(),
         upstream: HostPort::parse(upstream).unwrap(),
@@ -26,14 +26,14 @@ fn bootstrap(source: Source<'_>, upstream: &str) -> Node {
     node
 }
 
-fn at(node: &Node, path: &str) -> serde_json::Value {
+fn at(node: &YamlNode, path: &str) -> serde_json::Value {
     node.at(path).unwrap().json()
 }
 
 #[test]
 fn ports_and_paths_are_put_in_their_places() {
     let node = bootstrap(
-        Source::File(Path::new("/var/lib/key stile/ecds.pb")),
+        KeysetSource::File(Path::new("/var/lib/key stile/ecds.pb")),
         "127.0.0.1:8000",
     );
     assert_eq!(
@@ -62,7 +62,7 @@ fn ports_and_paths_are_put_in_their_places() {
 #[test]
 fn a_host_name_is_resolved_and_a_keyset_is_written_in() {
     let keyset = r#"{"format":1,"pages":""}"#;
-    let source = Source::Inline {
+    let source = KeysetSource::Inline {
         keyset,
         wasm: Path::new("/lib/keystile.wasm"),
     };
@@ -86,7 +86,7 @@ fn a_host_name_is_resolved_and_a_keyset_is_written_in() {
 
 #[test]
 fn two_filters_discover_their_configuration_from_a_server() {
-    let source = Source::Discovery {
+    let source = KeysetSource::Discovery {
         discovery: &HostPort::parse("keystile.internal:18000").unwrap(),
         control: &HostPort::parse("10.0.0.7:8443").unwrap(),
         node: "edge 7",
@@ -120,14 +120,14 @@ fn two_filters_discover_their_configuration_from_a_server() {
 fn for_a_module_nothing_is_left_of_wasm_and_all_else_stays() {
     let host = HostPort::parse("127.0.0.1:1").unwrap();
     let file = Path::new("/ecds.pb");
-    let sources: [fn(&'static HostPort, &'static Path) -> Source<'static>; 3] = [
-        |_, file| Source::File(file),
-        |host, _| Source::Discovery {
+    let sources: [fn(&'static HostPort, &'static Path) -> KeysetSource<'static>; 3] = [
+        |_, file| KeysetSource::File(file),
+        |host, _| KeysetSource::Discovery {
             discovery: host,
             control: host,
             node: "edge-1",
         },
-        |_, wasm| Source::Inline { keyset: "{}", wasm },
+        |_, wasm| KeysetSource::Inline { keyset: "{}", wasm },
     ];
     let host: &'static HostPort = Box::leak(Box::new(host));
     for (i, source) in sources.into_iter().enumerate() {

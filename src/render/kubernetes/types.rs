@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::manifest::{Labels, Metadata};
+use crate::manifest::{ManifestLabels, Metadata};
 
 /// `v1` ConfigMap.
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ pub struct ConfigMap {
 /// Of a `v1` Service.
 #[derive(Serialize)]
 pub struct ServiceSpec {
-    pub selector: Labels,
+    pub selector: ManifestLabels,
     pub ports: Vec<ServicePort>,
 }
 
@@ -93,8 +93,8 @@ pub struct ClaimSpec {
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
-    #[serde(skip_serializing_if = "Labels::is_empty")]
-    pub match_labels: Labels,
+    #[serde(skip_serializing_if = "ManifestLabels::is_empty")]
+    pub match_labels: ManifestLabels,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub match_expressions: Vec<Requirement>,
 }

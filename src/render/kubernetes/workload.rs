@@ -10,7 +10,7 @@ use super::pod::{
 };
 use super::types::{Port, Resources};
 use super::{API, BACKUP, Cluster, DISCOVERY, NAME, labels, matching, server_labels};
-use crate::manifest::{Labels, Metadata, Resource};
+use crate::manifest::{ManifestLabels, Metadata, Resource};
 
 /// The user of the processes: a number that nobody on the node has by chance.
 const USER: u32 = 65532;
@@ -29,7 +29,7 @@ impl Cluster {
         let store = Metadata {
             name: "store",
             namespace: None,
-            labels: Labels::new(),
+            labels: ManifestLabels::new(),
         };
         let spec = StatefulSetSpec {
             service_name: NAME,
@@ -166,7 +166,7 @@ impl Cluster {
     }
 }
 
-fn template(labels: Labels, spec: PodSpec) -> PodTemplate {
+fn template(labels: ManifestLabels, spec: PodSpec) -> PodTemplate {
     PodTemplate {
         metadata: PodMetadata { labels },
         spec,

@@ -40,7 +40,7 @@ async fn failed_anywhere(
 ) -> std::result::Result<(), TooOften> {
     let limits = app.limits();
     let (Some(replicas), Some(failures), Some(guesses)) = (
-        app.desk().replicas(),
+        app.pool().replicas(),
         limits.failures.bucket(),
         limits.guesses.bucket(),
     ) else {

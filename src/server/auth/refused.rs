@@ -35,7 +35,7 @@ pub async fn write_down(
     let reason: String = redacted(reason).chars().take(500).collect();
     let subject: String = redacted(subject).chars().take(100).collect();
     let written = app
-        .desk()
+        .pool()
         .write(move |store| audit::refused(store, &world, action, &subject, "", &reason))
         .await;
     if let Err(e) = written {
@@ -61,7 +61,7 @@ pub async fn tell_refused(app: &App) {
     };
     let world = system::of_server();
     let written = app
-        .desk()
+        .pool()
         .write(move |store| audit::refused(store, &world, "server.refused", "", "", &words))
         .await;
     if let Err(e) = written {

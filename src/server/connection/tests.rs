@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::body::whole;
 use crate::budget::{Account, Budget, Most};
-use crate::room::{Rank, Seat, Seats};
+use crate::seats::{Rank, Seat, Seats};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,7 +43,7 @@ fn serve(bounds: Bounds, proxies: Proxies) -> Served {
         .route("/address", get(address))
         .route("/body", post(body));
     let room = Seats::new(8, 8);
-    let peer = Peer::direct(SocketAddr::from(([10, 0, 0, 1], 1)), false);
+    let peer = HttpPeer::direct(SocketAddr::from(([10, 0, 0, 1], 1)), false);
     let seat = room.enter(Rank::Stranger(peer.address.ip()));
     let connection = Connection::new(seat, Account::new(&Budget::new(Most::default())));
     let service = Service {
@@ -70,7 +70,7 @@ async fn body(body: Body) -> Response {
     }
 }
 
-async fn address(axum::Extension(peer): axum::Extension<Peer>) -> String {
+async fn address(axum::Extension(peer): axum::Extension<HttpPeer>) -> String {
     format!("{} {}", peer.address.ip(), peer.proxied)
 }
 

@@ -32,7 +32,7 @@ impl ResourceKind {
 
 /// How resources are written for Envoy.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct ResourceTemplate {
     /// Where Envoy finds the filter's code, on its own machine.
     pub wasm: PathBuf,
     /// Name of the resource with the overlay: of the filter in Envoy's configuration.
@@ -41,7 +41,7 @@ pub struct Template {
     pub base: String,
 }
 
-impl Template {
+impl ResourceTemplate {
     /// The name of a resource.
     pub fn name(&self, kind: ResourceKind) -> &str {
         match kind {
@@ -52,34 +52,34 @@ impl Template {
 }
 
 /// A base or an overlay, with the keys to sign it.
-pub struct Artefact {
+pub struct SignableArtefact {
     kind: ResourceKind,
     content: String,
     /// The content id of the base that an overlay belongs to.
     over: Option<String>,
     built: Built,
     signers: SigningKeys,
-    template: Template,
-    first: Arc<Sealed>,
+    template: ResourceTemplate,
+    first: Arc<SealedArtefact>,
     /// Seals that were made because an Envoy rejected earlier ones, while a stream holds them.
-    again: Mutex<BTreeMap<u32, Weak<Sealed>>>,
+    again: Mutex<BTreeMap<u32, Weak<SealedArtefact>>>,
 }
 
 /// An artefact under one nonce.
-pub struct Sealed {
+pub struct SealedArtefact {
     /// `<version>-<content>-<nonce>`: Envoy shows it, and sends it when it reconnects.
     pub version_info: String,
     /// The `Any` with the TypedExtensionConfig, encoded.
     pub any: Bytes,
 }
 
-impl Artefact {
+impl SignableArtefact {
     /// Seals what was built. `nonce` is a fresh one, or that of a seal read from disk.
     pub fn new(
         kind: ResourceKind,
         built: Built,
         signers: SigningKeys,
-        template: Template,
+        template: ResourceTemplate,
         nonce: u64,
     ) -> Self {
         let content = content(&built, &signers, &template);
@@ -158,7 +158,7 @@ impl Artefact {
         &self,
         attempt: u32,
         nonce: impl FnOnce() -> Result<u64, E>,
-    ) -> Result<Arc<Sealed>, E> {
+    ) -> Result<Arc<SealedArtefact>, E> {
         if attempt == 0 {
             return Ok(Arc::clone(&self.first));
         }
@@ -188,7 +188,7 @@ fn kids(signers: &SigningKeys) -> impl Iterator<Item = &str> {
 /// The signing keys are part of it: Envoys get the content again when they change, so that an Envoy
 /// that knows none of the new ones is noticed while the old ones still count. So is everything
 /// around a keyset: base and overlay share a VM only if it is the same.
-fn content(built: &Built, signers: &SigningKeys, template: &Template) -> String {
+fn content(built: &Built, signers: &SigningKeys, template: &ResourceTemplate) -> String {
     let mut hash = Sha256::new();
     hash.update(ecds::filter("", &template.wasm, Vec::new()).encode_to_vec());
     hash.update(&built.manifest);
@@ -204,12 +204,12 @@ fn seal(
     built: &Built,
     content: &str,
     signers: &SigningKeys,
-    template: &Template,
+    template: &ResourceTemplate,
     nonce: u64,
-) -> Sealed {
+) -> SealedArtefact {
     let configuration = built.seal_raw(signers, nonce);
     let filter = ecds::filter(template.name(kind), &template.wasm, configuration);
-    Sealed {
+    SealedArtefact {
         version_info: format!("{}-{content}-{nonce:x}", built.version),
         any: Any::pack(&filter).encode_to_vec().into(),
     }

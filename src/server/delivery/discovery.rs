@@ -18,8 +18,8 @@ use tonic::{Code, Status};
 
 use super::Delivery;
 use super::denied::{code_of, denied};
-use super::papers::Papers;
-use super::request::Request;
+use super::node_identity::Papers;
+use super::request::StreamRequest;
 use super::session::{self, ROOM};
 use super::wire::{self, Dialect};
 use keystile_model::error::{self, refuse};
@@ -58,7 +58,7 @@ pub fn router(delivery: &Arc<Delivery>) -> Router {
 
 async fn open<M>(delivery: Arc<Delivery>, dialect: Dialect, request: HttpRequest) -> Response<Body>
 where
-    M: Message + Default + Into<Request> + 'static,
+    M: Message + Default + Into<StreamRequest> + 'static,
 {
     let (parts, body) = request.into_parts();
     let grpc = parts

@@ -160,7 +160,7 @@ struct Refusal {
 
 /// What a stream has to know about its node before it pushes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct NodeStanding {
     /// Content of the base that the node acknowledged.
     pub base: Option<String>,
     /// Content of the overlay that it acknowledged.

@@ -8,7 +8,7 @@ use keystile_core::key::KeyId;
 use keystile_core::keyset;
 use serde_json::Value;
 
-use super::artefact::Artefact;
+use super::artefact::SignableArtefact;
 use super::published::Published;
 use keystile_model::error::{Act, Code, Error, Result, defect, refuse};
 use keystile_registry::inspect::{self, Difference, Opened};
@@ -21,7 +21,7 @@ const BASES: usize = 2;
 
 /// A version that Envoys were sent.
 #[derive(Clone)]
-pub struct Version {
+pub struct SentVersion {
     pub(super) published: Arc<Published>,
     /// When the store last changed, in seconds.
     pub issued_at: u64,
@@ -31,7 +31,7 @@ pub struct Version {
     pub since: Option<u64>,
 }
 
-impl Version {
+impl SentVersion {
     /// Its number.
     pub fn version(&self) -> u64 {
         self.published.version()
@@ -44,7 +44,7 @@ impl Version {
 
     /// Keys in its base, and keys that changed since that was made.
     pub fn keys(&self) -> (usize, usize) {
-        let of = |artefact: &Artefact| artefact.built().keys;
+        let of = |artefact: &SignableArtefact| artefact.built().keys;
         (of(&self.published.base), of(&self.published.overlay))
     }
 
@@ -52,36 +52,38 @@ impl Version {
     ///
     /// # Errors
     /// If it cannot be read back, which is a mistake in keystilectl.
-    pub fn open(&self) -> Result<Content> {
-        let broken = |e: keystile_core::keyset::Refusal| {
+    pub fn open(&self) -> Result<VersionContent> {
+        let broken = |e: keystile_core::keyset::KeysetRefusal| {
             defect(format_args!(
                 "version {} cannot be read back ({e})",
                 self.version()
             ))
         };
         let (base, overlay) = (&self.published.base, &self.published.overlay);
-        let sealed = |a: &Artefact| a.built().seal_raw(a.signers(), 0);
+        let sealed = |a: &SignableArtefact| a.built().seal_raw(a.signers(), 0);
         let opened = inspect::open(&sealed(base), base.signers()).map_err(broken)?;
         let bytes = sealed(overlay);
         let loaded = keyset::Artefact::load(&mut &bytes[..], overlay.signers(), |_| {});
         match loaded.map_err(broken)? {
-            keyset::Artefact::Overlay(overlay) => Ok(Content {
+            keyset::Artefact::Overlay(overlay) => Ok(VersionContent {
                 base: opened,
                 overlay,
             }),
-            keyset::Artefact::Keyset(_) => Err(broken(keystile_core::keyset::Refusal::Overlay)),
+            keyset::Artefact::Keyset(_) => {
+                Err(broken(keystile_core::keyset::KeysetRefusal::Overlay))
+            }
         }
     }
 }
 
 /// What is in a version.
-pub struct Content {
+pub struct VersionContent {
     /// Its base.
     pub base: Opened,
     overlay: Arc<keyset::Overlay>,
 }
 
-impl Content {
+impl VersionContent {
     /// Keys that changed since the base was made, in their present state.
     pub fn changed(&self) -> BTreeMap<KeyId, Value> {
         let entries = self.overlay.entries();
@@ -105,19 +107,19 @@ impl Content {
         let policies = (&self.base.manifest.policy, &after.base.manifest.policy);
         if self.overlay.base != after.overlay.base {
             let all = |content: &Self| content.keys(|_| true);
-            return Difference::of(all(self), all(after), policies);
+            return Difference::between_entries(all(self), all(after), policies);
         }
         let (old, new) = (self.changed(), after.changed());
         let wanted = |id| old.contains_key(&id) || new.contains_key(&id);
-        Difference::of(self.keys(wanted), after.keys(wanted), policies)
+        Difference::between_entries(self.keys(wanted), after.keys(wanted), policies)
     }
 }
 
 /// The last versions.
 #[derive(Default)]
-pub struct History(Mutex<VecDeque<Version>>);
+pub struct VersionHistory(Mutex<VecDeque<SentVersion>>);
 
-impl History {
+impl VersionHistory {
     /// Adds what was just published.
     pub(super) fn add(&self, published: Arc<Published>, issued_at: u64, audit_seq: u64) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,14 +131,14 @@ impl History {
             all.pop_back();
         }
         let since = all.back().map(|v| v.audit_seq);
-        all.push_back(Version {
+        all.push_back(SentVersion {
             published,
             issued_at,
             audit_seq,
             since,
         });
-        let bases = |all: &VecDeque<Version>| {
-            let mut bases: Vec<u64> = all.iter().map(Version::base).collect();
+        let bases = |all: &VecDeque<SentVersion>| {
+            let mut bases: Vec<u64> = all.iter().map(SentVersion::base).collect();
             bases.dedup();
             bases.len()
         };
@@ -146,7 +148,7 @@ impl History {
     }
 
     /// All of them, newest first.
-    pub fn all(&self) -> Vec<Version> {
+    pub fn all(&self) -> Vec<SentVersion> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().rev().cloned().collect()
     }
@@ -155,7 +157,7 @@ impl History {
     ///
     /// # Errors
     /// If it never existed, or is too old.
-    pub fn get(&self, version: u64) -> Result<Version> {
+    pub fn get(&self, version: u64) -> Result<SentVersion> {
         let found = self.all().into_iter().find(|v| v.version() == version);
         found.ok_or_else(|| unknown(version))
     }
@@ -177,7 +179,7 @@ fn unknown(version: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::artefact::{ResourceKind as Part, Template};
+    use crate::delivery::artefact::{ResourceKind as Part, ResourceTemplate};
     use keystile_core::keyset::{ArtefactKind as Sort, Built, SigningKeys};
 
     fn published(base: u64, version: u64) -> Arc<Published> {
@@ -190,12 +192,18 @@ mod tests {
                 keys: 0,
                 version,
             };
-            let template = Template {
+            let template = ResourceTemplate {
                 wasm: "keystile.wasm".into(),
                 overlay: "keystile".to_owned(),
                 base: "keystile-base".to_owned(),
             };
-            Arc::new(Artefact::new(part, built, signers.clone(), template, 1))
+            Arc::new(SignableArtefact::new(
+                part,
+                built,
+                signers.clone(),
+                template,
+                1,
+            ))
         };
         Arc::new(Published {
             base: artefact(Part::Base, Sort::Keyset, base),
@@ -203,13 +211,13 @@ mod tests {
         })
     }
 
-    fn versions(history: &History) -> Vec<u64> {
-        history.all().iter().map(Version::version).collect()
+    fn versions(history: &VersionHistory) -> Vec<u64> {
+        history.all().iter().map(SentVersion::version).collect()
     }
 
     #[test]
     fn memory_is_bounded_by_versions_and_by_bases() {
-        let history = History::default();
+        let history = VersionHistory::default();
         for version in 1..=VERSIONS as u64 + 5 {
             history.add(published(1, version), 0, version);
         }
@@ -225,7 +233,7 @@ mod tests {
 
     #[test]
     fn changes_that_moved_to_another_base_are_one_version() {
-        let history = History::default();
+        let history = VersionHistory::default();
         history.add(published(1, 1), 0, 10);
         history.add(published(1, 7), 0, 17);
         history.add(published(7, 7), 0, 17);

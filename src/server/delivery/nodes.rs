@@ -9,16 +9,16 @@ use tokio::sync::watch;
 use keystile_registry::node::Nodes;
 
 /// Nodes that were revoked; `None` before the store was read.
-pub type Revoked = Option<Arc<BTreeSet<String>>>;
+pub type RevokedNodes = Option<Arc<BTreeSet<String>>>;
 
 /// What the store last said.
-pub struct Standing {
+pub struct NodeRecords {
     nodes: watch::Sender<Option<Arc<Nodes>>>,
     /// Separate, because it wakes every stream and changes rarely.
-    revoked: watch::Sender<Revoked>,
+    revoked: watch::Sender<RevokedNodes>,
 }
 
-impl Default for Standing {
+impl Default for NodeRecords {
     fn default() -> Self {
         Self {
             nodes: watch::Sender::new(None),
@@ -27,14 +27,14 @@ impl Default for Standing {
     }
 }
 
-impl Standing {
+impl NodeRecords {
     /// Which nodes' reports are accepted; `None` before the store was read.
     pub fn now(&self) -> Option<Arc<Nodes>> {
         self.nodes.borrow().clone()
     }
 
     /// The revoked nodes, and changes.
-    pub fn changes(&self) -> watch::Receiver<Revoked> {
+    pub fn changes(&self) -> watch::Receiver<RevokedNodes> {
         self.revoked.subscribe()
     }
 
@@ -52,7 +52,7 @@ impl Standing {
 }
 
 /// Whether a node is among them.
-pub fn is_revoked(revoked: &Revoked, node: &str) -> bool {
+pub fn is_revoked(revoked: &RevokedNodes, node: &str) -> bool {
     revoked.as_ref().is_some_and(|all| all.contains(node))
 }
 
@@ -73,7 +73,7 @@ mod tests {
     async fn enroll(bed: &Bed, node: &'static str) {
         let enrolled = bed
             .delivery
-            .desk()
+            .pool()
             .write(move |s| registry::enroll(s, &system::local(), node).map(drop));
         enrolled.await.unwrap();
     }
@@ -81,7 +81,7 @@ mod tests {
     async fn revoke(bed: &Bed, node: &'static str) {
         let revoked = bed
             .delivery
-            .desk()
+            .pool()
             .write(move |s| registry::revoke(s, &system::local(), node));
         revoked.await.unwrap();
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::artefact::{Artefact, ResourceKind};
+use super::artefact::{ResourceKind, SignableArtefact};
 
 /// A base, and the overlay over it.
 pub struct Published {
-    pub(super) base: Arc<Artefact>,
-    pub(super) overlay: Arc<Artefact>,
+    pub(super) base: Arc<SignableArtefact>,
+    pub(super) overlay: Arc<SignableArtefact>,
 }
 
 impl Published {
-    pub(super) fn get(&self, kind: ResourceKind) -> &Arc<Artefact> {
+    pub(super) fn get(&self, kind: ResourceKind) -> &Arc<SignableArtefact> {
         match kind {
             ResourceKind::Base => &self.base,
             ResourceKind::Overlay => &self.overlay,

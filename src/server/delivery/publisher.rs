@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Delivery;
-use super::artefact::{Artefact, ResourceKind};
+use super::artefact::{ResourceKind, SignableArtefact};
 use super::published::Published;
 use current::{Current, Made, broken};
 use keystile_model::error::{Act, Code, Error, Result, refuse};
@@ -75,7 +75,7 @@ struct Publisher {
 
 /// Publishes until it is dropped.
 pub async fn run(delivery: Arc<Delivery>) {
-    let (mut versions, mut bases) = (delivery.desk.versions(), delivery.desk.bases());
+    let (mut versions, mut bases) = (delivery.pool.versions(), delivery.pool.bases());
     let join = delivery.settings.limits.join;
     let mut publisher = Publisher {
         current: kept::load(&delivery).await,
@@ -163,7 +163,7 @@ impl Publisher {
         let policy = self.policy.clone();
         let found = self
             .delivery
-            .desk
+            .pool
             .read(move |tx| look(tx, policy, on))
             .await?;
         self.policy = Some(Arc::clone(&found.policy));
@@ -210,7 +210,8 @@ impl Publisher {
         let template = delivery.settings.template.clone();
         let base = Arc::clone(&current.artefact);
         let overlay =
-            Artefact::new(ResourceKind::Overlay, overlay, signers, template, nonce).over(&base);
+            SignableArtefact::new(ResourceKind::Overlay, overlay, signers, template, nonce)
+                .over(&base);
         let same = delivery.published.borrow().as_ref().is_some_and(|p| {
             p.base.content() == base.content() && p.overlay.content() == overlay.content()
         });
@@ -235,7 +236,7 @@ impl Publisher {
 
     /// Reissues the keyset when half of its lifetime has passed, which is a change like any other.
     async fn renew(&self) {
-        if !self.delivery.desk.leads() {
+        if !self.delivery.pool.leads() {
             return;
         }
         let world = (self.delivery.settings.world)();
@@ -245,7 +246,7 @@ impl Publisher {
             let bound = registry::policy(tx)?.policy.not_after;
             Ok(bound.is_some_and(|bound| age > bound / 2))
         };
-        match self.delivery.desk.read(due).await {
+        match self.delivery.pool.read(due).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(e) => {
@@ -253,7 +254,7 @@ impl Publisher {
                 return;
             }
         }
-        let renewed = self.delivery.desk.write(move |store| {
+        let renewed = self.delivery.pool.write(move |store| {
             // Checked again: another process may have done it meanwhile.
             let due = store.read(due)?;
             if due {
@@ -283,7 +284,7 @@ impl Delivery {
 fn look(
     tx: &Tx<'_>,
     policy: Option<Arc<(u64, PolicyFile)>>,
-    on: Option<(Arc<Base>, Arc<RawPolicy>, Arc<Artefact>)>,
+    on: Option<(Arc<Base>, Arc<RawPolicy>, Arc<SignableArtefact>)>,
 ) -> Result<Found> {
     let meta = tx.meta();
     let revision = tx.policy()?.revision;

@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::denied::denied;
 use super::fleet::Identity;
-use super::papers::Papers;
+use super::node_identity::Papers;
 use super::settings::PeerLimits;
 use keystile_model::error::{self, named, refuse};
 use keystile_model::foreign;
@@ -19,7 +19,7 @@ use keystile_render::proto::discovery::{DeltaDiscoveryRequest, DiscoveryRequest}
 const NAME_MOST: usize = 256;
 
 /// A request.
-pub struct Request {
+pub struct StreamRequest {
     /// The node; may be only in the first request.
     pub node: Option<Node>,
     /// The type of resource; may be empty outside ADS.
@@ -29,13 +29,13 @@ pub struct Request {
     /// The response was rejected with this message.
     pub error: Option<String>,
     /// Which resources it wants.
-    pub names: Names,
+    pub names: AskedNames,
     /// What it says that it has.
     pub held: KnownVersions,
 }
 
 /// Which resources a request asks for.
-pub enum Names {
+pub enum AskedNames {
     /// Just these.
     These(Vec<String>),
     /// These more and those no more.
@@ -57,7 +57,7 @@ pub enum KnownVersions {
 
 impl KnownVersions {
     /// What it has of a resource.
-    pub fn of(&self, name: &str) -> &str {
+    pub fn of_resource(&self, name: &str) -> &str {
         match self {
             Self::All(version) => version,
             Self::Each(versions) => versions.get(name).map(String::as_str).unwrap_or_default(),
@@ -65,7 +65,7 @@ impl KnownVersions {
     }
 }
 
-impl Request {
+impl StreamRequest {
     /// Whether it is about our type of resource. Others on a shared ADS stream are ignored: another
     /// server handles them.
     pub fn is_ours(&self) -> bool {
@@ -73,27 +73,27 @@ impl Request {
     }
 }
 
-impl From<DiscoveryRequest> for Request {
+impl From<DiscoveryRequest> for StreamRequest {
     fn from(r: DiscoveryRequest) -> Self {
         Self {
             node: r.node,
             type_url: r.type_url,
             nonce: r.response_nonce,
             error: r.error_detail.map(|e| e.message),
-            names: Names::These(r.resource_names),
+            names: AskedNames::These(r.resource_names),
             held: KnownVersions::All(r.version_info),
         }
     }
 }
 
-impl From<DeltaDiscoveryRequest> for Request {
+impl From<DeltaDiscoveryRequest> for StreamRequest {
     fn from(r: DeltaDiscoveryRequest) -> Self {
         Self {
             node: r.node,
             type_url: r.type_url,
             nonce: r.response_nonce,
             error: r.error_detail.map(|e| e.message),
-            names: Names::Change {
+            names: AskedNames::Change {
                 add: r.resource_names_subscribe,
                 remove: r.resource_names_unsubscribe,
             },

@@ -16,14 +16,14 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 
 use super::Delivery;
-use super::artefact::{Artefact, ResourceKind, Sealed};
+use super::artefact::{ResourceKind, SealedArtefact, SignableArtefact};
 use super::denied::denied;
-use super::fleet::{Member, Standing};
-use super::nodes::{self, Revoked};
-use super::papers::Papers;
+use super::fleet::{Member, NodeStanding};
+use super::node_identity::Papers;
+use super::nodes::{self, RevokedNodes};
 use super::published::Published;
-use super::request::{Request, identify};
-use super::wire::{Dialect, Message};
+use super::request::{StreamRequest, identify};
+use super::wire::{Dialect, GrpcFrame};
 use allowance::Allowance;
 use keystile_model::error::{self, Act, refuse};
 use keystile_model::next;
@@ -40,7 +40,7 @@ pub struct Session {
     delivery: Arc<Delivery>,
     dialect: Dialect,
     member: Member,
-    out: mpsc::Sender<Result<Message, Status>>,
+    out: mpsc::Sender<Result<GrpcFrame, Status>>,
     published: Option<Arc<Published>>,
     slots: [Option<Slot>; 2],
     /// Responses sent, which makes the next one's nonce.
@@ -74,8 +74,8 @@ struct Has {
 }
 
 struct Flying {
-    artefact: Arc<Artefact>,
-    sealed: Arc<Sealed>,
+    artefact: Arc<SignableArtefact>,
+    sealed: Arc<SealedArtefact>,
     nonce: String,
     since: Instant,
     lagging: bool,
@@ -93,8 +93,8 @@ pub async fn serve(
     dialect: Dialect,
     mut member: Member,
     papers: Option<Papers>,
-    mut requests: impl Stream<Item = Result<Request, Status>> + Unpin,
-    out: mpsc::Sender<Result<Message, Status>>,
+    mut requests: impl Stream<Item = Result<StreamRequest, Status>> + Unpin,
+    out: mpsc::Sender<Result<GrpcFrame, Status>>,
 ) -> Status {
     if delivery.settings.ttl.is_some() && dialect == Dialect::Sotw {
         // In that dialect, Envoy 1.40 lets a resource expire in spite of heartbeats, or does not
@@ -161,7 +161,7 @@ pub async fn serve(
     status
 }
 
-fn not_revoked(nodes: &Revoked, node: &str) -> Result<(), Status> {
+fn not_revoked(nodes: &RevokedNodes, node: &str) -> Result<(), Status> {
     match nodes::is_revoked(nodes, node) {
         false => Ok(()),
         true => {
@@ -181,8 +181,8 @@ fn not_revoked(nodes: &Revoked, node: &str) -> Result<(), Status> {
 impl Session {
     async fn run(
         &mut self,
-        first: Request,
-        mut requests: impl Stream<Item = Result<Request, Status>> + Unpin,
+        first: StreamRequest,
+        mut requests: impl Stream<Item = Result<StreamRequest, Status>> + Unpin,
         mut wake: watch::Receiver<u64>,
     ) -> Result<(), Status> {
         let mut published = self.delivery.published.subscribe();
@@ -253,7 +253,7 @@ impl Session {
     fn turn_of(
         &mut self,
         kind: ResourceKind,
-        standing: &Standing,
+        standing: &NodeStanding,
         now: Instant,
     ) -> Result<Option<Instant>, Status> {
         let limits = self.delivery.settings.limits.clone();
@@ -341,7 +341,7 @@ fn part(claim: &str, kind: ResourceKind) -> Option<(&str, u64, &str)> {
 /// with an overlay of its own: then the overlay goes first and waits. And an overlay of the
 /// previous base that is still in transit would arrive after a newer base and be older than it: so
 /// the base waits until that overlay was answered.
-fn may_go(kind: ResourceKind, published: &Published, standing: &Standing) -> bool {
+fn may_go(kind: ResourceKind, published: &Published, standing: &NodeStanding) -> bool {
     let [has_base, has_overlay] = standing.subscribed;
     let base = published.get(ResourceKind::Base);
     let overlay = published.get(ResourceKind::Overlay);

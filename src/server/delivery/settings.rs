@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::artefact::Template;
+use super::artefact::ResourceTemplate;
 use super::rule::NameRule;
 use keystile_model::world::World;
 
@@ -10,7 +10,7 @@ use keystile_model::world::World;
 #[derive(Clone)]
 pub struct DeliverySettings {
     /// How resources are written for Envoy.
-    pub template: Template,
+    pub template: ResourceTemplate,
     /// Dead man's switch: Envoys drop a keyset that this server has not confirmed for this long,
     /// and answer 500 until it is back. Only for delta discovery; streams of the other dialect are
     /// then refused. `None`: Envoys go on with what they have as long as the policy's `not_after`

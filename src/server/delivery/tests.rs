@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::*;
-use crate::desk;
+use crate::pool;
 use keystile_policy::file as policy_file;
 use keystile_registry::home::Home;
 use keystile_registry::key;
@@ -58,7 +58,7 @@ pub struct Bed {
 
 pub fn settings() -> DeliverySettings {
     DeliverySettings {
-        template: Template {
+        template: ResourceTemplate {
             wasm: PathBuf::from("/lib/keystile.wasm"),
             overlay: "keystile".to_owned(),
             base: "keystile-base".to_owned(),
@@ -78,17 +78,17 @@ impl Bed {
     }
 
     pub async fn with(text: &str, settings: DeliverySettings) -> Self {
-        let (folder, desk) = desk::bench::desk(text, &["acme"]);
-        Self::open(Arc::new(folder), desk, settings, 0).await
+        let (folder, pool) = pool::bench::pool(text, &["acme"]);
+        Self::open(Arc::new(folder), pool, settings, 0).await
     }
 
     async fn open(
         folder: Arc<tempfile::TempDir>,
-        desk: Arc<Desk>,
+        pool: Arc<StorePool>,
         settings: DeliverySettings,
         port: u16,
     ) -> Self {
-        let delivery = Delivery::new(desk, settings);
+        let delivery = Delivery::new(pool, settings);
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
             .await
             .unwrap();
@@ -140,13 +140,13 @@ impl Bed {
         };
         timeout(PATIENCE, closed).await.unwrap();
         between();
-        let desk = Desk::open(Home::new(folder.path().to_owned(), None)).unwrap();
-        Self::open(folder, desk, settings, port).await
+        let pool = StorePool::open(Home::new(folder.path().to_owned(), None)).unwrap();
+        Self::open(folder, pool, settings, port).await
     }
 
     pub async fn issue(&self, count: u32) -> Vec<KeyId> {
-        let issued = self.delivery.desk.write(move |store| {
-            let draft = key::Draft::default();
+        let issued = self.delivery.pool.write(move |store| {
+            let draft = key::KeyDraft::default();
             key::issue(store, &system::local(), "acme", draft, count, |_| {})
         });
         let (issued, _) = issued.await.unwrap();
@@ -154,7 +154,7 @@ impl Bed {
     }
 
     pub async fn revoke(&self, id: KeyId) -> u64 {
-        let revoked = self.delivery.desk.write(move |store| {
+        let revoked = self.delivery.pool.write(move |store| {
             key::revoke_all(store, &system::local(), &[id], "lost")?;
             store.read(|tx| Ok(tx.meta().version))
         });
@@ -165,13 +165,13 @@ impl Bed {
         let file = policy_file::parse("policy", text.to_owned()).unwrap();
         let applied = self
             .delivery
-            .desk
+            .pool
             .write(move |store| policy::apply(store, &system::local(), &file).map(drop));
         applied.await.unwrap();
     }
 
     pub async fn signers(&self) -> SigningKeys {
-        self.delivery.desk.read(signing::accepted).await.unwrap()
+        self.delivery.pool.read(signing::accepted).await.unwrap()
     }
 
     /// What is published, once it is of this version at least.
@@ -195,7 +195,7 @@ impl Bed {
         assert!(timeout(PATIENCE, poll).await.is_ok(), "{what}");
     }
 
-    pub fn node(&self, id: &str) -> NodeView {
+    pub fn node(&self, id: &str) -> FleetNode {
         let fleet = self.delivery.fleet();
         fleet.into_iter().find(|n| n.id == id).unwrap()
     }
@@ -354,7 +354,7 @@ async fn told(
     base: u64,
     age: u64,
 ) -> Report {
-    let store = bed.delivery.desk.read(|tx| Ok(tx.meta().store));
+    let store = bed.delivery.pool.read(|tx| Ok(tx.meta().store));
     let store = store.await.unwrap().to_string();
     Report {
         node: node.to_owned(),

@@ -48,14 +48,14 @@ pub struct Push<'a> {
 }
 
 /// A message in its gRPC frame.
-pub struct Message {
+pub struct GrpcFrame {
     head: Option<Bytes>,
     shared: Option<Bytes>,
 }
 
 impl Push<'_> {
     /// The message.
-    pub fn message(self, dialect: Dialect) -> Message {
+    pub fn message(self, dialect: Dialect) -> GrpcFrame {
         let shared = self.any.clone().unwrap_or_default();
         let has_resource = self.any.is_some();
         let head = match (dialect, self.ttl.is_some() || !has_resource) {
@@ -90,7 +90,7 @@ impl Push<'_> {
                 head
             }
         };
-        Message::frame(&head, shared)
+        GrpcFrame::frame(&head, shared)
     }
 
     fn sotw(&self) -> Vec<u8> {
@@ -128,7 +128,7 @@ fn open(out: &mut Vec<u8>, field: u32, len: usize) {
     encode_varint(len as u64, out);
 }
 
-impl Message {
+impl GrpcFrame {
     fn frame(head: &[u8], shared: Bytes) -> Self {
         let len = u32::try_from(head.len() + shared.len()).unwrap_or(u32::MAX);
         let mut first = Vec::with_capacity(head.len() + 5);
@@ -149,14 +149,14 @@ impl Message {
 
 /// The body of a response: messages, and a status at the end.
 pub struct Body {
-    messages: mpsc::Receiver<Result<Message, Status>>,
-    at: Option<Message>,
+    messages: mpsc::Receiver<Result<GrpcFrame, Status>>,
+    at: Option<GrpcFrame>,
     ended: bool,
 }
 
 impl Body {
     /// Sends messages until one is a status, or the sender is dropped.
-    pub fn new(messages: mpsc::Receiver<Result<Message, Status>>) -> Self {
+    pub fn new(messages: mpsc::Receiver<Result<GrpcFrame, Status>>) -> Self {
         Self {
             messages,
             at: None,
@@ -173,7 +173,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some(bytes) = self.at.as_mut().and_then(Message::next) {
+        if let Some(bytes) = self.at.as_mut().and_then(GrpcFrame::next) {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         if self.ended {
@@ -210,7 +210,7 @@ mod tests {
         })
     }
 
-    fn bytes(mut message: Message) -> Vec<u8> {
+    fn bytes(mut message: GrpcFrame) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some(part) = message.next() {
             out.extend_from_slice(&part);

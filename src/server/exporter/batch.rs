@@ -10,7 +10,7 @@ const RECORDS: u32 = 500;
 const BYTES: usize = 512 << 10;
 
 /// The size of the next batch: what the receiver accepts, as far as its answers show.
-pub struct Batch {
+pub struct BatchSize {
     next: AtomicUsize,
     /// The receiver refused more than this because of its size.
     most: AtomicUsize,
@@ -18,7 +18,7 @@ pub struct Batch {
     stuck: AtomicU64,
 }
 
-impl Default for Batch {
+impl Default for BatchSize {
     fn default() -> Self {
         Self {
             next: AtomicUsize::new(BYTES),
@@ -28,7 +28,7 @@ impl Default for Batch {
     }
 }
 
-impl Batch {
+impl BatchSize {
     /// The room of the next batch.
     pub fn room(&self) -> Room {
         Room::new(RECORDS, self.next.load(Ordering::Relaxed))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::desk::Desk;
+use crate::pool::StorePool;
 use keystile_model::error::Result;
 use keystile_system::{self as system, file};
 
@@ -14,11 +14,11 @@ const SENT: &str = "audit.sent";
 ///
 /// # Errors
 /// Those of the store, and of the file.
-pub async fn fetch(desk: &Arc<Desk>, noted: &Path) -> Result<()> {
-    if desk.replicas().is_none() {
+pub async fn fetch(pool: &Arc<StorePool>, noted: &Path) -> Result<()> {
+    if pool.replicas().is_none() {
         return Ok(());
     }
-    let Some(text) = desk.read(|tx| tx.mark(SENT)).await? else {
+    let Some(text) = pool.read(|tx| tx.mark(SENT)).await? else {
         return Ok(());
     };
     match std::fs::read_to_string(noted).is_ok_and(|known| known == text) {
@@ -31,12 +31,12 @@ pub async fn fetch(desk: &Arc<Desk>, noted: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Those of the store: they may send again what was sent.
-pub async fn give(desk: &Arc<Desk>, noted: PathBuf) -> Result<()> {
-    if desk.replicas().is_none() {
+pub async fn give(pool: &Arc<StorePool>, noted: PathBuf) -> Result<()> {
+    if pool.replicas().is_none() {
         return Ok(());
     }
     let text = std::fs::read_to_string(noted).unwrap_or_default();
     let world = system::of_server();
-    desk.write(move |store| store.write(&world, |tx| tx.set_mark(SENT, &text)))
+    pool.write(move |store| store.write(&world, |tx| tx.set_mark(SENT, &text)))
         .await
 }

@@ -2,7 +2,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 
 use super::*;
-use crate::desk::bench;
+use crate::pool::bench;
 use std::io::Write;
 
 /// A receiver that takes bodies of so many bytes at most, and gives the sizes of those.
@@ -43,7 +43,7 @@ fn to(url: &str) -> Arc<Exporter> {
     .unwrap()
 }
 
-async fn note(desk: &Arc<Desk>, bytes: usize) {
+async fn note(pool: &Arc<StorePool>, bytes: usize) {
     let text = serde_json::json!({ "policy": "x".repeat(bytes) });
     let add = move |store: &mut Store| {
         let world = system::of_server();
@@ -51,19 +51,19 @@ async fn note(desk: &Arc<Desk>, bytes: usize) {
             tx.audit(&world, "policy.apply", "2", None, Some(&text))
         })
     };
-    desk.write(add).await.unwrap();
+    pool.write(add).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_batch_that_is_too_large_for_the_receiver_is_sent_in_parts() {
-    let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
+    let (_folder, pool) = bench::pool("version: 1\n", &["acme"]);
     for _ in 0..20 {
-        note(&desk, 60_000).await;
+        note(&pool, 60_000).await;
     }
     let (url, bodies) = receiver(200_000);
     let exporter = to(&url);
     let mut steps = 0;
-    while Arc::clone(&exporter).step(&desk).await.unwrap() {
+    while Arc::clone(&exporter).step(&pool).await.unwrap() {
         steps += 1;
         assert!(steps < 40, "it does not get further");
     }
@@ -78,21 +78,21 @@ async fn a_batch_that_is_too_large_for_the_receiver_is_sent_in_parts() {
         .flat_map(|body| body.lines())
         .map(|line| serde_json::from_str::<RecordView>(line).unwrap().seq)
         .collect();
-    let head = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
+    let head = pool.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
     assert_eq!(seqs, (1..=head).collect::<Vec<_>>());
     assert_eq!(exporter.waiting(), Some(0));
 }
 
 #[tokio::test]
 async fn a_record_that_is_too_large_for_the_receiver_is_named_and_not_passed_over() {
-    let (_folder, desk) = bench::desk("version: 1\n", &["acme"]);
-    note(&desk, 60_000).await;
-    let large = desk.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
-    note(&desk, 10).await;
+    let (_folder, pool) = bench::pool("version: 1\n", &["acme"]);
+    note(&pool, 60_000).await;
+    let large = pool.read(|tx| Ok(tx.meta().head.seq)).await.unwrap();
+    note(&pool, 10).await;
     let (url, bodies) = receiver(50_000);
     let exporter = to(&url);
     let refused = loop {
-        match Arc::clone(&exporter).step(&desk).await {
+        match Arc::clone(&exporter).step(&pool).await {
             Ok(more) => assert!(more, "it was passed over"),
             Err(e) => break e.to_string(),
         }
@@ -108,7 +108,7 @@ async fn a_record_that_is_too_large_for_the_receiver_is_named_and_not_passed_ove
     // The receiver takes more now.
     let (url, _bodies) = receiver(100_000);
     let exporter = to(&url);
-    while Arc::clone(&exporter).step(&desk).await.unwrap() {}
+    while Arc::clone(&exporter).step(&pool).await.unwrap() {}
     assert_eq!((exporter.waiting(), exporter.stuck()), (Some(0), Some(0)));
 }
 

@@ -4,11 +4,11 @@ use axum::http::request::Parts;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use keystile_api::{self as operation, Route};
+use keystile_api::{self as operation, Endpoint};
 use keystile_model::error::{Code, Error, refuse};
 
 /// The whole request, for `Idempotency-Key`.
-pub fn fingerprint(route: &Route, head: &Parts, body: &[u8]) -> [u8; 32] {
+pub fn fingerprint(route: &Endpoint, head: &Parts, body: &[u8]) -> [u8; 32] {
     let mut h = Sha256::new();
     for part in [route.name.as_bytes(), head.uri.path().as_bytes(), body] {
         h.update((part.len() as u64).to_be_bytes());
@@ -42,7 +42,7 @@ pub fn stale() -> Error {
 }
 
 /// A condition that nothing can be compared with does not hold (RFC 9110 section 13.1.1).
-pub fn incomparable(route: &Route) -> Error {
+pub fn incomparable(route: &Endpoint) -> Error {
     refuse(
         Code::ConditionUnsupported,
         format_args!(

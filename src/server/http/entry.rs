@@ -8,7 +8,7 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use keystile_api as operation;
-use keystile_api::{Ahead, Begun, Method, Operation, Pace, Route};
+use keystile_api::{Ahead, Begun, Endpoint, Method, Operation, Pace};
 use keystile_model::error::{Kind, Result, defect};
 use keystile_model::world::World;
 use keystile_registry::replay;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::super::app::App;
 use super::super::auth;
 use super::super::auth::Asker;
-use super::super::listen::Peer;
+use super::super::listen::HttpPeer;
 use super::super::log::{RequestId, TokenId};
 use super::super::problem::Problem;
 use super::super::remembered::Remembered;
@@ -74,14 +74,14 @@ type Reading = fn(&Fields, &str, &[u8]) -> Result<Box<dyn Asked>>;
 /// A row of the table of operations.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
-    pub(super) route: Route,
+    pub(super) route: Endpoint,
     read: Reading,
 }
 
 impl Entry {
-    pub(super) fn of<O: Operation>() -> Self {
+    pub(super) fn for_operation<O: Operation>() -> Self {
         Self {
-            route: O::ROUTE,
+            route: O::ENDPOINT,
             read: |path, query, body| {
                 let operation: O = operation::put_together(path, query, body)?;
                 operation.check_size()?;
@@ -112,39 +112,39 @@ where
     let remembered = Arc::new(Remembered::default());
     let handler = async move |State(app): State<App>, path: RawPathParams, request: Request| {
         let run = async |_: &App, asker: Asker, path: Fields, head: &Parts, body| {
-            let body = read(&O::ROUTE, &head.headers, body).await?;
-            if O::ROUTE.writes && head.headers.contains_key(header::IF_MATCH) {
-                return Err(incomparable(&O::ROUTE).into());
+            let body = read(&O::ENDPOINT, &head.headers, body).await?;
+            if O::ENDPOINT.writes && head.headers.contains_key(header::IF_MATCH) {
+                return Err(incomparable(&O::ENDPOINT).into());
             }
             let query = head.uri.query().unwrap_or_default();
             let operation: O = operation::put_together(&path, query, &body)?;
             let world = asker.world();
             let key = header(&head.headers, HeaderName::from_static("idempotency-key"))?;
-            let key = key.filter(|_| O::ROUTE.creates);
-            let request = fingerprint(&O::ROUTE, head, &body);
+            let key = key.filter(|_| O::ENDPOINT.creates);
+            let request = fingerprint(&O::ENDPOINT, head, &body);
             if let Some(key) = &key
                 && let Some(body) = remembered.find(&world, key, request)?
             {
-                let status = O::ROUTE.status;
-                return Ok(respond(&O::ROUTE, head, Done::Before { status, body }));
+                let status = O::ENDPOINT.status;
+                return Ok(respond(&O::ENDPOINT, head, Done::Before { status, body }));
             }
             let done = f(operation, world.clone()).await.and_then(json)?;
             if let Some(key) = key {
                 remembered.keep(&world, key, request, &done);
             }
-            Ok(respond(&O::ROUTE, head, Done::Now(done)))
+            Ok(respond(&O::ENDPOINT, head, Done::Now(done)))
         };
-        admitted(&app, &O::ROUTE, path, request, run).await
+        admitted(&app, &O::ENDPOINT, path, request, run).await
     };
     Router::new()
-        .route(O::ROUTE.path, on(filter(O::ROUTE.method), handler))
+        .route(O::ENDPOINT.path, on(filter(O::ENDPOINT.method), handler))
         .with_state(app.clone())
 }
 
 /// Lets `run` answer callers that are allowed to.
 async fn admitted(
     app: &App,
-    route: &Route,
+    route: &Endpoint,
     path: RawPathParams,
     request: Request,
     run: impl AsyncFnOnce(&App, Asker, Fields, &Parts, Body) -> Result<Response, Problem>,
@@ -169,7 +169,7 @@ async fn admitted(
 }
 
 pub(super) async fn asker(app: &App, head: &Parts, action: &'static str) -> Result<Asker, Problem> {
-    let peer = head.extensions.get::<Peer>().ok_or_else(no_peer)?;
+    let peer = head.extensions.get::<HttpPeer>().ok_or_else(no_peer)?;
     let id = head
         .extensions
         .get::<RequestId>()
@@ -182,7 +182,7 @@ pub(super) async fn asker(app: &App, head: &Parts, action: &'static str) -> Resu
 /// The conditions of a change.
 #[derive(Clone)]
 struct How {
-    pub(super) route: Route,
+    pub(super) route: Endpoint,
     /// `Idempotency-Key`.
     key: Option<String>,
     /// `If-Match`.
@@ -270,7 +270,7 @@ async fn answer(
                 &asking,
             )
         };
-        app.desk().ask(&world, ask).await.map(Done::Now)
+        app.pool().ask(&world, ask).await.map(Done::Now)
     };
     match done {
         Ok(done) => Ok(respond(&route, head, done)),
@@ -299,7 +299,7 @@ async fn changed(
             let ahead = operation.read_ahead(store, &asking)?;
             Ok((operation, ahead))
         };
-        (operation, how.ahead) = app.desk().ask(world, read).await?;
+        (operation, how.ahead) = app.pool().ask(world, read).await?;
     }
     let pace = operation.pace();
     let mut first = Some(operation);
@@ -308,13 +308,13 @@ async fn changed(
         let (world, how) = (world.clone(), how.clone());
         Ok(move |store: &mut Store| how.done(store, &world, operation))
     };
-    app.desk().write_unless_done(world, pace, begin).await
+    app.pool().write_unless_done(world, pace, begin).await
 }
 
 /// Performs it if the resource matches `If-Match`. Both are in one transaction, because the
 /// resource could otherwise change in between.
 fn conditional(
-    route: &Route,
+    route: &Endpoint,
     operation: Box<dyn Asked>,
     if_match: Option<&str>,
     ahead: &Ahead,
@@ -327,7 +327,7 @@ fn conditional(
 
 /// Checks that the resource of an operation matches `If-Match`.
 fn compare(
-    route: &Route,
+    route: &Endpoint,
     operation: &dyn Asked,
     if_match: Option<&str>,
     store: &mut Store,

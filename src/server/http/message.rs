@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use keystile_api as operation;
-use keystile_api::Route;
+use keystile_api::Endpoint;
 use keystile_model::error::{Code, Kind, Result, refuse};
 use serde_json::Value;
 
@@ -21,11 +21,11 @@ pub(super) fn json<T: serde::Serialize>(output: T) -> Result<Value> {
             format_args!("it was done, but the answer cannot be written ({e})"),
             "please report this: it is a mistake in Keystile",
         )
-        .of(Kind::Unavailable)
+        .with_kind(Kind::Unavailable)
     })
 }
 
-pub(super) fn respond(route: &Route, head: &Parts, done: Done) -> Response {
+pub(super) fn respond(route: &Endpoint, head: &Parts, done: Done) -> Response {
     let (status, body, tag) = match done {
         Done::Now(value) => {
             let tag = (route.etag && !route.writes).then(|| operation::tag(&value));
@@ -63,7 +63,11 @@ fn plain(status: u16, body: Vec<u8>) -> Response {
 }
 
 /// Reads a body of the size and the type that the route takes.
-pub(super) async fn read(route: &Route, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn read(
+    route: &Endpoint,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
     if !route.method.has_body() {
         return Ok(Bytes::new());
     }

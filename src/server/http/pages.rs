@@ -4,13 +4,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::Response;
-use keystile_api::{AUDITORS, Route};
+use keystile_api::{AUDITORS, Endpoint};
 use keystile_model::error::{Code, Kind, refuse};
 use keystile_system as system;
 use std::time::Duration;
 
 use super::super::app::App;
-use super::super::listen::Peer;
+use super::super::listen::HttpPeer;
 use super::super::problem::Problem;
 use super::super::{auth, docs};
 use super::entry::asker;
@@ -25,15 +25,15 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     let now = system::instant();
     if let Some((at, true)) = *known
         && now.saturating_duration_since(at) < READY
-        && !app.desk().health().is_ill()
+        && !app.pool().health().is_ill()
     {
         return "ready\n".into_response();
     }
-    let well = app.desk().is_well().await;
+    let well = app.pool().is_well().await;
     *known = Some((now, well.is_ok()));
     match well {
         Ok(()) => "ready\n".into_response(),
-        Err(e) => Problem::from(e.of(Kind::Unavailable)).into_response(),
+        Err(e) => Problem::from(e.with_kind(Kind::Unavailable)).into_response(),
     }
 }
 
@@ -50,7 +50,7 @@ fn is_local(head: &Parts) -> bool {
     let direct = !passed_on
         .iter()
         .any(|name| head.headers.contains_key(*name));
-    let peer = head.extensions.get::<Peer>();
+    let peer = head.extensions.get::<HttpPeer>();
     direct && peer.is_some_and(|p| !p.proxied && p.address.ip().to_canonical().is_loopback())
 }
 
@@ -58,7 +58,7 @@ fn is_local(head: &Parts) -> bool {
 pub(super) async fn metrics(State(app): State<App>, request: Request) -> Response {
     let (head, _) = request.into_parts();
     if !is_local(&head) {
-        let route = Route::get("metrics", "/metrics", AUDITORS, "Metrics");
+        let route = Endpoint::get("metrics", "/metrics", AUDITORS, "Metrics");
         let asker = match asker(&app, &head, route.name).await {
             Ok(asker) => asker,
             Err(problem) => return problem.into_response(),
@@ -67,8 +67,8 @@ pub(super) async fn metrics(State(app): State<App>, request: Request) -> Respons
             return problem.into_response();
         }
     }
-    let version = *app.desk().versions().borrow();
-    let text = app.metrics().text(version, app.desk().health());
+    let version = *app.pool().versions().borrow();
+    let text = app.metrics().text(version, app.pool().health());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
@@ -108,7 +108,7 @@ pub(super) async fn wrong_method(request: Request) -> Problem {
     let mut taken = Vec::new();
     macro_rules! all {
         ($($operation:ty,)*) => { $(
-            let route = <$operation>::ROUTE;
+            let route = <$operation>::ENDPOINT;
             if route.path == path {
                 taken.push(format!("{} ({})", route.method.as_str(), route.summary));
             }

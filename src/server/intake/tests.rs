@@ -6,15 +6,15 @@ use keystile_core::report::usage::seal_batch;
 use keystile_registry::node;
 
 use super::*;
-use crate::desk::bench::desk;
+use crate::pool::bench::pool;
 use keystile_system as system;
 
 #[tokio::test]
 async fn a_batch_is_judged_by_what_the_store_says_when_it_arrives() {
-    let (_folder, desk) = desk("version: 1\nroutes:\n- {path: /, auth: none}\n", &["acme"]);
-    let intake = Intake::new(std::sync::Arc::clone(&desk), false);
+    let (_folder, pool) = pool("version: 1\nroutes:\n- {path: /, auth: none}\n", &["acme"]);
+    let intake = Intake::new(std::sync::Arc::clone(&pool), Default::default());
     let counting = tokio::spawn(std::sync::Arc::clone(&intake).run());
-    let store = desk.read(|tx| Ok(tx.meta().store)).await.unwrap();
+    let store = pool.read(|tx| Ok(tx.meta().store)).await.unwrap();
     let batch = |seq| Batch {
         node: "edge-0".to_owned(),
         epoch: u64::MAX,
@@ -30,32 +30,29 @@ async fn a_batch_is_judged_by_what_the_store_says_when_it_arrives() {
         dropped: 0,
     };
     let enroll = async || {
-        let enrolled = desk.write(|s| node::enroll(s, &system::local(), "edge-0"));
+        let enrolled = pool.write(|s| node::enroll(s, &system::local(), "edge-0"));
         SigningKeys::new(vec![enrolled.await.unwrap().signing_key()])
     };
     let send = async |seq, keys: &SigningKeys| {
         let sealed = seal_batch(&batch(seq), keys).unwrap();
         intake.take(&sealed.body, &sealed.kid, &sealed.tag).await
     };
-    let shared = desk.read(signing::accepted).await.unwrap();
+    let shared = pool.read(signing::accepted).await.unwrap();
     assert!(send(1, &shared).await.is_ok());
     let first = enroll().await;
     assert_eq!(first.as_ref()[0].kid(), NodeKey::KID);
-    assert!(matches!(send(2, &shared).await, Err(BatchRefusal::Node(_))));
+    assert!(matches!(send(2, &shared).await, Err(NotCounted::Node(_))));
     assert!(send(2, &first).await.is_ok());
     let second = enroll().await;
-    assert!(matches!(
-        send(3, &first).await,
-        Err(BatchRefusal::Message(_))
-    ));
+    assert!(matches!(send(3, &first).await, Err(NotCounted::Message(_))));
     assert!(send(3, &second).await.is_ok());
-    desk.write(|s| node::revoke(s, &system::local(), "edge-0"))
+    pool.write(|s| node::revoke(s, &system::local(), "edge-0"))
         .await
         .unwrap();
     assert!(matches!(
         send(4, &second).await,
-        Err(BatchRefusal::Message(_))
+        Err(NotCounted::Message(_))
     ));
-    assert!(matches!(send(4, &shared).await, Err(BatchRefusal::Node(_))));
+    assert!(matches!(send(4, &shared).await, Err(NotCounted::Node(_))));
     counting.abort();
 }

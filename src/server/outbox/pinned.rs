@@ -61,7 +61,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::outbox::Sender;
+    use crate::outbox::WebhookSender;
 
     /// A name whose address changes from one question to the next.
     #[derive(Debug)]
@@ -109,7 +109,7 @@ mod tests {
         let addresses = Arc::new(Mutex::new(VecDeque::from([open, closed, open])));
         let reach = Reach::with(vec!["127.0.0.1/32".parse().unwrap()]);
         let resolver = Rebinding(Arc::clone(&addresses));
-        let sender = Sender::resolving(None, reach, resolver).unwrap();
+        let sender = WebhookSender::resolving(None, reach, resolver).unwrap();
         let send = || {
             let url = format!("http://rebinding.test:{}/hook", receiver.port());
             sender.agent.post(url).send("body")

@@ -55,6 +55,12 @@ fn changes(id: &str, token: &str) -> Vec<Change> {
         alone("keyset.build", "/v1/keyset/build", Value::Null),
         alone("keyset.renew", "/v1/keyset/renew", Value::Null),
         of(
+            "signing-key.create",
+            "/v1/signing-keys",
+            json!({"algorithm": "ed25519"}),
+            "/v1/signing-keys",
+        ),
+        of(
             "signing-key.rotate",
             "/v1/signing-keys/rotate",
             Value::Null,
@@ -140,7 +146,7 @@ async fn every_change_is_refused_when_what_it_is_about_is_not_as_if_match_says()
     );
 
     let records = || {
-        api.desk
+        api.pool
             .read(|tx| Ok((tx.meta().version, tx.policy()?.revision, tx.keys()?.len())))
     };
     let before = records().await.unwrap();
@@ -215,7 +221,7 @@ async fn the_secret_of_a_successor_is_posted_for_and_neither_read_nor_looked_at(
         }
     }
     let key = id.parse().unwrap();
-    api.desk
+    api.pool
         .write(move |store| {
             let world = system::local();
             let now = world.now.seconds();

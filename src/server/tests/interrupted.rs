@@ -20,7 +20,7 @@ struct LongChange {
 fn long_change(api: &Api, world: keystile_model::world::World, pace: Pace) -> LongChange {
     let (began, begins) = tokio::sync::mpsc::unbounded_channel();
     let may_end = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (desk, end) = (Arc::clone(&api.desk), Arc::clone(&may_end));
+    let (pool, end) = (Arc::clone(&api.pool), Arc::clone(&may_end));
     let done = tokio::spawn(async move {
         let begin = || {
             let (end, world, began) = (end.clone(), world.clone(), began.clone());
@@ -35,7 +35,7 @@ fn long_change(api: &Api, world: keystile_model::world::World, pace: Pace) -> Lo
                 })
             })
         };
-        desk.write_for(&world, pace, begin).await
+        pool.write_for(&world, pace, begin).await
     });
     LongChange {
         begins,
@@ -61,7 +61,7 @@ async fn what_is_urgent_never_waits_for_what_takes_long_to_end() {
         let mut worst = Duration::ZERO;
         while soon("the long change", long.begins.recv()).await.is_some() {
             let before = system::instant();
-            let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+            let urgent = api.pool.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
             soon("the urgent one", urgent).await.unwrap();
             worst = worst.max(before.elapsed());
         }
@@ -82,14 +82,14 @@ async fn what_takes_less_than_half_a_second_ends_however_often_it_is_interrupted
     let mut long = long_change(&api, system::local(), Pace::Long);
     for _ in 0..4 {
         soon("the long change", long.begins.recv()).await.unwrap();
-        let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+        let urgent = api.pool.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
         soon("the urgent one", urgent).await.unwrap();
     }
     soon("the long change", long.begins.recv()).await.unwrap();
     // From now on it is spared for a while, so this one waits.
     let urgent = tokio::spawn({
-        let desk = Arc::clone(&api.desk);
-        async move { desk.write_at(Pace::Urgent, |_: &mut Store| Ok(())).await }
+        let pool = Arc::clone(&api.pool);
+        async move { pool.write_at(Pace::Urgent, |_: &mut Store| Ok(())).await }
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!urgent.is_finished());
@@ -121,7 +121,7 @@ async fn a_policy_that_waits_for_its_turn_has_looked_at_all_keys_already() {
         .filter(|l| !l.trim_start().starts_with("gold:"));
     let text = without_gold.collect::<Vec<_>>().join("\n");
     let on_gold = |store: &mut Store| {
-        let draft = keystile_registry::key::Draft {
+        let draft = keystile_registry::key::KeyDraft {
             plan: Some("gold".to_owned()),
             ..Default::default()
         };
@@ -140,13 +140,13 @@ async fn a_policy_that_waits_for_its_turn_has_looked_at_all_keys_already() {
         let (put, body) = (Arc::clone(&api), json!({"text": text}));
         let put = tokio::spawn(async move { put.ask(&owner, "PUT", "/v1/policy", body).await });
         let waits = async {
-            while api.desk.waiting(Pace::Long) == 0 {
+            while api.pool.waiting(Pace::Long) == 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         soon("the policy", waits).await;
         // By another process, which waits for no turn.
-        change(&mut api.desk.home().open().unwrap());
+        change(&mut api.pool.home().open().unwrap());
         end.send(()).unwrap();
         writing.await.unwrap();
         let done = soon("the policy", put).await.unwrap();
@@ -161,7 +161,7 @@ async fn what_is_done_in_parts_is_interrupted_as_often_as_others_go_first() {
     let mut parts = long_change(&api, system::local(), Pace::Parts);
     for _ in 0..15 {
         soon("the parts", parts.begins.recv()).await.unwrap();
-        let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+        let urgent = api.pool.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
         soon("the urgent one", urgent).await.unwrap();
     }
     parts.may_end.store(true, Ordering::SeqCst);
@@ -227,7 +227,7 @@ async fn what_is_done_already_and_what_is_refused_interrupt_nothing() {
                 keystile_registry::key::set_disabled(store, &world, id, true)
             })
         };
-        let refused = api.desk.write_unless_done(&world, Pace::Urgent, begin);
+        let refused = api.pool.write_unless_done(&world, Pace::Urgent, begin);
         let refused = soon("a refusal", refused).await.err().unwrap();
         assert_eq!(refused.kind(), keystile_model::error::Kind::NotFound);
     }
@@ -248,11 +248,11 @@ async fn a_mass_revocation_by_staff_is_interrupted_twice_at_most() {
     let mut sweep = long_change(&api, system::local(), Pace::Sweep);
     for _ in 0..2 {
         soon("the sweep", sweep.begins.recv()).await.unwrap();
-        let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+        let urgent = api.pool.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
         soon("the urgent one", urgent).await.unwrap();
     }
     soon("the sweep", sweep.begins.recv()).await.unwrap();
-    let urgent = api.desk.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
+    let urgent = api.pool.write_at(Pace::Urgent, |_: &mut Store| Ok(()));
     let mut urgent = std::pin::pin!(urgent);
     let early = tokio::time::timeout(Duration::ZERO, &mut urgent).await;
     assert!(early.is_err(), "it waits");
@@ -264,8 +264,8 @@ async fn a_mass_revocation_by_staff_is_interrupted_twice_at_most() {
 /// Lines of an import that were begun, and which attempt they belong to.
 static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
-/// The desk that an import goes on at until somebody waits for it.
-static WAITED_FOR: std::sync::OnceLock<Arc<crate::desk::Desk>> = std::sync::OnceLock::new();
+/// The pool that an import goes on at until somebody waits for it.
+static WAITED_FOR: std::sync::OnceLock<Arc<crate::pool::StorePool>> = std::sync::OnceLock::new();
 
 const BREAKS_AT: usize = 5;
 
@@ -273,7 +273,7 @@ const BREAKS_AT: usize = 5;
 fn drawn(id: &mut [u8]) -> keystile_model::error::Result<()> {
     if BEGUN.fetch_add(1, Ordering::SeqCst) + 1 == BREAKS_AT {
         let end = system::instant() + SOON;
-        let is_hurried = || WAITED_FOR.get().is_some_and(|desk| desk.is_hurried());
+        let is_hurried = || WAITED_FOR.get().is_some_and(|pool| pool.is_hurried());
         while !is_hurried() && system::instant() < end {
             std::thread::yield_now();
         }
@@ -289,8 +289,8 @@ async fn a_key_is_disabled_beside_an_import_which_begins_no_further_line_before(
     let one = json!({"client": "acme"});
     let issued = api.ask(&owner, "POST", "/v1/keys", one).await;
     let disable = format!("/v1/keys/{}/disable", issued.body["id"].as_str().unwrap());
-    assert!(WAITED_FOR.set(Arc::clone(&api.desk)).is_ok());
-    let desk = Arc::clone(&api.desk);
+    assert!(WAITED_FOR.set(Arc::clone(&api.pool)).is_ok());
+    let pool = Arc::clone(&api.pool);
     let importing = tokio::spawn(async move {
         let world = keystile_model::world::World {
             entropy: drawn,
@@ -310,7 +310,7 @@ async fn a_key_is_disabled_beside_an_import_which_begins_no_further_line_before(
                 keystile_registry::import::import(store, &world, lines, how).map(|i| i.keys.len())
             })
         };
-        desk.write_for(&world, Pace::Long, begin).await
+        pool.write_for(&world, Pace::Long, begin).await
     });
     while BEGUN.load(Ordering::SeqCst) < BREAKS_AT {
         tokio::task::yield_now().await;
@@ -333,7 +333,7 @@ async fn an_import_that_cannot_be_made_now_says_when_to_try_again_and_leaves_not
         store.break_off_when(stop);
         Ok(())
     };
-    api.desk.write(hurried).await.unwrap();
+    api.pool.write(hurried).await.unwrap();
     let text = format!("client,sha256\nacme,{:064x}\n", 1);
     for (path, body) in [
         ("/v1/keys/import", json!({"text": text})),

@@ -72,7 +72,7 @@ async fn metrics_of_this_machine_do_not_open_through_a_proxy_on_it() {
             request = request.header(*name, *value);
         }
         let mut request = request.body(Body::empty()).unwrap();
-        let mut peer = Peer::direct(SocketAddr::from(([127, 0, 0, 1], 1)), false);
+        let mut peer = HttpPeer::direct(SocketAddr::from(([127, 0, 0, 1], 1)), false);
         peer.proxied = proxied;
         request.extensions_mut().insert(peer);
         api.router.clone().oneshot(request).await.unwrap().status()

@@ -2,7 +2,7 @@
 
 use super::*;
 use keystile_model::record::Labels;
-use keystile_registry::client::{self, Draft};
+use keystile_registry::client::{self, ClientDraft};
 use keystile_system as system;
 
 fn names(page: &Value) -> Vec<String> {
@@ -19,13 +19,13 @@ fn many(of: impl Fn(usize) -> bool) -> Vec<String> {
 /// `acme`, 1,001 clients and `other`.
 async fn crowded() -> Api {
     let api = Api::new();
-    let made = api.desk.write(|store| {
+    let made = api.pool.write(|store| {
         for (n, name) in many(|_| true).into_iter().enumerate() {
             let label = ("n".to_owned(), (n % 2).to_string());
-            let draft = Draft {
+            let draft = ClientDraft {
                 labels: Labels::from([label]),
                 description: if n % 500 == 0 { "The Few" } else { "" }.to_owned(),
-                ..Draft::named(&name)
+                ..ClientDraft::named(&name)
             };
             client::create(store, &system::local(), draft)?;
         }
@@ -89,14 +89,14 @@ async fn clients_are_listed_page_by_page_and_each_once() {
 async fn tokens_are_listed_page_by_page_and_each_once() {
     let api = Api::new();
     let (owner, issuer) = (api.token(Role::Owner).await, api.token(Role::Issuer).await);
-    let made = api.desk.write(|store| {
+    let made = api.pool.write(|store| {
         for n in 0..1_003 {
             let role = if n % 2 == 0 {
                 Role::Client
             } else {
                 Role::Auditor
             };
-            let draft = token::Draft::plain(format!("many-{n}"), role);
+            let draft = token::TokenDraft::plain(format!("many-{n}"), role);
             let (_, made) = token::create(store, &system::local(), draft)?;
             if n % 3 == 0 {
                 token::revoke(store, &system::local(), made.grant.id)?;

@@ -23,7 +23,7 @@ async fn a_full_disk_is_told_apart_from_a_wrong_request() {
         store.room(Some(0));
         Ok(())
     };
-    api.desk.write(full).await.unwrap();
+    api.pool.write(full).await.unwrap();
     let bulk = json!({"client": "acme", "count": 900});
     let refused = api.ask(&owner, "POST", "/v1/keys", bulk.clone()).await;
     assert_eq!(refused.status, 507, "{}", refused.text);
@@ -50,7 +50,7 @@ async fn a_full_disk_is_told_apart_from_a_wrong_request() {
         store.room(None);
         Ok(())
     };
-    api.desk.write(room).await.unwrap();
+    api.pool.write(room).await.unwrap();
     let end = system::instant() + Duration::from_secs(60);
     while is_ready(&api).await != 200 {
         assert!(system::instant() < end, "it is never ready again");
@@ -67,15 +67,19 @@ async fn a_damaged_page_is_told_apart_from_a_wrong_request() {
     let bulk = json!({"client": "acme", "count": 900});
     assert_eq!(api.ask(&owner, "POST", "/v1/keys", bulk).await.status, 201);
     // All of it in the file, and nobody with pages in memory: as after a start.
-    let home = api.desk.home().clone();
+    let home = api.pool.home().clone();
     let Api {
         folder,
         router,
-        desk,
+        pool,
     } = api;
-    drop((router, desk));
+    drop((router, pool));
     damage(&folder.path().join("store.db"));
-    let api = Api::over(folder, Desk::open(home).unwrap(), RateLimits::new(100_000));
+    let api = Api::over(
+        folder,
+        StorePool::open(home).unwrap(),
+        RateLimits::new(100_000),
+    );
     assert_eq!(is_ready(&api).await, 200, "nobody has met it yet");
 
     let refused = api.ask(&owner, "GET", "/v1/keys", Value::Null).await;
@@ -95,7 +99,7 @@ async fn a_damaged_page_is_told_apart_from_a_wrong_request() {
 
 /// The answers to what reads and to what writes, and whether it is ready.
 async fn refused_everywhere(api: &Api, owner: &str) -> Vec<String> {
-    let counted = |api: &Api| api.desk.health().counted().map(|(_, n)| n).sum::<u64>();
+    let counted = |api: &Api| api.pool.health().counted().map(|(_, n)| n).sum::<u64>();
     let before = counted(api);
     let body = json!({"name": "newcomer"});
     let answers = [
@@ -118,7 +122,7 @@ async fn refused_everywhere(api: &Api, owner: &str) -> Vec<String> {
 async fn a_store_that_a_newer_version_has_updated_is_trouble_and_no_mistake_of_the_caller() {
     let api = Api::new();
     let owner = api.token(Role::Owner).await;
-    let other = api.desk.home().open().unwrap();
+    let other = api.pool.home().open().unwrap();
     other.batch("PRAGMA user_version = 99");
     for told in refused_everywhere(&api, &owner).await {
         assert!(told.contains("the server's log says why"), "{told}");
@@ -173,7 +177,7 @@ async fn a_file_beside_the_store_that_cannot_be_written_is_counted() {
 #[tokio::test]
 async fn damaged_counts_of_usage_are_found_and_the_store_is_saved_without_them() {
     let api = Api::new();
-    let home = api.desk.home().clone();
+    let home = api.pool.home().clone();
     let verify = |home: &keystile_registry::home::Home| {
         let operation = keystile_api::audit::Verify { expect: None };
         keystile_api::Operation::run(operation, &mut home.open().unwrap(), &system::local())

@@ -19,14 +19,14 @@ pub(super) async fn soon<T>(what: &str, f: impl Future<Output = T>) -> T {
 pub(super) async fn held(api: &Api) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
     let (began, begins) = tokio::sync::oneshot::channel();
     let (end, ends) = std::sync::mpsc::channel::<()>();
-    let desk = Arc::clone(&api.desk);
+    let pool = Arc::clone(&api.pool);
     let writing = tokio::spawn(async move {
         let hold = move |_: &mut Store| {
             began.send(()).unwrap();
             let _ = ends.recv_timeout(2 * SOON);
             Ok(())
         };
-        desk.write(hold).await.unwrap();
+        pool.write(hold).await.unwrap();
     });
     begins.await.unwrap();
     (end, writing)
@@ -49,7 +49,7 @@ async fn a_revocation_goes_before_forty_bulk_issues() {
         let (api, client, bulk) = (Arc::clone(&api), client.clone(), bulk.clone());
         issuing.spawn(async move { api.ask(&client, "POST", "/v1/keys", bulk).await.status });
     }
-    while !api.desk.is_writing() {
+    while !api.pool.is_writing() {
         tokio::task::yield_now().await;
     }
     let mut worst = Duration::ZERO;
@@ -74,7 +74,7 @@ async fn what_takes_long_is_broken_off_for_a_revocation_and_begun_again() {
     let api = Api::new();
     let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let long = tokio::spawn({
-        let desk = Arc::clone(&api.desk);
+        let pool = Arc::clone(&api.pool);
         async move {
             let world = system::local();
             let mut attempts = 0;
@@ -92,12 +92,12 @@ async fn what_takes_long_is_broken_off_for_a_revocation_and_begun_again() {
                     })
                 })
             };
-            desk.write_for(&world, Pace::Long, begin).await.unwrap();
+            pool.write_for(&world, Pace::Long, begin).await.unwrap();
             attempts
         }
     });
     begins.recv().await.unwrap();
-    let revocation = api.desk.write_at(Pace::Urgent, |_| Ok(()));
+    let revocation = api.pool.write_at(Pace::Urgent, |_| Ok(()));
     soon("a revocation", revocation).await.unwrap();
     assert_eq!(soon("the rest", long).await.unwrap(), 2);
     let owner = api.token(Role::Owner).await;
@@ -123,7 +123,7 @@ async fn an_envoys_secret_is_taken_back_and_a_session_ended_before_what_takes_lo
         ("DELETE", "/v1/sessions/0123", Value::Null, 404),
     ] {
         let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
-        let desk = Arc::clone(&api.desk);
+        let pool = Arc::clone(&api.pool);
         let long = tokio::spawn(async move {
             let world = system::local();
             let mut first = true;
@@ -141,7 +141,7 @@ async fn an_envoys_secret_is_taken_back_and_a_session_ended_before_what_takes_lo
                     })
                 })
             };
-            desk.write_for(&world, Pace::Long, begin).await
+            pool.write_for(&world, Pace::Long, begin).await
         });
         begins.recv().await.unwrap();
         let done = soon(path, api.ask(&owner, method, path, body)).await;
@@ -159,7 +159,7 @@ async fn one_caller_leaves_a_turn_to_read_to_others() {
     let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let mut reading = tokio::task::JoinSet::new();
     for _ in 0..10 {
-        let (desk, ends) = (Arc::clone(&api.desk), Arc::clone(&ends));
+        let (pool, ends) = (Arc::clone(&api.pool), Arc::clone(&ends));
         let (world, began) = (greedy.clone(), began.clone());
         reading.spawn(async move {
             let hold = move |_: &mut Store| {
@@ -167,7 +167,7 @@ async fn one_caller_leaves_a_turn_to_read_to_others() {
                 let _ = ends.lock().unwrap().recv_timeout(2 * SOON);
                 Ok(())
             };
-            desk.ask(&world, hold).await.unwrap();
+            pool.ask(&world, hold).await.unwrap();
         });
     }
     // As many as it may.
@@ -263,11 +263,11 @@ async fn a_list_of_few_among_many_keys_looks_at_so_many_and_goes_on() {
     let api = Api::new();
     let owner = api.token(Role::Owner).await;
     let issue = |store: &mut Store| {
-        let draft = keystile_registry::key::Draft::default();
+        let draft = keystile_registry::key::KeyDraft::default();
         keystile_registry::key::issue(store, &system::local(), "acme", draft, MANY, |_| {})
             .map(drop)
     };
-    api.desk.write(issue).await.unwrap();
+    api.pool.write(issue).await.unwrap();
     let list = async |query: &str| {
         let path = format!("/v1/keys?{query}");
         api.ask(&owner, "GET", &path, Value::Null).await

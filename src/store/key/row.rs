@@ -1,6 +1,6 @@
 //! Keys as keysets hold them.
 
-use crate::sql::{Row as SqlRow, Value, params};
+use crate::sql::{SqlRow, Value, params};
 use ipnet::IpNet;
 use keystile_core::key::{Digest, KeyId};
 use keystile_core::keyset::{EXPIRED_KEPT, KeyRow, Network};

@@ -1,4 +1,4 @@
--- Version 12: what the replicas of a server share besides the store's contents.
+-- Version 13: what the replicas of a server share besides the store's contents.
 
 -- The replicas, until their lease ends. `seen` is the database's own clock.
 CREATE TABLE replica (
@@ -44,13 +44,3 @@ CREATE UNLOGGED TABLE bucket (
   stored BIGINT NOT NULL
 );
 CREATE INDEX bucket_stored ON bucket (stored);
-
--- Answers about what exists only in running servers.
-CREATE TABLE answer (
-  caller  TEXT COLLATE "C" NOT NULL,
-  key     TEXT COLLATE "C" NOT NULL,
-  request BYTEA NOT NULL CHECK (length(request) = 32),
-  body    BYTEA NOT NULL,
-  at      BIGINT NOT NULL,
-  PRIMARY KEY (caller, key)
-);

@@ -6,7 +6,7 @@ use keystile_model::error::Result;
 
 use super::{CLOCK, FLEET, Shared, tell};
 use crate::column;
-use crate::sql::{Connection, params};
+use crate::sql::{Database, params};
 
 /// For how long a replica that is not heard of may still be at work. Each stops on its own well
 /// before that.
@@ -124,7 +124,7 @@ impl Shared {
     }
 }
 
-fn put(db: &Connection, id: &str, row: &Row) -> Result<()> {
+fn put(db: &Database, id: &str, row: &Row) -> Result<()> {
     db.execute(
         "INSERT INTO observed VALUES (?, ?, ?, ?) ON CONFLICT (replica, node) DO UPDATE
            SET seq = excluded.seq, body = excluded.body",

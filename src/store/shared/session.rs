@@ -4,7 +4,7 @@ use keystile_model::error::Result;
 
 use super::Shared;
 use crate::column;
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Most {
     pub each: u64,
 }
 
-fn read(row: &Row<'_>) -> Result<KeptSession> {
+fn read(row: &SqlRow<'_>) -> Result<KeptSession> {
     Ok(KeptSession {
         digest: row.get(0)?,
         visitor: row.get(1)?,

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystile_model::error::{Code, Error, Result, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use postgres::{Client, Statement};
 
-use super::{Access, Kind, Row, Value, odd};
+use super::access::TransactionAccess;
+use super::row::SqlRow;
+use super::value::{SqlKind, Value};
 use crate::trouble::PATIENCE;
 
 mod address;
@@ -18,7 +20,7 @@ pub mod listen;
 mod password;
 mod trouble;
 
-pub use address::{Address, Part};
+pub use address::{DatabaseAddress, Part};
 use trouble::{lost, trouble};
 
 /// The first version whose SQL this is written for.
@@ -30,7 +32,7 @@ const FIRST: u32 = 64;
 const MORE: u32 = 1024;
 
 /// A statement, and what its values are.
-type Known = HashMap<(String, Vec<Kind>), Statement>;
+type Known = HashMap<(String, Vec<SqlKind>), Statement>;
 
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +47,8 @@ enum State {
 }
 
 /// A connection to one of the schemas of a store.
-pub struct Connection {
-    address: Arc<Address>,
+pub struct PostgresDatabase {
+    address: Arc<DatabaseAddress>,
     part: Part,
     client: RefCell<Option<Client>>,
     statements: RefCell<Known>,
@@ -56,12 +58,12 @@ pub struct Connection {
     patience: Cell<Duration>,
 }
 
-impl Connection {
+impl PostgresDatabase {
     /// Connects to one of the schemas of a store.
     ///
     /// # Errors
     /// If the server cannot be reached, refuses, or is too old.
-    pub fn open(address: &Arc<Address>, part: Part) -> Result<Self> {
+    pub fn open(address: &Arc<DatabaseAddress>, part: Part) -> Result<Self> {
         let db = Self {
             address: Arc::clone(address),
             part,
@@ -76,7 +78,7 @@ impl Connection {
     }
 
     /// The address of the database.
-    pub fn address(&self) -> &Arc<Address> {
+    pub fn address(&self) -> &Arc<DatabaseAddress> {
         &self.address
     }
 
@@ -141,7 +143,7 @@ impl Connection {
 
     /// The statement, prepared.
     fn prepared(&self, sql: &str, values: &[Value<'_>]) -> Result<Statement> {
-        let kinds: Vec<Kind> = values.iter().map(Value::kind).collect();
+        let kinds: Vec<SqlKind> = values.iter().map(Value::kind).collect();
         let key = (sql.to_owned(), kinds);
         if let Some(known) = self.statements.borrow().get(&key) {
             return Ok(known.clone());
@@ -169,12 +171,12 @@ impl Connection {
         &self,
         sql: &str,
         values: &[Value<'_>],
-        each: &mut dyn FnMut(&Row<'_>) -> Result<bool>,
+        each: &mut dyn FnMut(&SqlRow<'_>) -> Result<bool>,
     ) -> Result<()> {
         let statement = self.prepared(sql, values)?;
         let rows = self.run(|c| c.query(&statement, &given(values)))?;
         for row in &rows {
-            if !each(&Row::Postgres(row))? {
+            if !each(&SqlRow::Postgres(row))? {
                 break;
             }
         }
@@ -187,7 +189,7 @@ impl Connection {
         &self,
         sql: &str,
         values: &[Value<'_>],
-        each: &mut dyn FnMut(&Row<'_>) -> Result<bool>,
+        each: &mut dyn FnMut(&SqlRow<'_>) -> Result<bool>,
     ) -> Result<()> {
         if self.is_idle() {
             return self.all(sql, values, each);
@@ -206,13 +208,13 @@ impl Connection {
         done
     }
 
-    fn fetch(&self, cursor: &str, each: &mut dyn FnMut(&Row<'_>) -> Result<bool>) -> Result<()> {
+    fn fetch(&self, cursor: &str, each: &mut dyn FnMut(&SqlRow<'_>) -> Result<bool>) -> Result<()> {
         let mut most = FIRST;
         loop {
             let fetch = format!("FETCH FORWARD {most} FROM {cursor}");
             let rows = self.run(|c| c.query_typed(&fetch, &[]))?;
             for row in &rows {
-                if !each(&Row::Postgres(row))? {
+                if !each(&SqlRow::Postgres(row))? {
                     return Ok(());
                 }
             }
@@ -225,18 +227,20 @@ impl Connection {
 
     /// Writers wait for the row that all of them change, and see what the one before has written:
     /// that orders versions and the audit log.
-    pub(super) fn begin(&self, access: Access) -> Result<()> {
+    pub(super) fn begin(&self, access: TransactionAccess) -> Result<()> {
         self.connected()?;
         let patience = self.patience.get().as_millis();
         let sql = match (access, self.part) {
-            (Access::Read, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
-            (Access::Write, Part::Store) => {
+            (TransactionAccess::Read, _) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned()
+            }
+            (TransactionAccess::Write, Part::Store) => {
                 format!("BEGIN; SET LOCAL lock_timeout = {patience}; SELECT FROM meta FOR UPDATE")
             }
-            (Access::Write, Part::Usage) => {
+            (TransactionAccess::Write, Part::Usage) => {
                 format!("BEGIN; SET LOCAL lock_timeout = {patience}; SELECT FROM about FOR UPDATE")
             }
-            (Access::Make, _) => "BEGIN".to_owned(),
+            (TransactionAccess::Make, _) => "BEGIN".to_owned(),
         };
         self.batch(&sql).inspect_err(|_| {
             // It may have begun.
@@ -314,7 +318,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for PostgresDatabase {
     fn drop(&mut self) {
         leave(self.client.borrow_mut().take());
     }
@@ -334,12 +338,12 @@ fn given<'v>(values: &'v [Value<'v>]) -> Vec<&'v (dyn ToSql + Sync)> {
     values.iter().map(|v| v as _).collect()
 }
 
-fn type_of(kind: Kind) -> Type {
+fn type_of(kind: SqlKind) -> Type {
     match kind {
-        Kind::Integer => Type::INT8,
-        Kind::Boolean => Type::BOOL,
-        Kind::Text => Type::TEXT,
-        Kind::Bytes => Type::BYTEA,
+        SqlKind::Integer => Type::INT8,
+        SqlKind::Boolean => Type::BOOL,
+        SqlKind::Text => Type::TEXT,
+        SqlKind::Bytes => Type::BYTEA,
     }
 }
 
@@ -363,30 +367,4 @@ impl ToSql for Value<'_> {
     }
 
     to_sql_checked!();
-}
-
-pub(super) fn integer(row: &postgres::Row, column: usize) -> Result<Option<i64>> {
-    let found = match row.columns().get(column).map(postgres::Column::type_) {
-        Some(&Type::INT4) => row
-            .try_get::<_, Option<i32>>(column)
-            .map(|n| n.map(i64::from)),
-        _ => row.try_get(column),
-    };
-    found.map_err(|e| wrong(column, &e))
-}
-
-pub(super) fn boolean(row: &postgres::Row, column: usize) -> Result<Option<bool>> {
-    row.try_get(column).map_err(|e| wrong(column, &e))
-}
-
-pub(super) fn text(row: &postgres::Row, column: usize) -> Result<Option<&str>> {
-    row.try_get(column).map_err(|e| wrong(column, &e))
-}
-
-pub(super) fn bytes(row: &postgres::Row, column: usize) -> Result<Option<&[u8]>> {
-    row.try_get(column).map_err(|e| wrong(column, &e))
-}
-
-fn wrong(column: usize, e: &postgres::Error) -> Error {
-    odd(column, e)
 }

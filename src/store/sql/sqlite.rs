@@ -8,18 +8,20 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ToSql, params_from_iter};
 
-use super::{Access, Row, Value, odd};
-use crate::trouble::{PATIENCE, busy, damaged, undecryptable};
+use super::access::TransactionAccess;
+use super::row::SqlRow;
+use super::sqlite_columns::trouble;
+use super::value::Value;
 
 /// How long to wait before trying again to copy a file that is in use.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
 /// An open file.
-pub struct Connection(rusqlite::Connection);
+pub struct SqliteDatabase(rusqlite::Connection);
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum FileMode {
     /// There is one.
     Existing,
     /// It is made if there is none.
@@ -36,16 +38,16 @@ pub struct Settings {
     pub statements: usize,
 }
 
-impl Connection {
+impl SqliteDatabase {
     /// Opens a file. `raw_key` is SQLCipher's form of a key: `x'…'`.
     ///
     /// # Errors
     /// If it cannot be opened, or decrypted with this key.
-    pub fn open(path: &Path, raw_key: &str, mode: Mode, settings: &Settings) -> Result<Self> {
+    pub fn open(path: &Path, raw_key: &str, mode: FileMode, settings: &Settings) -> Result<Self> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        if mode == Mode::Made {
+        if mode == FileMode::Made {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
         let db = rusqlite::Connection::open_with_flags(path, flags).map_err(trouble)?;
@@ -181,22 +183,22 @@ impl Connection {
         &self,
         sql: &str,
         values: &[Value<'_>],
-        each: &mut dyn FnMut(&Row<'_>) -> Result<bool>,
+        each: &mut dyn FnMut(&SqlRow<'_>) -> Result<bool>,
     ) -> Result<()> {
         let mut statement = self.0.prepare_cached(sql).map_err(trouble)?;
         let mut rows = statement.query(params_from_iter(values)).map_err(trouble)?;
         while let Some(row) = rows.next().map_err(trouble)? {
-            if !each(&Row::Sqlite(row))? {
+            if !each(&SqlRow::Sqlite(row))? {
                 break;
             }
         }
         Ok(())
     }
 
-    pub(super) fn begin(&self, access: Access) -> Result<()> {
+    pub(super) fn begin(&self, access: TransactionAccess) -> Result<()> {
         self.batch(match access {
-            Access::Read => "BEGIN",
-            Access::Write | Access::Make => "BEGIN IMMEDIATE",
+            TransactionAccess::Read => "BEGIN",
+            TransactionAccess::Write | TransactionAccess::Make => "BEGIN IMMEDIATE",
         })
     }
 
@@ -243,59 +245,5 @@ impl ToSql for Value<'_> {
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
-    }
-}
-
-pub(super) fn integer(row: &rusqlite::Row<'_>, column: usize) -> Result<Option<i64>> {
-    let value = row.get_ref(column).map_err(trouble)?;
-    value.as_i64_or_null().map_err(|e| odd(column, e))
-}
-
-/// What does not fit into a row's own page is read from others, and a page that is damaged there
-/// reads as zeros, without an error of SQLCipher's. No text of ours holds any.
-pub(super) fn text<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Result<Option<&'r str>> {
-    let value = row.get_ref(column).map_err(trouble)?;
-    let text = value.as_str_or_null().map_err(|e| odd(column, e))?;
-    match text {
-        Some(text) if text.contains('\0') => Err(torn()),
-        text => Ok(text),
-    }
-}
-
-pub(super) fn bytes<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> Result<Option<&'r [u8]>> {
-    let value = row.get_ref(column).map_err(trouble)?;
-    value.as_blob_or_null().map_err(|e| odd(column, e))
-}
-
-fn torn() -> Error {
-    damaged("a page of it is not as it was written")
-}
-
-/// A refusal for what SQLite says. The caller that opened the store adds its location.
-pub fn trouble(e: rusqlite::Error) -> Error {
-    match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => undecryptable(),
-        Some(ErrorCode::DatabaseCorrupt) => torn(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(PATIENCE),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => refuse(
-            Code::StoreAccess,
-            "the store cannot be written",
-            "check owner and mode of the folder and its files, and that the disk is not mounted read-only",
-        ),
-        Some(ErrorCode::DiskFull) => refuse(
-            Code::StoreFull,
-            "the disk under the store is full",
-            "nothing was changed; free some space",
-        ),
-        Some(ErrorCode::FileLockingProtocolFailed | ErrorCode::SystemIoFailure) => refuse(
-            Code::StoreIo,
-            format_args!("the disk under the store does not answer as it should ({e})"),
-            "nothing was changed; free some space and check the disk",
-        ),
-        _ => refuse(
-            Code::StoreIo,
-            format_args!("the store does not work as it should ({e})"),
-            "nothing was changed; if it stays, restore the folder from a backup",
-        ),
     }
 }

@@ -1,6 +1,6 @@
 //! Retention of usage: settings, anomalies, removal of old rows.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
 
 use super::super::column;
@@ -155,7 +155,7 @@ impl UsageTx<'_> {
     }
 }
 
-fn anomaly(r: &Row<'_>) -> Result<Anomaly> {
+fn anomaly(r: &SqlRow<'_>) -> Result<Anomaly> {
     Ok(Anomaly {
         key: column::id(r, 0)?,
         client: r.get(1)?,

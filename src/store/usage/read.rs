@@ -3,7 +3,7 @@
 //! A query for one client or key jumps from one unit of time to the next, so its cost depends on
 //! the number of units, not on what others have in them.
 
-use crate::sql::{Row, params};
+use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
 
 use super::super::column;
@@ -298,7 +298,7 @@ fn place(whose: Whose, step: Step) -> (String, &'static str, i64, i64) {
     }
 }
 
-fn grouped(r: &Row<'_>) -> Result<Grouped> {
+fn grouped(r: &SqlRow<'_>) -> Result<Grouped> {
     Ok(Grouped {
         t: column::unsigned(r, 0)?,
         number: r.get(1)?,

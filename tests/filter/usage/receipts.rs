@@ -65,7 +65,7 @@ fn what_the_control_plane_refuses_for_good_is_dropped_and_said_in_metric_log_and
 #[test]
 fn nobody_on_the_way_makes_a_vm_forget_what_it_counted() {
     let (store, key) = store();
-    let of_another = |batch: &Batch, change: fn(&mut Refusal)| {
+    let of_another = |batch: &Batch, change: fn(&mut BatchRefusal)| {
         let mut name = batch.name();
         change(&mut name);
         refusal(&name)

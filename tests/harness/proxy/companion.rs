@@ -127,6 +127,12 @@ impl Companion {
 
     /// The same for an Envoy whose files lie elsewhere.
     pub fn rendered_in(&self, dir: PathBuf, upstream: &Upstream, arguments: &[&str]) -> Setup {
+        let setup = self.rendered_bare(dir, upstream, arguments);
+        setup.signing_keys(&self.signing_keys())
+    }
+
+    /// The same without a key in its environment.
+    pub fn rendered_bare(&self, dir: PathBuf, upstream: &Upstream, arguments: &[&str]) -> Setup {
         let upstream = upstream.address().to_string();
         let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         let render = [
@@ -136,7 +142,7 @@ impl Companion {
         ]
         .concat();
         let config = self.run(&render);
-        Setup::rendered(dir, config).signing_keys(&self.signing_keys())
+        Setup::rendered(dir, config)
     }
 }
 

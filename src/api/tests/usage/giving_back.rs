@@ -9,9 +9,9 @@ const POLICY: &str =
     "version: 1\nplans:\n  day: {quota: {requests: 100, per: day}}\nroutes:\n- {path: /a}\n";
 
 fn issue(b: &mut Bench, plan: Option<&str>) -> Key {
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         plan: plan.map(str::to_owned),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let issued = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
     issued.ok().unwrap().0.remove(0).key

@@ -29,13 +29,13 @@ fn check(b: &mut Bench, model: &Model, ids: &[String], now: u64) {
         }
         for (whose, key) in whoses {
             let (all, mut wanted) = expected(model, ids, &span, key);
-            for by in [By::Route, By::Outcome, By::Key] {
+            for by in [Breakdown::Route, Breakdown::Outcome, Breakdown::Key] {
                 let (answer, names) = asked(b, whose, span, by);
                 assert_eq!(answer.sum.requests, all, "{step:?} {whose:?}");
                 let sum: u64 = answer.course.iter().map(|s| s.requests).sum();
                 assert_eq!(sum, all, "{step:?} {whose:?}");
                 let mut wanted = wanted.remove(&(by as u8)).unwrap_or_default();
-                if by == By::Key {
+                if by == Breakdown::Key {
                     // Requests without a key are those of no key.
                     wanted.remove("");
                 }
@@ -79,7 +79,11 @@ fn expected(
         let route = route.map_or(String::new(), |r| ROUTES[r as usize].to_owned());
         let key = k.map_or(String::new(), |k| ids[k as usize].clone());
         let outcome = OUTCOMES[*outcome as usize].to_owned();
-        for (by, name) in [(By::Route, route), (By::Outcome, outcome), (By::Key, key)] {
+        for (by, name) in [
+            (Breakdown::Route, route),
+            (Breakdown::Outcome, outcome),
+            (Breakdown::Key, key),
+        ] {
             let names = wanted.entry(by as u8).or_default();
             *names.entry(name).or_default() += n;
         }
@@ -92,7 +96,7 @@ fn asked(
     b: &mut Bench,
     whose: Whose,
     span: Span,
-    by: By,
+    by: Breakdown,
 ) -> (question::UsageAnswer, BTreeMap<String, u64>) {
     let question = UsageQuestion {
         whose,
@@ -105,10 +109,10 @@ fn asked(
         let mut names = BTreeMap::new();
         for g in &answer.groups {
             let name = match by {
-                By::Key => tx
+                Breakdown::Key => tx
                     .key_of(g.number)?
                     .map_or(String::new(), |k| k.0.to_string()),
-                By::Route => tx.name_of(Dimension::Route, g.number)?,
+                Breakdown::Route => tx.name_of(Dimension::Route, g.number)?,
                 _ => tx.name_of(Dimension::Outcome, g.number)?,
             };
             assert_eq!(g.course.iter().sum::<u64>(), g.sum.requests);

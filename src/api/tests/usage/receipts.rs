@@ -20,9 +20,9 @@ fn a_receipt_tells_what_others_let_through_of_each_quota_in_its_window() {
     b.store
         .write(&system::at(NOON), |tx| tx.insert_policy(policy, NOON))
         .unwrap();
-    let draft = key::Draft {
+    let draft = key::KeyDraft {
         plan: Some("day".into()),
-        ..key::Draft::default()
+        ..key::KeyDraft::default()
     };
     let issued = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
     let id = issued.ok().unwrap().0[0].key.id.to_string();

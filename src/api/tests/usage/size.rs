@@ -75,14 +75,14 @@ fn answers_over_many_rows_read_few_of_them() {
     let mut slowest = Duration::ZERO;
     for (whose, days, step, by) in [
         (Whose::All, 1, Step::Hour, None),
-        (Whose::All, 7, Step::Hour, Some(By::Outcome)),
-        (Whose::All, 14, Step::Hour, Some(By::Route)),
-        (Whose::All, 30, Step::Day, Some(By::Client)),
-        (Whose::All, 7, Step::Hour, Some(By::Client)),
-        (Whose::All, 7, Step::Day, Some(By::Key)),
-        (Whose::Client(7), 7, Step::Hour, Some(By::Key)),
-        (Whose::Client(7), 14, Step::Hour, Some(By::Route)),
-        (key, 14, Step::Hour, Some(By::Outcome)),
+        (Whose::All, 7, Step::Hour, Some(Breakdown::Outcome)),
+        (Whose::All, 14, Step::Hour, Some(Breakdown::Route)),
+        (Whose::All, 30, Step::Day, Some(Breakdown::Client)),
+        (Whose::All, 7, Step::Hour, Some(Breakdown::Client)),
+        (Whose::All, 7, Step::Day, Some(Breakdown::Key)),
+        (Whose::Client(7), 7, Step::Hour, Some(Breakdown::Key)),
+        (Whose::Client(7), 14, Step::Hour, Some(Breakdown::Route)),
+        (key, 14, Step::Hour, Some(Breakdown::Outcome)),
     ] {
         let since = (now - days * DAY, None);
         let span = Span::new(since, Some(step), &UsageSettings::default(), now).unwrap();

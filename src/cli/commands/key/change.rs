@@ -3,7 +3,7 @@
 use clap::Args;
 use keystile_core::key::KeyId;
 
-use super::options::Changed;
+use super::options::ChangedOptions;
 use super::shown::print;
 use crate::commands::{Context, fleet, key_id};
 use keystile_api::key;
@@ -24,7 +24,7 @@ pub struct Update {
     #[arg(value_parser = key_id)]
     key: KeyId,
     #[command(flatten)]
-    changed: Changed,
+    changed: ChangedOptions,
     /// A scope to add; can be repeated
     #[arg(long, value_name = "SCOPE")]
     add_scope: Vec<String>,
@@ -71,7 +71,7 @@ impl Update {
             remove_scopes: self.remove_scope,
             allow_unknown_scope: self.allow_unknown_scope,
             remove_labels: self.remove_label,
-            ..key::Update::of(self.key)
+            ..key::Update::nothing_for(self.key)
         };
         self.changed.tell(&mut update)?;
         print(cx, &cx.perform(update)?)

@@ -3,11 +3,11 @@
 use clap::Args;
 use keystile_core::key::Name;
 
-use super::options::Given;
+use super::options::RuleOptions;
 use super::shown::fields;
 use crate::commands::Context;
 use crate::output;
-use keystile_api::key::{self, Issued, IssuedKey};
+use keystile_api::key::{self, IssuedKey, IssuedKeys};
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::key::KeyType;
 use keystile_model::wire::{Environment, Secret};
@@ -36,7 +36,7 @@ pub struct Issue {
     #[arg(long = "type", value_name = "TYPE", default_value = "secret")]
     kind: KeyType,
     #[command(flatten)]
-    given: Given,
+    given: RuleOptions,
     /// Accept scopes that no route of the policy asks for
     #[arg(long)]
     allow_unknown_scope: bool,
@@ -80,7 +80,7 @@ pub(super) fn shown(issued: &IssuedKey) -> &str {
     issued.key.as_ref().map_or("-", Secret::expose_secret)
 }
 
-fn print(cx: &Context, issued: &Issued) -> Result<()> {
+fn print(cx: &Context, issued: &IssuedKeys) -> Result<()> {
     if cx.out.is_json() {
         return cx.out.json(issued);
     }

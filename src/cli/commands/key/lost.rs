@@ -21,9 +21,9 @@ was published before the restore: keys that were revoked or disabled since the b
 again (`good_again`), then keys that the store does not know (`unknown`; Envoys refuse them once the
 server is back); in each group, most recently used first and keys without a known use last. Keys that
 have been dealt with, for instance revoked again, are no longer listed.")]
-pub struct Lost {}
+pub struct LostArgs {}
 
-impl Lost {
+impl LostArgs {
     /// Runs it.
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let mut page = lost::List {

@@ -9,12 +9,12 @@ use keystile_model::key::{PROPERTIES, Property};
 type Typed = (&'static str, Vec<String>);
 
 /// Options of a new key.
-pub struct Given(Vec<Typed>);
+pub struct RuleOptions(Vec<Typed>);
 
 /// Options of a change; those that empty a property are among them.
-pub struct Changed(Vec<Typed>);
+pub struct ChangedOptions(Vec<Typed>);
 
-impl Given {
+impl RuleOptions {
     /// Says so in a request.
     ///
     /// # Errors
@@ -25,11 +25,11 @@ impl Given {
     }
 }
 
-impl Changed {
+impl ChangedOptions {
     /// The same of a change.
     ///
     /// # Errors
-    /// Those of [`Given::tell`].
+    /// Those of [`RuleOptions::tell`].
     pub fn tell(self, update: &mut key::Update) -> Result<()> {
         let mut typed = self.0.into_iter();
         typed.try_for_each(|(name, words)| update.set(name, &words))
@@ -54,7 +54,7 @@ fn typed(matches: &ArgMatches, property: &Property) -> Option<Vec<String>> {
     Some(words.cloned().collect())
 }
 
-impl FromArgMatches for Given {
+impl FromArgMatches for RuleOptions {
     fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
         let given = |p: &'static Property| Some((p.name, typed(matches, p)?));
         Ok(Self(PROPERTIES.iter().filter_map(given).collect()))
@@ -66,7 +66,7 @@ impl FromArgMatches for Given {
     }
 }
 
-impl Args for Given {
+impl Args for RuleOptions {
     fn augment_args(command: Command) -> Command {
         command.args(PROPERTIES.iter().map(|p| option(p, p.issue_help)))
     }
@@ -76,7 +76,7 @@ impl Args for Given {
     }
 }
 
-impl FromArgMatches for Changed {
+impl FromArgMatches for ChangedOptions {
     fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
         let is_emptied = |p: &Property| p.none.is_some_and(|(none, _)| matches.get_flag(none));
         let changed = |p: &'static Property| match is_emptied(p) {
@@ -92,7 +92,7 @@ impl FromArgMatches for Changed {
     }
 }
 
-impl Args for Changed {
+impl Args for ChangedOptions {
     fn augment_args(command: Command) -> Command {
         PROPERTIES.iter().fold(command, |command, p| {
             let command = command.arg(option(p, p.update_help));

@@ -20,7 +20,7 @@ use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::plural;
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Id, Span, Time, TimeWords};
-use keystile_registry::rotation::{self, Receive, Rotated, RotationOptions};
+use keystile_registry::rotation::{self, Receive, RotatedKey, RotationOptions};
 use keystile_system as system;
 
 /// Replace a key with a new one that has the same rules; both work for a while
@@ -209,9 +209,9 @@ impl Receiver {
 }
 
 impl Receive for Receiver {
-    fn take(&mut self, some: &[Rotated]) -> Result<()> {
+    fn take(&mut self, some: &[RotatedKey]) -> Result<()> {
         let mut lines = Zeroizing::new(String::with_capacity(some.len() * 256));
-        for Rotated { new, old } in some {
+        for RotatedKey { new, old } in some {
             let (before, id, client) = (old.id, new.key.id, &old.client);
             // Writing to a text cannot fail.
             let _ = writeln!(lines, "{before},{id},{client},{}", new.text.expose_secret());

@@ -2,7 +2,7 @@
 
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_api::key::{KeyUse, KeyView};
+use keystile_api::key::{KeyUseView, KeyView};
 use keystile_model::error::Result;
 use keystile_model::when;
 use keystile_model::wire::Time;
@@ -17,7 +17,7 @@ pub fn list_table(keys: &[KeyView], now: u64, with_client: bool) -> String {
             cell(k.kind.as_str()),
             cell(k.effective_plan.as_deref().unwrap_or("-")),
             cell(
-                k.ends()
+                k.effective_expiry()
                     .map_or_else(|| "never".to_owned(), |t| when::relative(t, now)),
             ),
             cell(k.scopes.join(" ")),
@@ -86,7 +86,7 @@ pub fn fields(k: &KeyView, now: u64) -> String {
 }
 
 /// Time, address and user agent of a use.
-fn used(usage: Option<&KeyUse>, now: u64, first: bool) -> String {
+fn used(usage: Option<&KeyUseView>, now: u64, first: bool) -> String {
     let Some(usage) = usage else {
         return String::new();
     };

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::Context;
 use crate::output::{self, cell};
-use keystile_api::version::{self, Change, Difference, VersionView};
+use keystile_api::version::{self, ChangeView, DifferenceView, VersionView};
 use keystile_model::error::Result;
 use keystile_model::when;
 
@@ -19,9 +19,9 @@ Examples:
   keystilectl keyset diff 1795331552484 1795331554650
 
 Lists at most the last 200; earlier changes are in the audit log.")]
-pub struct Versions {}
+pub struct VersionsArgs {}
 
-impl Versions {
+impl VersionsArgs {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let all = cx.perform(version::List {})?.versions;
         cx.out.show(&all, || {
@@ -98,13 +98,13 @@ fn why(v: &VersionView) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn words(d: &Difference) -> String {
+fn words(d: &DifferenceView) -> String {
     let mut out = format!("version {} -> {}\n", d.versions[0], d.versions[1]);
     let text = |v: &serde_json::Value, field: &str| {
         let text = v.get(field).and_then(serde_json::Value::as_str);
         text.unwrap_or_default().to_owned()
     };
-    let change = |c: &Change| format!("{}: {} -> {}\n", c.field, c.before, c.after);
+    let change = |c: &ChangeView| format!("{}: {} -> {}\n", c.field, c.before, c.after);
     for (sign, list) in [("+", &d.added), ("-", &d.removed)] {
         for v in list {
             let line = format!("{sign} key {} of {}\n", text(v, "id"), text(v, "client"));

@@ -9,7 +9,7 @@ use crate::commands::Context;
 use crate::output::{self, cell};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::plural;
-use keystile_policy::diff::{self as policy_diff, Diff, Effect, RouteChange};
+use keystile_policy::diff::{self as policy_diff, Effect, PolicyDiff, RouteChange};
 use keystile_policy::file as policy_file;
 
 /// Compare two policies by what changes for callers, route by route
@@ -23,7 +23,7 @@ Ignores the text: two policies that answer every request alike do not differ. `o
 that were refused before, `closes` refuses callers that were let in before, `moves` does both, and
 `alters` leaves access as it is but changes limits or what the upstream or the caller is told. `*` stands
 for the methods or hosts that no route names.")]
-pub struct DiffCommand {
+pub struct DiffArgs {
     /// The old policy
     before: PathBuf,
     /// The new policy
@@ -54,7 +54,7 @@ impl FailOn {
     }
 }
 
-impl DiffCommand {
+impl DiffArgs {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let before = policy_file::read(&self.before)?;
         let after = policy_file::read(&self.after)?;
@@ -77,7 +77,7 @@ impl DiffCommand {
     }
 }
 
-fn table(diff: &Diff) -> String {
+fn table(diff: &PolicyDiff) -> String {
     if diff.is_empty() {
         return "no request changes its answer\n".to_owned();
     }

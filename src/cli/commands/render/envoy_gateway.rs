@@ -3,11 +3,14 @@
 use clap::Args;
 
 use super::super::Context;
-use super::istio::{keyset_for_object, sha256, warn_if_unpinned};
+use super::super::push::Filter;
+use super::image::{sha256, warn_if_unpinned};
+use super::istio::keyset_for_object;
+use super::module::{Module, is_native};
 use super::plane::Plane;
 use crate::output;
 use keystile_model::error::{Result, refuse};
-use keystile_render::envoy_gateway::{Code, Delivery, Gateway, Listener};
+use keystile_render::envoy_gateway::{Code, Gateway, GatewayDelivery, GatewayListener};
 
 /// Print the resources for a Gateway of Envoy Gateway
 #[derive(Args)]
@@ -17,10 +20,12 @@ Examples:
     --image oci://registry.example/keystile@sha256:… | kubectl apply --server-side -f -
   keystilectl render envoy-gateway --namespace edge --gateway public --listener https:443 \\
     --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 --tls-ca /etc/keystile/ca.crt
+  keystilectl render envoy-gateway --namespace edge --gateway public --shell module \\
+    --image registry.example/keystile-module@sha256:…        # Envoy Gateway 1.8 and later
 
 With --image, every change to keys changes the listener, and open connections keep the old keys until
 they drain. With --discovery, a change is in force at once.")]
-pub struct EnvoyGateway {
+pub struct EnvoyGatewayArgs {
     /// Namespace of the Gateway
     #[arg(long, default_value = "default")]
     namespace: String,
@@ -29,12 +34,13 @@ pub struct EnvoyGateway {
     gateway: String,
     /// A listener of the Gateway; with its port from Envoy Gateway 1.10 on (or with XDSNameSchemeV2).
     /// Repeat this for every listener
-    #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = Listener::parse)]
-    listener: Vec<Listener>,
+    #[arg(long, value_name = "NAME[:PORT]", default_value = "http", value_parser = GatewayListener::parse)]
+    listener: Vec<GatewayListener>,
     /// The listeners also speak HTTP/3, which adds a second listener for each in Envoy
     #[arg(long)]
     http3: bool,
-    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
+    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256. With --shell module
+    /// an image that holds libkeystile.so
     #[arg(
         long,
         value_name = "URL",
@@ -46,17 +52,30 @@ pub struct EnvoyGateway {
     #[arg(long, value_name = "HEX", requires = "image", value_parser = sha256)]
     sha256: Option<String>,
     #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
     plane: Plane,
 }
 
-impl EnvoyGateway {
+impl EnvoyGatewayArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        let is_native = is_native(&self.filter)?;
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => Delivery::Discovery(plane),
+            (Some(plane), _) => GatewayDelivery::Discovery { plane, is_native },
+            (None, Some(url)) if is_native => {
+                let Module { file, image, .. } =
+                    Module::new(cx, &self.filter, &url, self.sha256.as_deref())?;
+                let keyset = keyset_for_object(cx)?;
+                GatewayDelivery::Module {
+                    file,
+                    image,
+                    keyset,
+                }
+            }
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
-                Delivery::Extension {
+                GatewayDelivery::Extension {
                     code: Code::new(&url, self.sha256),
                     keyset: keyset_for_object(cx)?,
                 }

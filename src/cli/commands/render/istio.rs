@@ -3,12 +3,15 @@
 use clap::Args;
 
 use super::super::Context;
+use super::super::push::Filter;
+use super::image::{sha256, warn_if_unpinned};
+use super::module::{Module, is_native};
 use super::plane::Plane;
 use crate::output;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
-use keystile_render::istio::{Delivery, FailStrategy, Mesh, Place};
+use keystile_render::istio::{FailStrategy, Mesh, MeshDelivery, ProxyKind};
 
 /// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
@@ -23,11 +26,13 @@ Examples:
     --image oci://registry.example/keystile@sha256:…
   keystilectl render istio --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 \\
     --tls-ca /etc/keystile/tls/ca.crt
+  keystilectl render istio --shell module --image registry.example/keystile-module@sha256:… \\
+    | kubectl apply --server-side -f -                       # Istio 1.30 and later
 
 With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
 Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
 a change is in force within milliseconds.")]
-pub struct Istio {
+pub struct IstioArgs {
     /// Namespace of the gateway or workload
     #[arg(long, default_value = "istio-system")]
     namespace: String,
@@ -36,8 +41,9 @@ pub struct Istio {
     selector: Vec<(String, String)>,
     /// Where the filter runs
     #[arg(long, default_value = "gateway")]
-    place: Place,
-    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
+    place: ProxyKind,
+    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256. With --shell module
+    /// an image that holds libkeystile.so
     #[arg(
         long,
         value_name = "URL",
@@ -48,28 +54,13 @@ pub struct Istio {
     /// The digest of the image or file
     #[arg(long, value_name = "HEX", requires = "image", value_parser = sha256)]
     sha256: Option<String>,
-    /// What happens when the filter traps
-    #[arg(long, default_value = "reload")]
-    fail_strategy: FailStrategy,
+    /// What happens when the filter traps [default: reload]
+    #[arg(long)]
+    fail_strategy: Option<FailStrategy>,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     plane: Plane,
-}
-
-/// Reads a SHA-256 digest in hexadecimal.
-pub fn sha256(text: &str) -> std::result::Result<String, String> {
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err("a digest is 64 hexadecimal digits, as `sha256sum` prints them".to_owned())
-}
-
-/// Warns of an image that is not pinned by digest.
-pub fn warn_if_unpinned(cx: &Context, image: &str, sha256: Option<&str>) {
-    if sha256.is_none() && !image.contains("@sha256:") {
-        cx.out.warn(format_args!(
-            "`{image}` names no digest: whoever can write to the registry chooses what runs in front of your services; add `@sha256:…` or --sha256"
-        ));
-    }
 }
 
 /// The keyset for a Kubernetes object, refused if it does not fit.
@@ -89,11 +80,29 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
     Ok(keyset)
 }
 
-impl Istio {
+impl IstioArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        let is_native = is_native(&self.filter)?;
+        if is_native && self.fail_strategy.is_some() {
+            return Err(refuse(
+                Code::FieldsConflict,
+                "`--fail-strategy` is for WebAssembly",
+                "leave it out: a mistake in the module costs the request that met it, and no other",
+            ));
+        }
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => Delivery::Discovery(plane),
+            (Some(plane), _) => MeshDelivery::Discovery { plane, is_native },
+            (None, Some(url)) if is_native => {
+                let Module { name, image, .. } =
+                    Module::new(cx, &self.filter, &url, self.sha256.as_deref())?;
+                let keyset = keyset_for_object(cx)?;
+                MeshDelivery::Module {
+                    name,
+                    image,
+                    keyset,
+                }
+            }
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
                 if url.starts_with("file://") {
@@ -101,10 +110,10 @@ impl Istio {
                         "with file:// Istio makes new VMs for every push; use oci:// or https://",
                     );
                 }
-                Delivery::Plugin {
+                MeshDelivery::Plugin {
                     url,
                     sha256: self.sha256,
-                    fail_strategy: self.fail_strategy,
+                    fail_strategy: self.fail_strategy.unwrap_or(FailStrategy::Reload),
                     keyset: keyset_for_object(cx)?,
                 }
             }

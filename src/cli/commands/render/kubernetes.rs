@@ -13,7 +13,7 @@ use keystile_render::kubernetes::Cluster;
 Example:
   keystilectl render kubernetes --image registry.example/keystilectl@sha256:… \\
     --from-namespace istio-ingress | kubectl apply -f -")]
-pub struct Kubernetes {
+pub struct KubernetesArgs {
     /// The image with keystilectl
     #[arg(long, value_name = "IMAGE")]
     image: String,
@@ -38,7 +38,7 @@ pub struct Kubernetes {
     backup: String,
 }
 
-impl Kubernetes {
+impl KubernetesArgs {
     /// Runs it.
     pub fn run(self, _: &Context) -> Result<()> {
         let cluster = Cluster {

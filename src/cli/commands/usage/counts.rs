@@ -10,7 +10,7 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::{self, When};
 use keystile_model::wire::{Time, TimeWords};
 use keystile_registry::usage::Step;
-use keystile_registry::usage::question::By;
+use keystile_registry::usage::question::Breakdown;
 
 /// Width of the longest bar, in columns.
 const BAR: u64 = 40;
@@ -18,7 +18,7 @@ const BAR: u64 = 40;
 #[derive(Args)]
 pub(super) struct Show {
     /// A client's name or a key's id [default: all clients]
-    #[arg(value_name = "CLIENT|KEY", value_parser = of)]
+    #[arg(value_name = "CLIENT|KEY", value_parser = client_or_key)]
     of: Option<String>,
     /// Since this time: `24h` and `7d` are counted back from now
     #[arg(long, value_name = "WHEN", default_value = "7d")]
@@ -28,7 +28,7 @@ pub(super) struct Show {
     until: Option<When>,
     /// Break the requests down
     #[arg(long, value_name = "WHAT")]
-    by: Option<By>,
+    by: Option<Breakdown>,
     /// The time that each bar covers [default: depends on the range]
     #[arg(long, value_name = "UNIT")]
     step: Option<Step>,
@@ -38,7 +38,7 @@ pub(super) struct Show {
 }
 
 /// A client's name or a key's id; from a whole key, the id in it.
-fn of(text: &str) -> std::result::Result<String, String> {
+fn client_or_key(text: &str) -> std::result::Result<String, String> {
     Ok(match Parsed::parse(text.as_bytes()) {
         Ok(key) => key.id().to_string(),
         Err(_) => text.to_owned(),
@@ -211,12 +211,12 @@ fn spreadsheet(text: &str) -> String {
     }
 }
 
-fn word(by: By) -> &'static str {
+fn word(by: Breakdown) -> &'static str {
     match by {
-        By::Route => "route",
-        By::Outcome => "outcome",
-        By::Key => "key",
-        By::Client => "client",
+        Breakdown::Route => "route",
+        Breakdown::Outcome => "outcome",
+        Breakdown::Key => "key",
+        Breakdown::Client => "client",
     }
 }
 

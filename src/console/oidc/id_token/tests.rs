@@ -43,11 +43,11 @@ fn good() -> Value {
     })
 }
 
-fn keys(all: &[Value]) -> Keys {
-    Keys::parse(json!({ "keys": all }).to_string().as_bytes()).unwrap()
+fn keys(all: &[Value]) -> ProviderKeys {
+    ProviderKeys::parse(json!({ "keys": all }).to_string().as_bytes()).unwrap()
 }
 
-fn judged(token: &str, keys: &Keys) -> Result<(), Untrusted> {
+fn judged(token: &str, keys: &ProviderKeys) -> Result<(), UntrustedToken> {
     let expected = Expected {
         issuer: "https://id.example.com",
         client: "keystile",
@@ -74,27 +74,39 @@ fn every_claim_that_is_not_as_it_should_be_is_refused() {
     assert_eq!(after("exp", json!(NOW - 59)), Ok(()));
     assert_eq!(after("iat", json!(NOW as f64 + 0.5)), Ok(()));
     for (name, value, why) in [
-        ("iss", json!("https://id.example.com/"), Untrusted::Issuer),
-        ("iss", json!(null), Untrusted::Issuer),
-        ("aud", json!("other"), Untrusted::Audience),
-        ("aud", json!([]), Untrusted::Audience),
-        ("aud", json!(["keystile", "other"]), Untrusted::Audience),
-        ("aud", json!({"keystile": 1}), Untrusted::Audience),
-        ("azp", json!("other"), Untrusted::Audience),
-        ("azp", json!(["keystile"]), Untrusted::Audience),
-        ("exp", json!(NOW - 60), Untrusted::Expired),
-        ("exp", json!((NOW + 300).to_string()), Untrusted::Expired),
-        ("exp", json!(null), Untrusted::Expired),
-        ("exp", json!(-1), Untrusted::Expired),
-        ("iat", json!(NOW + 61), Untrusted::Early),
-        ("iat", json!("x"), Untrusted::Early),
-        ("nbf", json!(NOW + 61), Untrusted::Early),
-        ("nbf", json!("x"), Untrusted::Early),
-        ("nonce", json!("m"), Untrusted::Nonce),
-        ("nonce", json!(null), Untrusted::Nonce),
-        ("sub", json!(""), Untrusted::Subject),
-        ("sub", json!(7), Untrusted::Subject),
-        ("sub", json!("x".repeat(256)), Untrusted::Subject),
+        (
+            "iss",
+            json!("https://id.example.com/"),
+            UntrustedToken::Issuer,
+        ),
+        ("iss", json!(null), UntrustedToken::Issuer),
+        ("aud", json!("other"), UntrustedToken::Audience),
+        ("aud", json!([]), UntrustedToken::Audience),
+        (
+            "aud",
+            json!(["keystile", "other"]),
+            UntrustedToken::Audience,
+        ),
+        ("aud", json!({"keystile": 1}), UntrustedToken::Audience),
+        ("azp", json!("other"), UntrustedToken::Audience),
+        ("azp", json!(["keystile"]), UntrustedToken::Audience),
+        ("exp", json!(NOW - 60), UntrustedToken::Expired),
+        (
+            "exp",
+            json!((NOW + 300).to_string()),
+            UntrustedToken::Expired,
+        ),
+        ("exp", json!(null), UntrustedToken::Expired),
+        ("exp", json!(-1), UntrustedToken::Expired),
+        ("iat", json!(NOW + 61), UntrustedToken::Early),
+        ("iat", json!("x"), UntrustedToken::Early),
+        ("nbf", json!(NOW + 61), UntrustedToken::Early),
+        ("nbf", json!("x"), UntrustedToken::Early),
+        ("nonce", json!("m"), UntrustedToken::Nonce),
+        ("nonce", json!(null), UntrustedToken::Nonce),
+        ("sub", json!(""), UntrustedToken::Subject),
+        ("sub", json!(7), UntrustedToken::Subject),
+        ("sub", json!("x".repeat(256)), UntrustedToken::Subject),
     ] {
         assert_eq!(after(name, value.clone()), Err(why), "{name}: {value}");
     }
@@ -114,26 +126,29 @@ fn a_token_does_not_choose_how_it_is_checked() {
     for alg in ["none", "None", "", "HS256", "RS384", "PS256", "es256"] {
         assert_eq!(
             with(json!({ "alg": alg })),
-            Err(Untrusted::Algorithm),
+            Err(UntrustedToken::Algorithm),
             "{alg}"
         );
     }
     // A key is for its own kind alone.
-    assert_eq!(with(json!({"alg": "RS256"})), Err(Untrusted::UnknownKey));
+    assert_eq!(
+        with(json!({"alg": "RS256"})),
+        Err(UntrustedToken::UnknownKey)
+    );
     assert_eq!(
         with(json!({"alg": "ES256", "kid": "b"})),
-        Err(Untrusted::UnknownKey)
+        Err(UntrustedToken::UnknownKey)
     );
     assert_eq!(
         with(json!({"alg": "ES256", "crit": ["b64"], "b64": false})),
-        Err(Untrusted::Algorithm)
+        Err(UntrustedToken::Algorithm)
     );
-    assert_eq!(with(json!({"kid": "a"})), Err(Untrusted::Malformed));
+    assert_eq!(with(json!({"kid": "a"})), Err(UntrustedToken::Malformed));
     // Whoever brings his key along is not believed for it.
     let header = json!({"alg": "ES256", "kid": "a", "jwk": other.jwk("a")});
     assert_eq!(
         judged(&other.sign(&header, &good()), &keys),
-        Err(Untrusted::Signature)
+        Err(UntrustedToken::Signature)
     );
 }
 
@@ -174,11 +189,11 @@ fn which_key_is_meant_is_not_guessed_and_those_of_others_are_passed_over() {
     ]);
     assert_eq!(both.0.len(), 2);
     let unnamed = one.sign(&json!({"alg": "ES256"}), &good());
-    assert_eq!(judged(&unnamed, &both), Err(Untrusted::UnknownKey));
+    assert_eq!(judged(&unnamed, &both), Err(UntrustedToken::UnknownKey));
     let named = two.sign(&json!({"alg": "ES256", "kid": "2"}), &good());
     assert_eq!(judged(&named, &both), Ok(()));
     let crossed = two.sign(&json!({"alg": "ES256", "kid": "1"}), &good());
-    assert_eq!(judged(&crossed, &both), Err(Untrusted::Signature));
-    assert!(Keys::parse(b"{\"keys\": []}").is_err());
-    assert!(Keys::parse(b"[]").is_err());
+    assert_eq!(judged(&crossed, &both), Err(UntrustedToken::Signature));
+    assert!(ProviderKeys::parse(b"{\"keys\": []}").is_err());
+    assert!(ProviderKeys::parse(b"[]").is_err());
 }

@@ -13,7 +13,7 @@ pub(crate) fn unchanged<'k>(
     clocks: Clocks,
     stock: &mut (impl Buckets + Tallies),
 ) -> Option<Rate<'k>> {
-    let bounds = Bounds::of(due);
+    let bounds = Bounds::from_due(due);
     let (keyset, entry, route) = (due.keyset, &due.entry, due.route);
     let mut tightest: Option<(usize, Taken)> = None;
     for (i, a) in bounds.limits.iter().enumerate() {

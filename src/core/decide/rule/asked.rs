@@ -25,7 +25,7 @@ pub(in super::super) fn is_overridden(
     if overrides.peek().is_none() {
         return false;
     }
-    let mut asked = Asked::of(call);
+    let mut asked = Asked::from_call(call);
     for one in overrides {
         match one {
             Override::Method(name) => {
@@ -64,7 +64,8 @@ pub(in super::super) fn names_another_host(
     headers: Headers<'_>,
 ) -> bool {
     let mut names = headers.iter().map(|(name, _)| name);
-    names.any(overrides::is_host) && Asked::of(call).leads_elsewhere(policy, call, found, headers)
+    names.any(overrides::is_host)
+        && Asked::from_call(call).leads_elsewhere(policy, call, found, headers)
 }
 
 /// What a request may be taken for: any combination of these, each listed once.
@@ -81,7 +82,7 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// What the request itself says.
-    fn of(call: &Call<'a>) -> Self {
+    fn from_call(call: &Call<'a>) -> Self {
         let mut asked = Self {
             methods: vec![call.method.to_vec()],
             paths: Vec::new(),

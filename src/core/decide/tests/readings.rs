@@ -15,6 +15,34 @@ pub(super) fn routes(routes: &str) -> World {
     world_with(&format!(r#"{{"version":1,"routes":{routes}}}"#), |_| {})
 }
 
+/// Envoy never hands over two of them; a host that does is not believed about either.
+#[test]
+fn two_targets_or_methods_in_one_request_are_refused() {
+    let w = routes(
+        r#"[{"path":"/admin","methods":["GET"],"scopes":["read"]},{"path":"/{*rest}","auth":"none"}]"#,
+    );
+    let asked = |pairs: &[(&str, &str)]| {
+        let mut c = call("GET", "/x");
+        c.pairs.truncate(0);
+        pairs.iter().fold(c, |c, (n, v)| c.with(n, v)).code(&w)
+    };
+    let (get, put) = ((":method", "GET"), (":method", "PUT"));
+    let (admin, other) = ((":path", "/admin"), (":path", "/x"));
+    assert_eq!(asked(&[get, other]), "ok");
+    assert_eq!(asked(&[get, get, other, other]), "ok");
+    assert_eq!(asked(&[put, admin]), "ok");
+    for several in [
+        [get, admin, other],
+        [get, other, admin],
+        [get, put, admin],
+        [get, admin, put],
+        [put, get, admin],
+    ] {
+        assert_eq!(asked(&several), "ambiguous_path", "{several:?}");
+    }
+    assert_eq!(asked(&[get, other, admin, other]), "ambiguous_path");
+}
+
 #[test]
 fn no_spelling_of_a_path_passes_by_the_rules_beside_an_open_catch_all() {
     let w = routes(

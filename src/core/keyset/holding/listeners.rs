@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{BaseName, InForce, Rules};
+use super::super::{BaseName, InForce, KeysetRules};
 use crate::decide::Unavailable;
 
 #[derive(Default)]
@@ -15,10 +15,10 @@ pub(super) struct Listener {
     /// Wall-clock seconds after which that is rejected.
     pub(super) not_after: Option<u64>,
     /// The policy of that keyset, if the keyset has ever arrived.
-    pub(super) rules: Option<Arc<Rules>>,
+    pub(super) rules: Option<Arc<KeysetRules>>,
     /// The policy that decides until then, and whether only as far as the newest policy also
     /// allows.
-    pub(super) meanwhile: Option<(Arc<Rules>, bool)>,
+    pub(super) meanwhile: Option<(Arc<KeysetRules>, bool)>,
     /// It arrived when something newer was in force, and perhaps replaced that.
     pub(super) older: bool,
     /// An overlay was given.
@@ -30,7 +30,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn policy(&self) -> Option<&Arc<Rules>> {
+    pub(super) fn policy(&self) -> Option<&Arc<KeysetRules>> {
         let meanwhile = self.meanwhile.as_ref().map(|(rules, _)| rules);
         self.rules.as_ref().or(meanwhile)
     }
@@ -50,7 +50,7 @@ impl Listeners {
         }
     }
 
-    pub(super) fn named(&self, name: &BaseName) -> Option<&Arc<Rules>> {
+    pub(super) fn named(&self, name: &BaseName) -> Option<&Arc<KeysetRules>> {
         let mut all = self.0.iter().filter_map(|l| l.rules.as_ref());
         all.find(|rules| rules.name == *name)
     }
@@ -58,7 +58,7 @@ impl Listeners {
     /// The listener that is replaced by one whose base has not arrived: the one that was last given
     /// an overlay, or any, if there is only one policy.
     #[inline(never)]
-    pub(super) fn predecessor(&self) -> Option<(Arc<Rules>, bool)> {
+    pub(super) fn predecessor(&self) -> Option<(Arc<KeysetRules>, bool)> {
         let last = self.0.iter().rev().find(|l| l.overlay);
         if let Some(last) = last {
             return Some((last.policy().cloned()?, last.yields()));

@@ -17,7 +17,7 @@ fn at(version: u64) -> KeyRow {
 }
 
 fn overlay(version: u64, over: u64) -> Built {
-    let base = Base::of(&base(over)).unwrap();
+    let base = Base::from_built(&base(over)).unwrap();
     build_overlay(&content(version, vec![at(version)]), &base).unwrap()
 }
 
@@ -204,7 +204,7 @@ fn of_two_overlays_of_one_base_that_wait_the_newer_says_all() {
             disabled: is_disabled,
             ..row(1)
         };
-        let over = Base::of(&base(11)).unwrap();
+        let over = Base::from_built(&base(11)).unwrap();
         let built = build_overlay(&content(version, vec![row]), &over).unwrap();
         assert_eq!(push(&mut h, &built, 0), Arrival::WithoutBase);
         assert_eq!(disabled(&h), is_disabled, "version {version}");

@@ -61,7 +61,7 @@ pub(in crate::keyset) fn key() -> SigningKey {
     SigningKey::new("k", Zeroizing::new(vec![1; 32])).unwrap()
 }
 
-fn load(bytes: &[u8]) -> Result<Artefact, Refusal> {
+fn load(bytes: &[u8]) -> Result<Artefact, KeysetRefusal> {
     Artefact::load(&mut &*bytes, &SigningKeys::new(vec![key()]), |_| {})
 }
 
@@ -82,7 +82,7 @@ pub(in crate::keyset) fn overlay(built: &Built) -> Arc<Overlay> {
 /// Some rows in a base, others in an overlay over it.
 fn over(base: Vec<KeyRow>, changed: Vec<KeyRow>) -> InForce {
     let base = build(&content(1, base)).unwrap();
-    let changes = build_overlay(&content(2, changed), &Base::of(&base).unwrap()).unwrap();
+    let changes = build_overlay(&content(2, changed), &Base::from_built(&base).unwrap()).unwrap();
     InForce::with(keyset(&base), overlay(&changes)).unwrap()
 }
 
@@ -171,7 +171,7 @@ fn an_overlay_keeps_what_a_keyset_would_drop() {
 
 #[test]
 fn the_same_changes_give_the_same_bytes_in_whatever_order() {
-    let base = Base::of(&build(&content(1, vec![])).unwrap()).unwrap();
+    let base = Base::from_built(&build(&content(1, vec![])).unwrap()).unwrap();
     let mut c = content(2, (0..300).map(row).collect());
     let once = build_overlay(&c, &base).unwrap();
     c.rows.reverse();
@@ -180,7 +180,7 @@ fn the_same_changes_give_the_same_bytes_in_whatever_order() {
 
 #[test]
 fn a_row_that_speaks_of_what_the_base_lacks_asks_for_a_new_base() {
-    let base = Base::of(&build(&content(1, vec![row(1)])).unwrap()).unwrap();
+    let base = Base::from_built(&build(&content(1, vec![row(1)])).unwrap()).unwrap();
     let lacks = |row: KeyRow| match build_overlay(&content(2, vec![row]), &base).err() {
         Some(BuildError::NeedsBase { key, lacks }) => (key.as_u64(), lacks),
         other => panic!("{other:?}"),
@@ -205,7 +205,7 @@ fn a_row_that_speaks_of_what_the_base_lacks_asks_for_a_new_base() {
 #[test]
 fn changes_of_another_store_policy_or_time_ask_for_a_new_base() {
     let built = build(&content(5, vec![])).unwrap();
-    let base = Base::of(&built).unwrap();
+    let base = Base::from_built(&built).unwrap();
     let fails = |c: Content| build_overlay(&c, &base).err();
     let mut other = content(6, vec![]);
     other.store = StoreId([9; 8]);
@@ -218,7 +218,7 @@ fn changes_of_another_store_policy_or_time_ask_for_a_new_base() {
         Some(BuildError::OtherBase("later version"))
     );
     let overlay = build_overlay(&content(5, vec![]), &base).unwrap();
-    assert_eq!(Base::of(&overlay).err(), Some(BuildError::NotABase));
+    assert_eq!(Base::from_built(&overlay).err(), Some(BuildError::NotABase));
     assert_eq!(base.name(), &keyset(&built).name);
 }
 
@@ -226,7 +226,7 @@ fn changes_of_another_store_policy_or_time_ask_for_a_new_base() {
 fn an_overlay_goes_with_its_own_base_alone() {
     let first = build(&content(1, vec![row(1)])).unwrap();
     let second = build(&content(1, vec![row(2)])).unwrap();
-    let changes = build_overlay(&content(2, vec![]), &Base::of(&first).unwrap()).unwrap();
+    let changes = build_overlay(&content(2, vec![]), &Base::from_built(&first).unwrap()).unwrap();
     assert!(InForce::with(keyset(&first), overlay(&changes)).is_some());
     assert!(InForce::with(keyset(&second), overlay(&changes)).is_none());
 }
@@ -234,22 +234,23 @@ fn an_overlay_goes_with_its_own_base_alone() {
 #[test]
 fn neither_kind_passes_for_the_other() {
     let base = build(&content(1, vec![row(1)])).unwrap();
-    let changes = build_overlay(&content(2, vec![row(1)]), &Base::of(&base).unwrap()).unwrap();
+    let changes =
+        build_overlay(&content(2, vec![row(1)]), &Base::from_built(&base).unwrap()).unwrap();
     let envelope = |built: &Built| -> serde_json::Value {
         serde_json::from_str(&built.seal(&key(), 0)).unwrap()
     };
     let refused = |v: serde_json::Value| load(v.to_string().as_bytes()).err();
     let mut dressed = envelope(&base);
     dressed["kind"] = json!("overlay");
-    assert_eq!(refused(dressed.clone()), Some(Refusal::Signature));
+    assert_eq!(refused(dressed.clone()), Some(KeysetRefusal::Signature));
     dressed["kind"] = json!("keyset");
     assert_eq!(
         refused(dressed),
-        Some(Refusal::UnknownKind("keyset".into()))
+        Some(KeysetRefusal::UnknownKind("keyset".into()))
     );
     let mut stripped = envelope(&changes);
     stripped.as_object_mut().unwrap().remove("kind");
-    assert_eq!(refused(stripped), Some(Refusal::Signature));
+    assert_eq!(refused(stripped), Some(KeysetRefusal::Signature));
     // Signed for what it is not.
     for (built, kind) in [
         (&base, ArtefactKind::Overlay),
@@ -261,7 +262,7 @@ fn neither_kind_passes_for_the_other() {
         };
         assert!(matches!(
             load(swapped.seal(&key(), 0).as_bytes()).err(),
-            Some(Refusal::Manifest(_))
+            Some(KeysetRefusal::Manifest(_))
         ));
     }
     assert_eq!(
@@ -271,14 +272,15 @@ fn neither_kind_passes_for_the_other() {
             |_| panic!("no room is made for an overlay")
         )
         .err(),
-        Some(Refusal::Overlay)
+        Some(KeysetRefusal::Overlay)
     );
 }
 
 #[test]
 fn a_manifest_that_contradicts_itself_is_refused() {
     let base = build(&content(3, vec![])).unwrap();
-    let built = build_overlay(&content(3, vec![row(1)]), &Base::of(&base).unwrap()).unwrap();
+    let built =
+        build_overlay(&content(3, vec![row(1)]), &Base::from_built(&base).unwrap()).unwrap();
     let with = |field: &str, value: serde_json::Value| {
         let mut manifest: serde_json::Value = serde_json::from_slice(&built.manifest).unwrap();
         manifest[field] = value;
@@ -305,7 +307,8 @@ fn a_manifest_that_contradicts_itself_is_refused() {
 #[test]
 fn an_overlay_cut_at_any_byte_is_refused() {
     let base = build(&content(1, vec![])).unwrap();
-    let built = build_overlay(&content(2, vec![row(1)]), &Base::of(&base).unwrap()).unwrap();
+    let built =
+        build_overlay(&content(2, vec![row(1)]), &Base::from_built(&base).unwrap()).unwrap();
     for bytes in [
         built.seal(&key(), 0).into_bytes(),
         built.seal_raw(&key(), 0),
@@ -325,7 +328,7 @@ fn a_corrupt_page_of_the_overlay_hides_what_the_base_says_and_nothing_else() {
         ..row(n)
     });
     let changes = content(2, changed.collect());
-    let mut built = build_overlay(&changes, &Base::of(&base).unwrap()).unwrap();
+    let mut built = build_overlay(&changes, &Base::from_built(&base).unwrap()).unwrap();
     let index_at = built.pages.len() - {
         let m: OverlayManifest = serde_json::from_slice(&built.manifest).unwrap();
         (m.keys as usize) * 32 + m.heap as usize

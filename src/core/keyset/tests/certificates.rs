@@ -33,7 +33,7 @@ fn identities_are_read_back_and_asked_for_only_where_there_are_some() {
 fn an_overlay_says_of_its_own_keys_that_they_are_bound() {
     let base = build(&content(vec![row(5)])).unwrap();
     let changed = content(vec![bound(5)]);
-    let overlay = build_overlay(&changed, &Base::of(&base).unwrap()).unwrap();
+    let overlay = build_overlay(&changed, &Base::from_built(&base).unwrap()).unwrap();
     let signer = signing_key("new", 2);
     let load = |built: &Built| {
         let sealed = built.seal(&signer, 0);
@@ -64,7 +64,10 @@ fn a_manifest_with_a_field_that_is_not_known_is_refused_whole() {
         ..built
     };
     let refused = load(built.seal(&signing_key("new", 2), 0).as_bytes()).err();
-    assert!(matches!(refused, Some(Refusal::Manifest(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(KeysetRefusal::Manifest(_))),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -86,7 +86,10 @@ fn a_corrupt_page_refuses_its_own_keys_and_no_others() {
     );
     let mut pages = built.pages;
     pages[0] ^= 1;
-    assert_eq!(assemble(&manifest, pages).err(), Some(Refusal::Directory));
+    assert_eq!(
+        assemble(&manifest, pages).err(),
+        Some(KeysetRefusal::Directory)
+    );
 }
 
 /// Hands out its bytes in pieces of a given size.
@@ -112,7 +115,7 @@ fn pages_may_follow_raw_and_every_cut_of_them_is_refused() {
         assert!(load(&bytes[..n]).is_err(), "cut at {n}");
     }
     let longer = [&bytes[..], b" "].concat();
-    assert_eq!(load(&longer).err(), Some(Refusal::Size));
+    assert_eq!(load(&longer).err(), Some(KeysetRefusal::Size));
     assert!(Keyset::load(&mut Pieces(&bytes, 7), &keys(), |_| {}).is_ok());
 }
 
@@ -173,7 +176,7 @@ proptest! {
             true => built.seal_raw(&key, 5),
             false => built.seal(&key, 5).into_bytes(),
         };
-        let changed = damage.of(&sealed);
+        let changed = damage.apply(&sealed);
         let is_same = without_nonce(&changed) == without_nonce(&sealed);
         if let Ok(keyset) = load(&changed) {
             prop_assert_eq!(is_whole(&keyset, 150), is_same);
@@ -186,7 +189,7 @@ proptest! {
     #[test]
     fn a_manifest_that_was_signed_damaged_makes_up_no_key(damage in damage()) {
         let built = build(&content((0..150).map(row).collect())).unwrap();
-        let signed = Built { manifest: damage.of(&built.manifest), ..built };
+        let signed = Built { manifest: damage.apply(&built.manifest), ..built };
         if let Ok(keyset) = load(signed.seal(&signing_key("new", 2), 0).as_bytes()) {
             is_whole(&keyset, 150);
         }

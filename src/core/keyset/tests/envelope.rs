@@ -2,19 +2,19 @@
 
 use super::*;
 
-fn refused(text: impl AsRef<[u8]>) -> Refusal {
+fn refused(text: impl AsRef<[u8]>) -> KeysetRefusal {
     load(text.as_ref()).err().expect("it is read")
 }
 
-fn syntax(offset: usize, expected: &'static str) -> Refusal {
-    Refusal::Syntax { offset, expected }
+fn syntax(offset: usize, expected: &'static str) -> KeysetRefusal {
+    KeysetRefusal::Syntax { offset, expected }
 }
 
 #[test]
 fn what_is_no_envelope_is_told_with_the_byte_and_what_should_stand_there() {
     const QUOTE: &str = "`\"`";
     for (text, want) in [
-        ("", Refusal::Missing),
+        ("", KeysetRefusal::Missing),
         ("[", syntax(0, "`{`")),
         (" \t{", syntax(3, QUOTE)),
         ("{x", syntax(1, QUOTE)),
@@ -30,26 +30,32 @@ fn what_is_no_envelope_is_told_with_the_byte_and_what_should_stand_there() {
         ),
         (
             r#"{"format":1,"format":1"#,
-            Refusal::Repeated("format".into()),
+            KeysetRefusal::Repeated("format".into()),
         ),
         (r#"{"kid":"a"#, syntax(9, "the end of a string")),
         (r#"{"kid":"a\"b""#, syntax(9, QUOTE)),
-        (r#"{"formats":1"#, Refusal::UnknownField("formats".into())),
-        (r#"{"format":1}"#, Refusal::FieldMissing("pages")),
+        (
+            r#"{"formats":1"#,
+            KeysetRefusal::UnknownField("formats".into()),
+        ),
+        (r#"{"format":1}"#, KeysetRefusal::FieldMissing("pages")),
         (r#"{"format":1}x"#, syntax(12, "a line feed and the pages")),
-        (r#"{"format":2,"pages":"#, Refusal::Format(2)),
-        (r#"{"format":1,"pages":"#, Refusal::FieldMissing("kid")),
+        (r#"{"format":2,"pages":"#, KeysetRefusal::Format(2)),
+        (
+            r#"{"format":1,"pages":"#,
+            KeysetRefusal::FieldMissing("kid"),
+        ),
         (
             r#"{"format":1,"kid":"k","pages":"#,
-            Refusal::FieldMissing("hmac"),
+            KeysetRefusal::FieldMissing("hmac"),
         ),
     ] {
         assert_eq!(refused(text), want, "{text}");
         // Wherever it stands: what is read at once ends somewhere.
         let far = format!("{}{text}", " ".repeat(200_000));
         let want = match want {
-            Refusal::Missing => syntax(200_000, "`{`"),
-            Refusal::Syntax { offset, expected } => syntax(200_000 + offset, expected),
+            KeysetRefusal::Missing => syntax(200_000, "`{`"),
+            KeysetRefusal::Syntax { offset, expected } => syntax(200_000 + offset, expected),
             same => same,
         };
         assert_eq!(refused(far), want, "{text}");
@@ -59,12 +65,15 @@ fn what_is_no_envelope_is_told_with_the_byte_and_what_should_stand_there() {
 #[test]
 fn names_and_signatures_have_a_greatest_length() {
     let name = |n: usize| format!("{{\"{}\":", "x".repeat(n));
-    assert_eq!(refused(name(16)), Refusal::UnknownField("x".repeat(16)));
+    assert_eq!(
+        refused(name(16)),
+        KeysetRefusal::UnknownField("x".repeat(16))
+    );
     assert_eq!(refused(name(17)), syntax(19, "a shorter string"));
     let kid = |n: usize| format!("{{\"kid\":\"{}\"", "x".repeat(n));
     assert!(matches!(
         refused(kid(4096)),
-        Refusal::Syntax { offset: 4105, expected } if expected != "a shorter string"
+        KeysetRefusal::Syntax { offset: 4105, expected } if expected != "a shorter string"
     ));
     assert_eq!(refused(kid(4097)), syntax(4105, "a shorter string"));
 }
@@ -96,14 +105,20 @@ fn pages_of_another_size_than_was_signed_are_refused() {
     let signer = signing_key("new", 2);
     let all = &built.pages;
     let (shorter, longer) = (all[1..].to_vec(), [&all[..], b"x"].concat());
-    assert_eq!(refused(with(Vec::new()).seal(&signer, 0)), Refusal::Size);
+    assert_eq!(
+        refused(with(Vec::new()).seal(&signer, 0)),
+        KeysetRefusal::Size
+    );
     for pages in [Vec::new(), shorter.clone(), longer.clone()] {
-        assert_eq!(refused(with(pages).seal_raw(&signer, 0)), Refusal::Size);
+        assert_eq!(
+            refused(with(pages).seal_raw(&signer, 0)),
+            KeysetRefusal::Size
+        );
     }
     for pages in [shorter, longer] {
         assert!(matches!(
             refused(with(pages).seal(&signer, 0)),
-            Refusal::Syntax { .. } | Refusal::Base64("pages") | Refusal::Size
+            KeysetRefusal::Syntax { .. } | KeysetRefusal::Base64("pages") | KeysetRefusal::Size
         ));
     }
 }

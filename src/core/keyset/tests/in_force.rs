@@ -105,7 +105,7 @@ fn seen(here: Change, waiting: Change) -> (bool, bool, Option<u64>, Option<u64>)
     let [mut old, mut new] = [row(1), row(1)];
     here(&mut old);
     waiting(&mut new);
-    let over = Base::of(&build(&content(vec![row(1)])).unwrap()).unwrap();
+    let over = Base::from_built(&build(&content(vec![row(1)])).unwrap()).unwrap();
     let changes = Content {
         version: 44,
         ..content(vec![new])

@@ -45,7 +45,7 @@ fn a_keyset_tells_how_many_keys_pages_and_bytes_it_has() {
 #[test]
 fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
     let base = build(&content(vec![row(1)])).unwrap();
-    let named = Base::of(&base).unwrap();
+    let named = Base::from_built(&base).unwrap();
     assert_eq!(named.version(), 42);
     let later = Content {
         version: 43,
@@ -78,7 +78,7 @@ fn a_manifest_tells_of_what_kind_store_and_version_it_is() {
 
 #[test]
 fn an_overlay_tells_how_many_keys_pages_and_bytes_it_has() {
-    let base = Base::of(&build(&content((0..3).map(row).collect())).unwrap()).unwrap();
+    let base = Base::from_built(&build(&content((0..3).map(row).collect())).unwrap()).unwrap();
     for (keys, pages) in [(0, 0), (1, 2), (129, 3)] {
         let later = Content {
             version: 43,
@@ -116,35 +116,47 @@ fn check_overlay(built: &Built, keys: usize, pages: usize) {
 #[test]
 fn every_refusal_and_its_reason_say_something_of_their_own() {
     let all = [
-        (Refusal::Missing, "missing"),
-        (Refusal::SigningKeys(SigningKeyError::Empty), "signing_keys"),
-        (Refusal::SigningKeys(SigningKeyError::Shape), "signing_keys"),
-        (Refusal::SigningKeys(SigningKeyError::Kid), "signing_keys"),
-        (Refusal::SigningKeys(SigningKeyError::Short), "signing_keys"),
+        (KeysetRefusal::Missing, "missing"),
         (
-            Refusal::SigningKeys(SigningKeyError::Repeated),
+            KeysetRefusal::SigningKeys(SigningKeyError::Empty),
             "signing_keys",
         ),
         (
-            Refusal::Syntax {
+            KeysetRefusal::SigningKeys(SigningKeyError::Shape),
+            "signing_keys",
+        ),
+        (
+            KeysetRefusal::SigningKeys(SigningKeyError::Kid),
+            "signing_keys",
+        ),
+        (
+            KeysetRefusal::SigningKeys(SigningKeyError::Short),
+            "signing_keys",
+        ),
+        (
+            KeysetRefusal::SigningKeys(SigningKeyError::Repeated),
+            "signing_keys",
+        ),
+        (
+            KeysetRefusal::Syntax {
                 offset: 7,
                 expected: "`{`",
             },
             "syntax",
         ),
-        (Refusal::UnknownField("x".into()), "syntax"),
-        (Refusal::FieldMissing("kid"), "syntax"),
-        (Refusal::Repeated("x".into()), "syntax"),
-        (Refusal::Base64("kid"), "syntax"),
-        (Refusal::Format(2), "format"),
-        (Refusal::UnknownKind("x".into()), "format"),
-        (Refusal::UnknownKid("x".into()), "unknown_kid"),
-        (Refusal::Signature, "signature"),
-        (Refusal::Manifest("x".into()), "manifest"),
-        (Refusal::Policy("x".into()), "manifest"),
-        (Refusal::Overlay, "manifest"),
-        (Refusal::Size, "pages"),
-        (Refusal::Directory, "pages"),
+        (KeysetRefusal::UnknownField("x".into()), "syntax"),
+        (KeysetRefusal::FieldMissing("kid"), "syntax"),
+        (KeysetRefusal::Repeated("x".into()), "syntax"),
+        (KeysetRefusal::Base64("kid"), "syntax"),
+        (KeysetRefusal::Format(2), "format"),
+        (KeysetRefusal::UnknownKind("x".into()), "format"),
+        (KeysetRefusal::UnknownKid("x".into()), "unknown_kid"),
+        (KeysetRefusal::Signature, "signature"),
+        (KeysetRefusal::Manifest("x".into()), "manifest"),
+        (KeysetRefusal::Policy("x".into()), "manifest"),
+        (KeysetRefusal::Overlay, "manifest"),
+        (KeysetRefusal::Size, "pages"),
+        (KeysetRefusal::Directory, "pages"),
     ];
     let mut told = std::collections::BTreeSet::new();
     for (refusal, reason) in &all {

@@ -3,7 +3,7 @@
 use super::Contended;
 use super::key::BucketKey;
 use super::levels::Levels;
-use super::sole::{Change, Sole};
+use super::sole::{ChangeLevel, Sole};
 use crate::limit::lease::Leases;
 
 /// Where buckets are kept: a map in tests, shared data in Envoy.
@@ -29,7 +29,7 @@ pub trait Buckets {
         &mut self,
         key: &BucketKey,
         sole: Sole<'_>,
-        change: &mut Change<'_>,
+        change: &mut ChangeLevel<'_>,
         f: &mut dyn FnMut(&mut Levels) -> bool,
     ) -> Result<(), Contended> {
         self.update(key, &mut |levels| match sole.change_of(levels, change) {

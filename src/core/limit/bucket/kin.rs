@@ -18,7 +18,7 @@
 
 use core::cell::Cell;
 
-use super::{Alone, Bucket, BucketKey, Buckets, Charge, Contended, Kin, Levels, Refused, Sole};
+use super::{Bucket, BucketKey, Buckets, Charge, Contended, Kin, Levels, Refused, Sole, SoleLevel};
 use crate::limit::lease::LeasedTokens;
 
 /// The level to take from.
@@ -217,7 +217,7 @@ impl<'c> Asked<'c> {
     pub fn ask<T, B: Buckets>(
         &self,
         buckets: &mut B,
-        from_sole: impl Fn(Alone<'_>, u64, bool) -> (Option<u64>, Result<T, Refused>),
+        from_sole: impl Fn(SoleLevel<'_>, u64, bool) -> (Option<u64>, Result<T, Refused>),
         f: &mut Take<'_, T>,
     ) -> Result<Result<T, Refused>, Contended> {
         let (charge, now) = (self.charge, self.now);
@@ -228,7 +228,7 @@ impl<'c> Asked<'c> {
         let payer = payer.map(|kin| kin.lineage);
         // Called again if a rival was faster; the last answer counts.
         let answer = Cell::new(None);
-        let mut from_sole = |alone: Alone<'_>| {
+        let mut from_sole = |alone: SoleLevel<'_>| {
             let level = held.given_back(bucket, alone.stored);
             let (stored, result) = from_sole(alone, level, held.is_hot);
             answer.set(Some(Ok(result)));

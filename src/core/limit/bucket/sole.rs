@@ -17,27 +17,27 @@ pub struct Sole<'q> {
 
 /// What is found there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alone<'b> {
+pub struct SoleLevel<'b> {
     /// Its level.
     pub stored: u64,
     members: &'b [[u8; 8]],
 }
 
-impl Alone<'_> {
+impl SoleLevel<'_> {
     /// The keys that a lease of it may serve.
     #[cold]
     pub(crate) fn served(&self) -> Members {
-        Members::of(self.members)
+        Members::from_numbers(self.members)
     }
 }
 
 /// What to do with it: gives the level to store instead, if any.
-pub type Change<'f> = dyn FnMut(Alone<'_>) -> Option<u64> + 'f;
+pub type ChangeLevel<'f> = dyn FnMut(SoleLevel<'_>) -> Option<u64> + 'f;
 
 impl Sole<'_> {
     /// Changes the bucket in the bytes that [`Levels::to_bytes`] wrote. Gives whether they changed;
     /// `None` if it is not alone there, in which case `change` was not called.
-    pub fn change_in(self, bytes: &mut [u8], change: &mut Change<'_>) -> Option<bool> {
+    pub fn change_in(self, bytes: &mut [u8], change: &mut ChangeLevel<'_>) -> Option<bool> {
         let (level, rest) = bytes.split_first_chunk_mut::<LEVEL_BYTES>()?;
         let (words, _) = level.as_chunks_mut::<8>();
         let [requests, per, burst, arrival] = words else {
@@ -72,7 +72,7 @@ impl Sole<'_> {
             return None;
         }
         let stored = u64::from_be_bytes(*arrival);
-        let changed = change(Alone { stored, members });
+        let changed = change(SoleLevel { stored, members });
         if let Some(changed) = changed {
             *arrival = changed.to_be_bytes();
         }
@@ -80,10 +80,10 @@ impl Sole<'_> {
     }
 
     /// The same with levels that were read.
-    pub fn change_of(self, levels: &mut Levels, change: &mut Change<'_>) -> Option<bool> {
+    pub fn change_of(self, levels: &mut Levels, change: &mut ChangeLevel<'_>) -> Option<bool> {
         let (stored, members) = levels.sole(self.bucket, self.payer)?;
         let members: Vec<_> = members.iter().map(|n| n.to_be_bytes()).collect();
-        let changed = change(Alone {
+        let changed = change(SoleLevel {
             stored,
             members: &members,
         });

@@ -5,7 +5,7 @@ use super::kept::Buckets;
 use super::key::BucketKey;
 use super::kin::Asked;
 use super::levels::Members;
-use super::sole::{Alone, Sole};
+use super::sole::{Sole, SoleLevel};
 use super::{Bucket, Contended, MAX_LIMITS, Refused, Taken};
 use crate::limit::lease::Expired;
 
@@ -122,7 +122,7 @@ fn pay(
         Ok((taken, leased))
     };
     // Beside a bucket that is alone in its place there is nothing else to charge.
-    let from_sole = |alone: Alone<'_>, level, is_hot: bool| {
+    let from_sole = |alone: SoleLevel<'_>, level, is_hot: bool| {
         let paid = take(level, is_hot && may_lease).map(|(taken, leased)| Paid {
             taken,
             leased,
@@ -180,7 +180,7 @@ pub(super) fn give_back_top(
 ) -> Result<(), Contended> {
     let payer = None;
     let from_sole =
-        &mut |alone: Alone<'_>| (alone.stored == top).then(|| bucket.give_back(tokens, top));
+        &mut |alone: SoleLevel<'_>| (alone.stored == top).then(|| bucket.give_back(tokens, top));
     buckets.update_sole(key, Sole { bucket, payer }, from_sole, &mut |levels| {
         levels.get(bucket) == Some(top) && levels.set(bucket, bucket.give_back(tokens, top))
     })
@@ -193,7 +193,7 @@ pub fn look(buckets: &mut impl Buckets, charges: &[Charge], now: u64) -> Option<
     for (i, charge) in charges.iter().enumerate() {
         let asked = Asked::new(charges, charge, now);
         let look = |level| charge.bucket.take(charge.tokens(), level, now).map(|_| ());
-        let from_sole = |_: Alone<'_>, level, _| (None, look(level));
+        let from_sole = |_: SoleLevel<'_>, level, _| (None, look(level));
         let looked = asked.ask(buckets, from_sole, &mut |levels, found, _| {
             (found.keep(levels, charge), look(found.level))
         });

@@ -82,7 +82,7 @@ fn buckets_are_named_by_store_subject_and_route() {
             for store in [7, 8] {
                 names.insert(name(store, subject, route));
             }
-            let mut mix = crate::mix::Mix::default();
+            let mut mix = crate::fast_hash::FastHasher::default();
             BucketKey::new([7; 8], subject, route).hash(&mut mix);
             hashes.insert((mix.finish(), matches!(subject, Subject::Key(_))));
         }

@@ -25,9 +25,9 @@ use std::collections::VecDeque;
 use kept::Kept;
 
 use super::table::{Fold, Minute, OK, RowKey, Table, Use, UsedFrom, minute};
-use super::{Batch, MAX_BYTES, MAX_ROWS, Receipt, Refusal};
+use super::{Batch, BatchRefusal, MAX_BYTES, MAX_ROWS, Receipt};
+use crate::fast_hash::FastMap;
 use crate::key::KeyId;
-use crate::mix::Map;
 
 /// The most minutes that wait.
 pub const WAITING: usize = 64;
@@ -46,7 +46,7 @@ const ROUTES: usize = 4096;
 
 /// Two clocks, and a number that differs between VMs and ticks.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct TickTime {
     /// Wall-clock seconds.
     pub wall: u64,
     /// Nanoseconds of the monotonic clock.
@@ -57,7 +57,7 @@ pub struct Moment {
 
 /// The sender: the head of a [`Batch`].
 #[derive(Clone, Debug, Default)]
-pub struct Sender {
+pub struct BatchSender {
     /// Envoy's `node.id`.
     pub node: String,
     /// See [`Batch::epoch`].
@@ -72,11 +72,11 @@ pub struct Sender {
 
 /// What came back.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
+pub enum ReportAnswer<'a> {
     /// A verified receipt.
     Receipt(&'a Receipt),
     /// A verified, permanent refusal.
-    Refusal(&'a Refusal),
+    Refusal(&'a BatchRefusal),
     /// No answer, or none that says what happened to the batch.
     Nothing,
 }
@@ -115,7 +115,7 @@ pub struct Ledger {
     over: Option<Table>,
     spare: Option<Table>,
     outcomes: Vec<&'static str>,
-    routes: Map<u64, Box<str>>,
+    routes: FastMap<u64, Box<str>>,
     waiting: VecDeque<Minute>,
     kept: Kept,
     flight: Option<Flight>,
@@ -187,9 +187,9 @@ impl Ledger {
     /// end; `seq` is the number of the VM's last batch.
     pub fn tick(
         &mut self,
-        now: Moment,
+        now: TickTime,
         every: u64,
-        sender: &Sender,
+        sender: &BatchSender,
         seq: &mut u64,
     ) -> Option<&[u8]> {
         self.looks = self.looks.wrapping_add(1);
@@ -220,7 +220,7 @@ impl Ledger {
         self.again(now)
     }
 
-    fn put_aside_what_is_over(&mut self, now: Moment) {
+    fn put_aside_what_is_over(&mut self, now: TickTime) {
         if !self.open.is_empty() && self.open.at != minute(now.wall) {
             self.turn(minute(now.wall));
         }
@@ -277,7 +277,7 @@ impl Ledger {
         self.waiting.iter().map(Minute::room).sum()
     }
 
-    fn again(&mut self, now: Moment) -> Option<&[u8]> {
+    fn again(&mut self, now: TickTime) -> Option<&[u8]> {
         let flight = self.flight.as_mut()?;
         if now.monotonic < flight.next {
             return None;
@@ -288,19 +288,19 @@ impl Ledger {
     }
 
     /// What happened to the batch that was sent. `false` if it has to be sent again.
-    pub fn answered(&mut self, answer: Answer<'_>, now: Moment) -> bool {
+    pub fn answered(&mut self, answer: ReportAnswer<'_>, now: TickTime) -> bool {
         let Some(flight) = &self.flight else {
             return true;
         };
         let head = flight.head.name();
         match answer {
-            Answer::Receipt(receipt) if receipt.name() == head => {}
-            Answer::Refusal(refusal) if *refusal == head => {
+            ReportAnswer::Receipt(receipt) if receipt.name() == head => {}
+            ReportAnswer::Refusal(refusal) if *refusal == head => {
                 let requests = flight.requests.saturating_sub(flight.head.dropped);
                 self.dropped = self.dropped.saturating_add(requests);
                 self.untold = self.untold.saturating_add(flight.requests);
             }
-            Answer::Receipt(_) | Answer::Refusal(_) | Answer::Nothing => {
+            ReportAnswer::Receipt(_) | ReportAnswer::Refusal(_) | ReportAnswer::Nothing => {
                 self.failed(now);
                 return false;
             }
@@ -314,7 +314,7 @@ impl Ledger {
     }
 
     /// Pauses, each time twice as long.
-    fn failed(&mut self, now: Moment) {
+    fn failed(&mut self, now: TickTime) {
         let pause = SECOND
             .saturating_mul(1 << self.failures.min(6))
             .min(PAUSE_MAX);

@@ -4,8 +4,8 @@
 use core::net::IpAddr;
 
 use super::{GRAIN, MAX_AGENT};
+use crate::fast_hash::FastMap;
 use crate::key::KeyId;
-use crate::mix::Map;
 use crate::sort;
 
 /// A decided request.
@@ -109,9 +109,9 @@ pub(super) struct GivenUp {
 pub(super) struct Table {
     /// Wall-clock seconds, a multiple of [`GRAIN`].
     pub at: u64,
-    rows: Map<RowKey, Count>,
+    rows: FastMap<RowKey, Count>,
     keys: Vec<Seen>,
-    slots: Map<u64, u32>,
+    slots: FastMap<u64, u32>,
 }
 
 /// The minute that an instant belongs to.
@@ -215,7 +215,7 @@ impl Fold {
     /// In the order in which detail is given up.
     pub const ALL: [Self; 3] = [Self::RefusedRoutes, Self::RefusedKeys, Self::Routes];
 
-    fn of(self, row: RowKey) -> RowKey {
+    fn fold(self, row: RowKey) -> RowKey {
         match (self, row.outcome) {
             (Self::RefusedRoutes | Self::RefusedKeys, OK) => row,
             (Self::RefusedKeys, _) => RowKey {
@@ -249,7 +249,7 @@ impl Minute {
 
     /// Merges an older minute, whose counts then belong to this one.
     pub fn absorb(&mut self, older: Self) {
-        let mut slots: Map<u64, u32> = self.keys.iter().map(|k| k.id).zip(0..).collect();
+        let mut slots: FastMap<u64, u32> = self.keys.iter().map(|k| k.id).zip(0..).collect();
         for (row, count) in &older.rows {
             let slot = match older.key(count) {
                 None => NO_SLOT,
@@ -267,7 +267,7 @@ impl Minute {
     pub fn fold(&mut self, fold: Fold) {
         let before = self.rows.len();
         for (row, count) in &mut self.rows {
-            *row = fold.of(*row);
+            *row = fold.fold(*row);
             if row.key.is_none() {
                 count.slot = NO_SLOT;
             }
@@ -328,7 +328,7 @@ impl Minute {
     }
 
     fn forget_unused_keys(&mut self) {
-        let mut moved: Map<u32, u32> = Map::default();
+        let mut moved: FastMap<u32, u32> = FastMap::default();
         let mut kept = Vec::new();
         for (_, count) in &mut self.rows {
             let Some(key) = self.keys.get(count.slot as usize) else {

@@ -137,7 +137,7 @@ proptest! {
         .unwrap();
         let mut changed = sealed.clone();
         match part {
-            0 => changed.body = damage.of(&sealed.body),
+            0 => changed.body = damage.apply(&sealed.body),
             1 => changed.kid = damage.of_text(&sealed.kid),
             _ => changed.tag = damage.of_text(&sealed.tag),
         }
@@ -159,7 +159,7 @@ proptest! {
     /// Behind the signature: what is read is what is written, and every index leads somewhere.
     #[test]
     fn a_batch_that_was_signed_damaged_says_what_is_written_or_is_refused(damage in damage()) {
-        let body = damage.of(&serde_json::to_vec(&batch()).unwrap());
+        let body = damage.apply(&serde_json::to_vec(&batch()).unwrap());
         let s = message::sign(Domain::Usage, body.clone(), &keys()).unwrap();
         if let Ok(read) = open_batch(&s.body, &s.kid, &s.tag, &keys()) {
             let written: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -62,7 +62,7 @@ fn policy(credentials: &str) -> Policy {
     Policy::new(&raw, []).unwrap()
 }
 
-fn of(policy: &Policy, headers: Headers<'_>) -> Glance {
+fn glance(policy: &Policy, headers: Headers<'_>) -> Glance {
     look(policy, headers).0
 }
 
@@ -115,7 +115,7 @@ proptest! {
         let token = policy(r#"{"header":"x-api-key","scheme":"Bearer"}"#);
         let two = policy(r#"{"header":"x-api-key"},{"header":"x-api-key","scheme":"Bearer"}"#);
         for policy in one.into_iter().chain([token, two, policy(places), policy(&format!("{},{places}", many.join(",")))]) {
-            let glance = of(&policy, headers);
+            let glance = glance(&policy, headers);
             prop_assert_eq!(done(&policy, glance, headers), done(&policy, Glance::default(), headers));
         }
     }
@@ -124,7 +124,7 @@ proptest! {
 #[test]
 fn each_sign_of_a_tunnel_is_seen_by_itself() {
     let policy = policy(r#"{"header":"x-api-key"}"#);
-    let of = |pair| of(&policy, Headers::new(&Headers::encode(&[pair])));
+    let of = |pair| glance(&policy, Headers::new(&Headers::encode(&[pair])));
     assert!(of((":method", "CONNECT")).tunnel && !of((":method", "GET")).tunnel);
     assert!(of(("upgrade", "websocket")).tunnel && !of(("upgrade", "websocket")).nominates);
     assert!(of(("connection", "close")).nominates && !of(("connection", "close")).tunnel);
@@ -158,7 +158,7 @@ fn an_ordinary_request_has_its_key_alone() {
         ("x-request-id", "1"),
         ("x-api-key", "K"),
     ]);
-    let glance = of(&policy, Headers::new(&bytes));
+    let glance = glance(&policy, Headers::new(&bytes));
     assert_eq!(
         glance,
         Glance {

@@ -182,7 +182,7 @@ struct SameEnds {
 }
 
 impl SameEnds {
-    fn of(&mut self, pattern: &Pattern) -> &mut Shapes {
+    fn shapes(&mut self, pattern: &Pattern) -> &mut Shapes {
         match pattern.between.first() {
             None => &mut self.of_one,
             Some(text) => {
@@ -228,7 +228,7 @@ impl Patterns {
         let start = pattern.before.to_ascii_lowercase();
         let by_after = self.by_before.entry(start).or_default();
         let end = pattern.after.to_ascii_lowercase();
-        let by_shape = by_after.entry(end).or_default().of(pattern);
+        let by_shape = by_after.entry(end).or_default().shapes(pattern);
         let made = || Box::new((pattern.clone(), Tree::default()));
         &mut by_shape.entry(pattern.to_string()).or_insert_with(made).1
     }

@@ -44,9 +44,9 @@ impl Word for Origin {
 }
 
 /// An identity of a client certificate.
-pub struct Certificate;
+pub struct CertificateIdentity;
 
-impl Word for Certificate {
+impl Word for CertificateIdentity {
     fn read(text: &str) -> Read<String> {
         certificate::identity(text)
     }

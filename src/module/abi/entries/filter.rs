@@ -17,7 +17,7 @@ struct Filter {
     is_busy: Cell<bool>,
     /// Envoy has given it up meanwhile.
     is_gone: Cell<bool>,
-    state: UnsafeCell<request::State>,
+    state: UnsafeCell<request::RequestState>,
 }
 
 /// Gives the state back, however the call ends, and the filter up if Envoy has.
@@ -88,7 +88,7 @@ pub fn broken() -> *const c_void {
 pub unsafe fn with<R>(
     envoy: Envoys,
     filter: *const c_void,
-    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::State) -> R,
+    f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::RequestState) -> R,
 ) -> Option<R> {
     if filter.is_null() || filter == broken() {
         return None;
@@ -117,6 +117,6 @@ pub unsafe fn close(envoy: Envoys) {
     // SAFETY: as the caller promises.
     let stream = unsafe { Stream::new(envoy) };
     if let Some(mut stream) = stream {
-        request::close(&mut stream, &mut request::State::default());
+        request::close(&mut stream, &mut request::RequestState::default());
     }
 }

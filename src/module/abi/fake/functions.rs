@@ -15,7 +15,7 @@ extern "C" fn log(_: u32, line: Buffer) {
 }
 
 extern "C" fn define(at: Envoys, name: Buffer, _: Labels, _: usize, id: *mut usize) -> u32 {
-    let mut metrics = Side::of(at).metrics.lock().unwrap();
+    let mut metrics = Side::from_pointer(at).metrics.lock().unwrap();
     metrics.push((text(name), 0));
     // SAFETY: the module hands in a live location.
     unsafe { *id = metrics.len() - 1 };
@@ -24,7 +24,7 @@ extern "C" fn define(at: Envoys, name: Buffer, _: Labels, _: usize, id: *mut usi
 
 extern "C" fn count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
     config_count(
-        Stream::of(at).side.cast_mut().cast(),
+        Stream::from_pointer(at).side.cast_mut().cast(),
         id,
         core::ptr::null(),
         0,
@@ -33,13 +33,13 @@ extern "C" fn count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 
 }
 
 extern "C" fn config_count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
-    Side::of(at).metrics.lock().unwrap()[id].1 += by;
+    Side::from_pointer(at).metrics.lock().unwrap()[id].1 += by;
     0
 }
 
 extern "C" fn gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
     config_gauge(
-        Stream::of(at).side.cast_mut().cast(),
+        Stream::from_pointer(at).side.cast_mut().cast(),
         id,
         core::ptr::null(),
         0,
@@ -48,24 +48,27 @@ extern "C" fn gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u
 }
 
 extern "C" fn config_gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
-    Side::of(at).metrics.lock().unwrap()[id].1 = value;
+    Side::from_pointer(at).metrics.lock().unwrap()[id].1 = value;
     0
 }
 
 extern "C" fn headers_size(at: Envoys, map: u32) -> usize {
-    Stream::of(at).maps[map as usize].len()
+    Stream::from_pointer(at).maps[map as usize].len()
 }
 
 extern "C" fn headers(at: Envoys, map: u32, to: *mut Header) -> bool {
-    for (i, (name, value)) in Stream::of(at).maps[map as usize].iter().enumerate() {
+    for (i, (name, value)) in Stream::from_pointer(at).maps[map as usize]
+        .iter()
+        .enumerate()
+    {
         // SAFETY: the module has asked how many there are.
-        unsafe { to.add(i).write(Header::of(name, value)) };
+        unsafe { to.add(i).write(Header::new(name, value)) };
     }
     true
 }
 
 extern "C" fn add_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
-    let stream = Stream::of(at);
+    let stream = Stream::from_pointer(at);
     // SAFETY: the module hands in what lives as long as the call.
     let value = unsafe { value.bytes() }.to_vec();
     assert!(!value.is_empty(), "Envoy refuses that");
@@ -74,7 +77,7 @@ extern "C" fn add_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> b
 }
 
 extern "C" fn set_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
-    let stream = Stream::of(at);
+    let stream = Stream::from_pointer(at);
     let name = text(name);
     // Their memory is given up, as Envoy may do.
     let all = core::mem::take(&mut stream.maps[map as usize]);
@@ -99,7 +102,7 @@ extern "C" fn send_response(
     // SAFETY: the module hands in what lives as long as the call.
     let headers = unsafe { core::slice::from_raw_parts(first, count) };
     let pair = |h: &Header| (text(h.name), text(h.value));
-    Stream::of(at).replies.push(Replied {
+    Stream::from_pointer(at).replies.push(Replied {
         status,
         headers: headers.iter().map(pair).collect(),
         body: text(body),
@@ -113,13 +116,13 @@ extern "C" fn send_response_headers(at: Envoys, first: *const Header, count: usi
 }
 
 extern "C" fn send_response_data(at: Envoys, body: Buffer, _: bool) {
-    Stream::of(at).replies.last_mut().unwrap().body = text(body);
+    Stream::from_pointer(at).replies.last_mut().unwrap().body = text(body);
 }
 
 extern "C" fn set_state(at: Envoys, name: Buffer, value: Buffer) -> bool {
     // SAFETY: the module hands in what lives as long as the call.
     let value = unsafe { value.bytes() }.to_vec();
-    Stream::of(at).state.insert(text(name), value);
+    Stream::from_pointer(at).state.insert(text(name), value);
     true
 }
 
@@ -128,40 +131,49 @@ extern "C" fn set_state_value(at: Envoys, name: Buffer, value: Buffer, _: u32, _
 }
 
 extern "C" fn state(at: Envoys, name: Buffer, to: *mut Buffer) -> bool {
-    let found = Stream::of(at).state.get(&text(name));
+    let found = Stream::from_pointer(at).state.get(&text(name));
     if let Some(value) = found {
         // SAFETY: the module hands in a live location.
-        unsafe { *to = Buffer::of(value) };
+        unsafe { *to = Buffer::from_bytes(value) };
     }
     found.is_some()
 }
 
 extern "C" fn attribute(at: Envoys, id: u32, to: *mut Buffer) -> bool {
-    let found = Stream::of(at).attributes.get(&id);
+    let found = Stream::from_pointer(at).attributes.get(&id);
     if let Some(value) = found {
         // SAFETY: the module hands in a live location.
-        unsafe { *to = Buffer::of(value.as_bytes()) };
+        unsafe { *to = Buffer::from_bytes(value.as_bytes()) };
     }
     found.is_some()
 }
 
 extern "C" fn attribute_bool(at: Envoys, id: u32, to: *mut bool) -> bool {
-    let found = Stream::of(at).attributes.contains_key(&id);
+    let found = Stream::from_pointer(at).attributes.contains_key(&id);
     // SAFETY: the module hands in a live location.
     unsafe { *to = found };
     found
 }
 
 extern "C" fn scheduler_new(at: Envoys) -> *mut c_void {
-    scheduler(&Stream::of(at).wakes)
+    scheduler(&Stream::from_pointer(at).wakes)
 }
 
 extern "C" fn config_scheduler_new(at: Envoys) -> *mut c_void {
-    scheduler(&Side::of(at).wakes)
+    scheduler(&Side::from_pointer(at).wakes)
+}
+
+/// How many there are that nobody has deleted.
+static SCHEDULERS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many schedulers the module has and has not given back.
+pub fn count_schedulers() -> usize {
+    SCHEDULERS.load(Ordering::SeqCst)
 }
 
 /// As Envoy's, it may outlive the stream or the configuration that it is for.
 fn scheduler(wakes: &Arc<AtomicUsize>) -> *mut c_void {
+    SCHEDULERS.fetch_add(1, Ordering::SeqCst);
     Arc::into_raw(Arc::clone(wakes)).cast_mut().cast()
 }
 
@@ -171,6 +183,7 @@ extern "C" fn scheduler_commit(at: *mut c_void, _: u64) {
 }
 
 extern "C" fn scheduler_delete(at: *mut c_void) {
+    SCHEDULERS.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: likewise; nobody uses it any more.
     drop(unsafe { Arc::from_raw(at.cast::<AtomicUsize>().cast_const()) });
 }
@@ -199,7 +212,7 @@ extern "C" fn callout(
         .iter()
         .map(|h| (text(h.name), text(h.value)))
         .collect();
-    let mut calls = Side::of(at).calls.lock().unwrap();
+    let mut calls = Side::from_pointer(at).calls.lock().unwrap();
     calls.push((text(cluster), headers, body));
     // SAFETY: likewise.
     unsafe { *id = calls.len() as u64 };

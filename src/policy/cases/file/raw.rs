@@ -5,9 +5,9 @@ use keystile_model::nearest::nearest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::super::case::{Case, Expect, Holder, Sent, codes};
-use super::super::key::Key;
-use crate::explain::Certificate;
+use super::super::case::{Case, CaseRequest, Expect, Holder, codes};
+use super::super::key::CaseKey;
+use crate::explain::ClientCertificate;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,7 +15,7 @@ pub(super) struct RawCases {
     #[serde(default)]
     pub(super) policy: Option<String>,
     #[serde(default)]
-    pub(super) keys: BTreeMap<String, Key>,
+    pub(super) keys: BTreeMap<String, CaseKey>,
     pub(super) cases: Vec<RawCase>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct RawCase {
 )]
 enum RawHolder {
     Name(String),
-    Key(Box<Key>),
+    Key(Box<CaseKey>),
 }
 
 #[derive(Deserialize)]
@@ -93,7 +93,7 @@ struct RawAnswer {
 }
 
 impl RawCase {
-    pub(super) fn checked(self, line: u64, keys: &BTreeMap<String, Key>) -> Result<Case> {
+    pub(super) fn checked(self, line: u64, keys: &BTreeMap<String, CaseKey>) -> Result<Case> {
         let request = match self.request {
             RawRequest::Line(line) => sent_line(&line)?,
             RawRequest::Fields(fields) => fields.checked()?,
@@ -135,7 +135,7 @@ impl RawCase {
     }
 }
 
-fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, Key>) -> Result<Holder> {
+fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, CaseKey>) -> Result<Holder> {
     match key {
         None => Ok(Holder::Nobody),
         Some(RawHolder::Key(key)) => Ok(Holder::Key(key)),
@@ -162,7 +162,7 @@ fn holder(key: Option<RawHolder>, keys: &BTreeMap<String, Key>) -> Result<Holder
 }
 
 /// Reads `GET /v1/users/7` or `GET https://api.example.com/v1/users/7`.
-fn sent_line(line: &str) -> Result<Sent> {
+fn sent_line(line: &str) -> Result<CaseRequest> {
     let wrong = || {
         refuse(
             Code::CasesInvalid,
@@ -189,7 +189,7 @@ fn sent_line(line: &str) -> Result<Sent> {
     if !path.starts_with('/') || (rest.is_some() && host.is_empty()) || method.is_empty() {
         return Err(wrong());
     }
-    Ok(Sent {
+    Ok(CaseRequest {
         method: method.to_owned(),
         path: path.to_owned(),
         host: host.to_owned(),
@@ -202,7 +202,7 @@ fn sent_line(line: &str) -> Result<Sent> {
 }
 
 impl Fields {
-    pub(super) fn checked(self) -> Result<Sent> {
+    pub(super) fn checked(self) -> Result<CaseRequest> {
         let method = self.method.unwrap_or_else(|| "GET".to_owned());
         let mut sent = sent_line(&format!("{method} {}", self.path))?;
         if let Some(host) = self.host {
@@ -224,7 +224,7 @@ impl Fields {
                 })
             })
             .transpose()?;
-        sent.certificate = Certificate::of(&self.certificates)?;
+        sent.certificate = ClientCertificate::from_identities(&self.certificates)?;
         // As Envoy passes them: names in lower case.
         sent.headers = self
             .headers

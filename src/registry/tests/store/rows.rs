@@ -40,9 +40,9 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
     assert_eq!(since(&mut b, base), two);
 
     let base = b.version();
-    let patch = client::Patch {
+    let patch = client::ClientPatch {
         plan: Some(Some("free".to_owned())),
-        ..client::Patch::default()
+        ..client::ClientPatch::default()
     };
     client::update(&mut b.store, &system::at(NOON + 3), "other", patch.clone()).unwrap();
     assert!(since(&mut b, base).is_empty(), "another client's plan");
@@ -56,9 +56,9 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
 fn a_change_of_a_clients_plan_writes_no_more_rows_for_many_keys_than_for_one() {
     let mut b = Bench::in_file();
     let plan = |b: &mut Bench, plan: &str, at: u64| {
-        let patch = client::Patch {
+        let patch = client::ClientPatch {
             plan: Some(Some(plan.to_owned())),
-            ..client::Patch::default()
+            ..client::ClientPatch::default()
         };
         let before = b.store.rows_written();
         client::update(&mut b.store, &system::at(at), "acme", patch).unwrap();

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Exchanges until it is dropped, if there may be other servers.
 pub async fn run(delivery: &Delivery) {
-    let Some(replicas) = delivery.desk.replicas().cloned() else {
+    let Some(replicas) = delivery.pool.replicas().cloned() else {
         return std::future::pending().await;
     };
     // Nobody knows of this server yet.

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn run(delivery: &Delivery) {
     let fleet = &delivery.fleet;
     loop {
-        match delivery.desk.read(|tx| tx.envoys()).await {
+        match delivery.pool.read(|tx| tx.envoys()).await {
             Ok(envoys) => {
                 fleet.load(envoys, system::now(), system::instant());
                 break;
@@ -39,7 +39,7 @@ pub async fn run(delivery: &Delivery) {
         let world = (delivery.settings.world)();
         let keeping = Arc::clone(fleet);
         let kept = delivery
-            .desk
+            .pool
             .write(move |store| keep(&keeping, store, &world));
         if let Err(e) = kept.await {
             tracing::error!(error = %e, "the known Envoys cannot be stored");

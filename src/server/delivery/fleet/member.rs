@@ -8,10 +8,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::super::artefact::{Artefact, ResourceKind};
+use super::super::artefact::{ResourceKind, SignableArtefact};
 use super::super::denied::denied;
 use super::super::settings::PeerLimits;
-use super::{Acknowledged, Fleet, Identity, Node, Refusal, Standing, Subscriber, bounded, slot};
+use super::{
+    Acknowledged, Fleet, Identity, Node, NodeStanding, Refusal, Subscriber, bounded, slot,
+};
 
 /// A stream's place in the fleet, given back when it is dropped.
 pub struct Member {
@@ -155,11 +157,11 @@ impl Member {
     }
 
     /// What the node has, through whichever stream.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> NodeStanding {
         self.with(|node| {
             let [base, overlay] = &node.resources;
             let (base, has) = (base.acknowledged.as_ref(), overlay.acknowledged.as_ref());
-            Standing {
+            NodeStanding {
                 base: base.map(|h| h.content.clone()),
                 overlay: has.map(|h| h.content.clone()),
                 overlay_base: has.and_then(|h| h.base.clone()),
@@ -173,7 +175,7 @@ impl Member {
 
     /// The seal of an artefact that this node has not rejected yet; another one if it has to differ
     /// from what the node may have accepted.
-    pub fn attempt(&self, artefact: &Artefact, further: bool) -> u32 {
+    pub fn attempt(&self, artefact: &SignableArtefact, further: bool) -> u32 {
         self.with(|node| {
             let attempt = &mut node.resource(artefact.kind()).attempt;
             if attempt.0 != artefact.content() {
@@ -187,7 +189,7 @@ impl Member {
     }
 
     /// An artefact was sent.
-    pub fn sent(&self, artefact: &Artefact) {
+    pub fn sent(&self, artefact: &SignableArtefact) {
         self.with(|node| {
             let resource = node.resource(artefact.kind());
             resource.sent = Some(artefact.version());
@@ -196,7 +198,7 @@ impl Member {
     }
 
     /// The Envoy's main thread took it.
-    pub fn acknowledged(&self, artefact: &Artefact) {
+    pub fn acknowledged(&self, artefact: &SignableArtefact) {
         self.with(|node| {
             let resource = node.resource(artefact.kind());
             resource.acknowledged = Some(Acknowledged {
@@ -214,7 +216,7 @@ impl Member {
     }
 
     /// The Envoy rejected it; gives how many times in a row.
-    pub fn refused(&self, artefact: &Artefact, message: &str, now: Moment) -> u64 {
+    pub fn refused(&self, artefact: &SignableArtefact, message: &str, now: Moment) -> u64 {
         self.attempt(artefact, true);
         let times = self.with(|node| {
             let resource = node.resource(artefact.kind());

@@ -137,7 +137,7 @@ async fn an_envoy_that_was_lost_before_is_waited_for_until_it_is_forgotten_by_na
     forget("lost").await.unwrap();
     let waited = bed.delivery.in_force(version, LONG).await;
     assert_eq!((waited.in_force.len(), waited.missing.len()), (1, 0));
-    let known = bed.delivery.desk.read(|tx| tx.envoys()).await.unwrap();
+    let known = bed.delivery.pool.read(|tx| tx.envoys()).await.unwrap();
     assert_eq!(known.len(), 1, "the store has forgotten it too");
     drop(stays);
 }
@@ -193,7 +193,7 @@ async fn a_version_of_another_timeline_proves_nothing_and_the_next_one_lies_abov
         action: Some("keyset.rise".to_owned()),
         ..keystile_store::Query::default()
     };
-    let found = bed.delivery.desk.read(move |tx| tx.last_audit(&query, 9));
+    let found = bed.delivery.pool.read(move |tx| tx.last_audit(&query, 9));
     let found = found.await.unwrap();
     assert_eq!((found.len(), found[0].subject.as_str()), (1, "e1"));
     // A new base goes out at that version, and the Envoy proves what was published here.
@@ -225,7 +225,7 @@ async fn rises(bed: &Bed) -> usize {
         action: Some("keyset.rise".to_owned()),
         ..keystile_store::Query::default()
     };
-    let found = bed.delivery.desk.read(move |tx| tx.last_audit(&query, 99));
+    let found = bed.delivery.pool.read(move |tx| tx.last_audit(&query, 99));
     found.await.unwrap().len()
 }
 
@@ -278,7 +278,7 @@ async fn a_node_that_never_connected_does_not_raise_the_version_and_is_named() {
     let enroll = |store: &mut keystile_store::Store| {
         registry::node::enroll(store, &system::local(), "ghost").map(|key| key.signing_key())
     };
-    let key = bed.delivery.desk.write(enroll).await.unwrap();
+    let key = bed.delivery.pool.write(enroll).await.unwrap();
     let report = sealed_with(&bed, "ghost", theirs, &SigningKeys::new(vec![key])).await;
     let told = async {
         let told = || {

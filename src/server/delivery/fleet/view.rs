@@ -4,15 +4,15 @@ use std::ops::Bound;
 
 use super::issued::PublishedVersions;
 use super::{Fleet, Node, Resource};
-use crate::delivery::artefact::{ResourceKind, Template};
-use keystile_api::fleet::{NodeView, RefusedView, ResourceView, VmView};
+use crate::delivery::artefact::{ResourceKind, ResourceTemplate};
+use keystile_api::fleet::{FleetNode, RefusedView, ResourceView, VmView};
 use keystile_model::room::Room;
 use keystile_model::when;
 use keystile_model::world::Moment;
 
 impl Fleet {
     /// Every node, by its id.
-    pub fn view(&self, template: &Template) -> Vec<NodeView> {
+    pub fn view(&self, template: &ResourceTemplate) -> Vec<FleetNode> {
         let inner = self.inner();
         let nodes = inner.nodes.iter();
         nodes
@@ -24,13 +24,13 @@ impl Fleet {
     /// follow.
     pub fn page(
         &self,
-        template: &Template,
+        template: &ResourceTemplate,
         after: &str,
         mut room: Room,
-    ) -> (Vec<NodeView>, Option<String>) {
+    ) -> (Vec<FleetNode>, Option<String>) {
         let inner = self.inner();
         let rest = (Bound::Excluded(after), Bound::Unbounded);
-        let mut page: Vec<NodeView> = Vec::new();
+        let mut page: Vec<FleetNode> = Vec::new();
         for (id, node) in inner.nodes.range::<str, _>(rest) {
             let view = node.view(id, template, &inner.issued);
             if !room.takes(&view) {
@@ -44,7 +44,7 @@ impl Fleet {
 }
 
 impl Node {
-    fn view(&self, id: &str, template: &Template, issued: &PublishedVersions) -> NodeView {
+    fn view(&self, id: &str, template: &ResourceTemplate, issued: &PublishedVersions) -> FleetNode {
         let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
         let (streams, lags) = self.streams_elsewhere();
         let state = if !self.is_connected() {
@@ -54,7 +54,7 @@ impl Node {
         } else {
             "connected"
         };
-        NodeView {
+        FleetNode {
             id: id.to_owned(),
             cluster: self.cluster.clone(),
             envoy: self.envoy.clone(),
@@ -66,6 +66,7 @@ impl Node {
                 .unwrap_or(u32::MAX)
                 .saturating_add(streams),
             in_force: self.proven(issued),
+            enrolled: false,
             resources: ResourceKind::ALL
                 .into_iter()
                 .zip(&self.resources)

@@ -9,7 +9,7 @@ use keystile_system::file;
 use std::sync::Arc;
 
 use super::super::Above;
-use super::super::artefact::{Artefact, ResourceKind};
+use super::super::artefact::{ResourceKind, SignableArtefact};
 use super::{Changes, Current, Found, Made, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
 
 impl Publisher {
@@ -23,7 +23,7 @@ impl Publisher {
         let named = node.clone();
         let risen = self
             .delivery
-            .desk
+            .pool
             .write(move |store| signing::rise_above(store, &world, version, &named));
         match risen.await {
             Ok(None) => false,
@@ -103,7 +103,7 @@ impl Publisher {
         let noted = kept::note(&self.delivery, &made.current.artefact, bytes, over).await;
         match noted {
             Ok(noted) => noted,
-            Err(e) if self.delivery.desk.replicas().is_some() => {
+            Err(e) if self.delivery.pool.replicas().is_some() => {
                 tracing::warn!(error = %e, "the base cannot be given to other servers, and is not published");
                 false
             }
@@ -139,7 +139,7 @@ impl Publisher {
 
 async fn build(delivery: &Delivery) -> Result<Made> {
     let settings = delivery.settings.clone();
-    let path = delivery.desk.home().folder().join(BASE);
+    let path = delivery.pool.home().folder().join(BASE);
     let build = move |tx: &Tx<'_>| {
         let ready = publish::unrenewed(tx)?;
         let nonce = publish::nonce(&(settings.world)())?;
@@ -150,11 +150,11 @@ async fn build(delivery: &Delivery) -> Result<Made> {
         }
         let (built, signers) = (ready.built, ready.signers);
         let template = settings.template;
-        let artefact = Artefact::new(ResourceKind::Base, built, signers, template, nonce);
+        let artefact = SignableArtefact::new(ResourceKind::Base, built, signers, template, nonce);
         Ok(Made {
             current: Current::new(artefact)?,
             ours: Some((bytes, tx.base_mark()?)),
         })
     };
-    delivery.desk.read(build).await
+    delivery.pool.read(build).await
 }

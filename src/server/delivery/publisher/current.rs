@@ -5,13 +5,13 @@ use std::sync::Arc;
 use keystile_core::keyset::{Base, Manifest};
 use keystile_core::policy::RawPolicy;
 
-use super::super::artefact::Artefact;
+use super::super::artefact::SignableArtefact;
 use keystile_model::error::{Error, Result, defect};
 use keystile_store::BaseMark;
 
 /// A base, and what is needed to build on it.
 pub(super) struct Current {
-    pub(super) artefact: Arc<Artefact>,
+    pub(super) artefact: Arc<SignableArtefact>,
     pub(super) base: Arc<Base>,
     pub(super) policy: Arc<RawPolicy>,
     pub(super) issued_at: u64,
@@ -26,7 +26,7 @@ pub(super) struct Made {
 }
 
 impl Current {
-    pub(super) fn new(artefact: Artefact) -> Result<Self> {
+    pub(super) fn new(artefact: SignableArtefact) -> Result<Self> {
         let bytes = &artefact.built().manifest;
         let base = Base::from_manifest(bytes).map_err(broken)?;
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(broken)?;

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::current::Current;
 use crate::delivery::Delivery;
-use crate::delivery::artefact::{Artefact, ResourceKind, Template};
+use crate::delivery::artefact::{ResourceKind, ResourceTemplate, SignableArtefact};
 use keystile_model::error::Result;
 use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
@@ -28,7 +28,7 @@ struct Head {
 /// The base in the home folder, if there is a valid one.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
     let bytes = bytes(delivery).await?;
-    let read = delivery.desk.read(|tx| {
+    let read = delivery.pool.read(|tx| {
         let signers = signing::accepted(tx)?;
         Ok((tx.meta().store, signers))
     });
@@ -41,7 +41,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
         return None;
     };
     let manifest = current.artefact.built().manifest.clone();
-    let noted = delivery.desk.read(move |tx| tx.is_base(&manifest)).await;
+    let noted = delivery.pool.read(move |tx| tx.is_base(&manifest)).await;
     if !noted.ok()? {
         tracing::warn!(
             version = current.artefact.version(),
@@ -60,7 +60,7 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
 /// Those of the store.
 pub async fn note(
     delivery: &Delivery,
-    base: &Artefact,
+    base: &SignableArtefact,
     bytes: &[u8],
     over: &BaseMark,
 ) -> Result<bool> {
@@ -75,20 +75,20 @@ pub async fn note(
         tx.set_base(&manifest)?;
         Ok(true)
     };
-    let noted = delivery.desk.write(move |store| store.write(&world, note));
+    let noted = delivery.pool.write(move |store| store.write(&world, note));
     noted.await
 }
 
 /// The last base that was published: in the database if there may be other servers, otherwise in
 /// the folder.
 async fn bytes(delivery: &Delivery) -> Option<Vec<u8>> {
-    let path = delivery.desk.home().folder().join(BASE);
-    if delivery.desk.replicas().is_none() {
+    let path = delivery.pool.home().folder().join(BASE);
+    if delivery.pool.replicas().is_none() {
         return spawn_blocking(move || std::fs::read(path).ok())
             .await
             .ok()?;
     }
-    let shared = delivery.desk.read(|tx| tx.shared_base()).await;
+    let shared = delivery.pool.read(|tx| tx.shared_base()).await;
     let bytes = shared.ok()??;
     let kept = bytes.clone();
     let kept = spawn_blocking(move || file::replace(&path, 0o600, &kept)).await;
@@ -100,12 +100,12 @@ async fn bytes(delivery: &Delivery) -> Option<Vec<u8>> {
 
 /// Keeps the overlay that is about to be published beside its base: if the store is lost, the two
 /// show which keys there were.
-pub async fn keep(delivery: &Delivery, overlay: &Artefact, nonce: u64) {
-    let path = delivery.desk.home().folder().join(OVERLAY);
+pub async fn keep(delivery: &Delivery, overlay: &SignableArtefact, nonce: u64) {
+    let path = delivery.pool.home().folder().join(OVERLAY);
     let bytes = overlay.built().seal_raw(overlay.signers(), nonce);
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
-        delivery.desk.health().heed_beside(1);
+        delivery.pool.health().heed_beside(1);
         tracing::warn!(error = %e, "the overlay cannot be kept: if the store is lost, its keys will not be known");
     }
 }
@@ -114,7 +114,7 @@ fn open(
     bytes: &[u8],
     store: StoreId,
     signers: SigningKeys,
-    template: Template,
+    template: ResourceTemplate,
     fresh: u64,
 ) -> Option<Current> {
     let keyset = Keyset::load(&mut &*bytes, &signers, |_| {}).ok()?;
@@ -138,6 +138,6 @@ fn open(
     } else {
         fresh
     };
-    let artefact = Artefact::new(ResourceKind::Base, built, signers, template, nonce);
+    let artefact = SignableArtefact::new(ResourceKind::Base, built, signers, template, nonce);
     Current::new(artefact).ok()
 }

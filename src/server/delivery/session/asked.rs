@@ -5,12 +5,12 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::super::artefact::ResourceKind;
-use super::super::request::{Names, Request};
+use super::super::request::{AskedNames, StreamRequest};
 use super::{Has, Pause, Session, Slot, part};
 
 impl Session {
     /// Handles a request; gives the time before which the next one is not read.
-    pub(super) fn take(&mut self, request: Request) -> Result<Option<Instant>, Status> {
+    pub(super) fn take(&mut self, request: StreamRequest) -> Result<Option<Instant>, Status> {
         let answers = !request.nonce.is_empty() && self.owed > 0;
         let mut wait = None;
         if answers {
@@ -29,7 +29,7 @@ impl Session {
     }
 
     /// Handles an acknowledgement or rejection of a push that is in transit.
-    fn answered(&mut self, request: &Request) {
+    fn answered(&mut self, request: &StreamRequest) {
         let flies = |slot: &&mut Option<Slot>| {
             let flying = slot.as_ref().and_then(|s| s.flying.as_ref());
             flying.is_some_and(|f| f.nonce == request.nonce)
@@ -73,15 +73,15 @@ impl Session {
     }
 
     /// Gives how many of the requested resources were sent before.
-    pub(super) fn subscribe(&mut self, request: &Request) -> u32 {
+    pub(super) fn subscribe(&mut self, request: &StreamRequest) -> u32 {
         let mut repeated = 0;
         let template = self.delivery.settings.template.clone();
         for kind in ResourceKind::ALL {
             let name = template.name(kind);
             let listed = |list: &[String]| list.iter().any(|n| n == name);
             let (wants, anew) = match &request.names {
-                Names::These(names) => (listed(names), false),
-                Names::Change { add, remove } => {
+                AskedNames::These(names) => (listed(names), false),
+                AskedNames::Change { add, remove } => {
                     let had = self.slot(kind).is_some();
                     // If requested again, it has to be sent again: the client dropped it.
                     (listed(add) || had && !listed(remove), listed(add))
@@ -99,7 +99,11 @@ impl Session {
             }
             repeated += u32::from(self.begun.contains(&kind));
             // What the client says that it has counts only when the stream is new.
-            let claim = if first { request.held.of(name) } else { "" };
+            let claim = if first {
+                request.held.of_resource(name)
+            } else {
+                ""
+            };
             let claim = part(claim, kind);
             self.member.subscribed(kind, claim.is_none());
             let held = claim.map(|(version_info, version, content)| {

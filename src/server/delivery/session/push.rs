@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::super::artefact::{Artefact, ResourceKind, Sealed};
+use super::super::artefact::{ResourceKind, SealedArtefact, SignableArtefact};
 use super::super::denied::denied;
 use super::super::wire::{Dialect, Push};
 use super::{Flying, Session};
@@ -15,7 +15,7 @@ use keystile_model::error::{self, refuse};
 impl Session {
     pub(super) fn push(
         &mut self,
-        want: &Arc<Artefact>,
+        want: &Arc<SignableArtefact>,
         again: bool,
         now: Instant,
     ) -> Result<(), Status> {
@@ -36,8 +36,8 @@ impl Session {
 
     pub(super) fn send(
         &mut self,
-        want: &Arc<Artefact>,
-        sealed: &Arc<Sealed>,
+        want: &Arc<SignableArtefact>,
+        sealed: &Arc<SealedArtefact>,
         now: Instant,
     ) -> Result<(), Status> {
         let settings = &self.delivery.settings;

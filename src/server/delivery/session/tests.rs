@@ -9,7 +9,7 @@ use super::*;
 use crate::delivery::denied::code_of;
 use crate::delivery::tests::client;
 use crate::delivery::tests::{Stream, *};
-use crate::delivery::{Delivery, NodeView};
+use crate::delivery::{Delivery, FleetNode};
 use keystile_render::ecds::TYPED_CONFIG;
 use keystile_render::proto::discovery::{
     ADS_DELTA, ADS_SOTW, DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,

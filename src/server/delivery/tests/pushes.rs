@@ -12,7 +12,7 @@ async fn a_burst_of_a_thousand_revocations_makes_a_handful_of_pushes() {
     let overlays = bed.delivery.numbers().overlays_total;
     let signers = bed.signers().await;
     let started = system::instant();
-    let newest = bed.delivery.desk.write(move |store| {
+    let newest = bed.delivery.pool.write(move |store| {
         // One store's writer: a thousand transactions, as a thousand calls would make.
         for id in ids {
             key::revoke_all(store, &system::local(), &[id], "lost")?;
@@ -175,8 +175,8 @@ async fn a_new_signing_key_seals_both_anew() {
     let mut envoy = Stream::open(&bed, "e1", &BOTH).await;
     envoy.take().await;
     envoy.take().await;
-    let rotate = |store: &mut keystile_store::Store| signing::rotate(store, &system::local());
-    let (new, _) = bed.delivery.desk.write(rotate).await.unwrap();
+    let rotate = |store: &mut keystile_store::Store| signing::rotate(store, &system::local(), None);
+    let (new, _) = bed.delivery.pool.write(rotate).await.unwrap();
     let all = bed.signers().await;
     let new = all.as_ref().iter().find(|k| k.kid() == new).unwrap();
     let only_new = SigningKeys::new(vec![new.clone()]);

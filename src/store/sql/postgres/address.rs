@@ -38,21 +38,21 @@ pub enum Part {
 }
 
 /// Where a database is. No `Debug`: it may hold a password.
-pub struct Address {
+pub struct DatabaseAddress {
     config: Config,
     schema: String,
     tls: Option<ClientConfig>,
     shown: String,
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for DatabaseAddress {
     /// Without the user and the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-impl Address {
+impl DatabaseAddress {
     /// Whether a text is an address, and no path.
     pub fn is_one(text: &str) -> bool {
         text.starts_with("postgres://") || text.starts_with("postgresql://")
@@ -275,18 +275,19 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        Address::parse(text).err().unwrap().to_string()
+        DatabaseAddress::parse(text).err().unwrap().to_string()
     }
 
     #[test]
     fn what_is_shown_has_no_password() {
-        let address = Address::parse("postgres://me:secret@127.0.0.1:5433/keys?schema=two").ok();
+        let address =
+            DatabaseAddress::parse("postgres://me:secret@127.0.0.1:5433/keys?schema=two").ok();
         assert_eq!(
             address.unwrap().to_string(),
             "postgres://127.0.0.1:5433/keys?schema=two"
         );
-        assert!(Address::has_password("postgres://me:secret@h/d"));
-        assert!(!Address::has_password("postgres://me@h/d"));
+        assert!(DatabaseAddress::has_password("postgres://me:secret@h/d"));
+        assert!(!DatabaseAddress::has_password("postgres://me@h/d"));
         for wrong in [
             "postgres://me:secret@h/d?sslmode=prefer",
             "postgres://me:secret@h/d?secret=secret",
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn certificates_are_checked_unless_the_server_is_on_this_machine() {
-        let has_tls = |text: &str| Address::parse(text).ok().unwrap().tls.is_some();
+        let has_tls = |text: &str| DatabaseAddress::parse(text).ok().unwrap().tls.is_some();
         assert!(has_tls("postgres://me@db.example.com/keys"));
         assert!(has_tls("postgres://me@127.0.0.1,db.example.com/keys"));
         assert!(has_tls("postgres://me@127.0.0.1/keys?sslmode=verify-full"));

@@ -7,12 +7,12 @@ use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
 
 use super::trouble::{lost, trouble};
-use super::{Address, Part, leave};
+use super::{DatabaseAddress, Part, leave};
 use std::sync::Arc;
 
 /// A connection that only listens.
 pub struct Listener {
-    address: Arc<Address>,
+    address: Arc<DatabaseAddress>,
     client: Option<Client>,
 }
 
@@ -21,7 +21,7 @@ impl Listener {
     ///
     /// # Errors
     /// If the server cannot be reached.
-    pub fn open(address: &Arc<Address>) -> Result<Self> {
+    pub fn open(address: &Arc<DatabaseAddress>) -> Result<Self> {
         let at = |e| trouble(&e, address);
         let mut client = address.connect().map_err(at)?;
         let listen = format!("LISTEN {}", address.schema(Part::Store));

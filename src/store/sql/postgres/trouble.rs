@@ -4,11 +4,11 @@
 use keystile_model::error::{Code, Error, refuse};
 use postgres::error::SqlState;
 
-use super::Address;
+use super::address::DatabaseAddress;
 use crate::trouble::{PATIENCE, busy};
 
 /// A refusal for what PostgreSQL says.
-pub(super) fn trouble(e: &postgres::Error, address: &Address) -> Error {
+pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
     let Some(db) = e.as_db_error() else {
         return match e.is_closed() {
             true => lost(address),
@@ -65,7 +65,7 @@ pub(super) fn trouble(e: &postgres::Error, address: &Address) -> Error {
 }
 
 /// The connection ended.
-pub(super) fn lost(address: &Address) -> Error {
+pub(super) fn lost(address: &DatabaseAddress) -> Error {
     refuse(
         Code::StoreUnreachable,
         format_args!("the connection to {address} was lost"),
@@ -73,7 +73,7 @@ pub(super) fn lost(address: &Address) -> Error {
     )
 }
 
-fn unreachable(e: &postgres::Error, address: &Address) -> Error {
+fn unreachable(e: &postgres::Error, address: &DatabaseAddress) -> Error {
     // What caused it says more: `error connecting to server` alone is no help.
     let mut said = e.to_string();
     let mut cause = std::error::Error::source(e);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keystile_render::ecds::Push;
+use keystile_render::ecds::EcdsPush;
 use tokio::runtime::Runtime;
 
 use super::keys::{POLICY, made};
@@ -191,7 +191,7 @@ fn with_ours(edge: Edge, shell: Shell, file: &Path) -> Edge {
 
 /// As `keystilectl push` writes it.
 fn base(shell: Shell, keys: &mut Keys) -> Vec<u8> {
-    let push = Push {
+    let push = EcdsPush {
         name: "keystile",
         wasm: Path::new(shell.file()),
         version_info: "bench".to_owned(),

@@ -82,7 +82,7 @@ fn a_listener_that_steps_back_opens_nothing_from_then_on_that_the_newest_policy_
     give(&mut h, 1, &ten, 0);
     assert_eq!(h.alone(1), None, "it is the newest");
     give(&mut h, 2, &eleven, 11);
-    assert_eq!(h.alone(1), Some(Base::of(&ten).unwrap().name()));
+    assert_eq!(h.alone(1), Some(Base::from_built(&ten).unwrap().name()));
     assert_eq!(h.alone(2), None);
     // In the moment in which it keeps its keys, too.
     h.step_back(1);
@@ -110,7 +110,7 @@ fn an_older_file_opens_nothing_that_the_newest_policy_does_not() {
 fn a_keyset_is_a_listeners_own_while_it_has_it_and_opens_nothing_by_its_age() {
     let mut h = Holding::default();
     let (ten, eleven) = (realm(10, "older"), realm(11, "newest"));
-    let names = [&ten, &eleven].map(|built| Base::of(built).unwrap().name().clone());
+    let names = [&ten, &eleven].map(|built| Base::from_built(built).unwrap().name().clone());
     assert!(!h.has(&names[0]) && !h.has(&names[1]));
     give(&mut h, 2, &eleven, 0);
     give(&mut h, 1, &ten, 11);
@@ -127,7 +127,7 @@ fn a_keyset_is_a_listeners_own_while_it_has_it_and_opens_nothing_by_its_age() {
 fn base_and_overlay_decide_by_their_own_policy_beside_a_third_listener() {
     let mut h = Holding::default();
     let theirs = of_realm(10, "pair");
-    let over = Base::of(&build(&theirs).unwrap()).unwrap();
+    let over = Base::from_built(&build(&theirs).unwrap()).unwrap();
     let overlay = |version| build_overlay(&of_realm(version, "pair"), &over).unwrap();
     give(&mut h, 1, &realm(10, "pair"), 0);
     give(&mut h, 2, &overlay(12), 0);
@@ -149,7 +149,7 @@ fn an_overlay_whose_base_was_never_here_is_not_decided_about_by_a_stranger() {
     let mut h = Holding::default();
     give(&mut h, 1, &realm(10, "strict"), 0);
     give(&mut h, 2, &realm(11, "open"), 0);
-    let over = Base::of(&realm(12, "pair")).unwrap();
+    let over = Base::from_built(&realm(12, "pair")).unwrap();
     let overlay = build_overlay(&of_realm(13, "pair"), &over).unwrap();
     assert_eq!(give(&mut h, 3, &overlay, 0), Arrival::WithoutBase);
     assert_eq!(by(&h, 3), None);
@@ -163,13 +163,13 @@ fn an_overlay_whose_base_was_never_here_is_not_decided_about_by_a_stranger() {
 fn an_overlay_that_waits_in_the_place_of_an_older_one_opens_no_more_than_that() {
     let mut h = Holding::default();
     let pair = realm(10, "pair");
-    let over = Base::of(&pair).unwrap();
+    let over = Base::from_built(&pair).unwrap();
     give(&mut h, 1, &pair, 0);
     give(&mut h, 2, &realm(12, "newest"), 0);
     let older = build_overlay(&of_realm(11, "pair"), &over).unwrap();
     assert_eq!(give(&mut h, 3, &older, 12), Arrival::Older(12));
     assert_eq!(by(&h, 3), Some(("pair", true, 12)));
-    let over = Base::of(&realm(13, "other")).unwrap();
+    let over = Base::from_built(&realm(13, "other")).unwrap();
     let waits = build_overlay(&of_realm(14, "other"), &over).unwrap();
     assert_eq!(give(&mut h, 4, &waits, 12), Arrival::WithoutBase);
     assert_eq!(by(&h, 4), Some(("pair", true, 12)));

@@ -56,7 +56,11 @@ fn artefact(history: &History, version: u64, over: Option<u64>) -> Built {
             let under = build(&content(base, rows(history, base))).unwrap();
             let keys = spoken_of(history, version, over);
             let changed = keys.iter().map(|k| all[*k as usize].clone()).collect();
-            build_overlay(&content(version, changed), &Base::of(&under).unwrap()).unwrap()
+            build_overlay(
+                &content(version, changed),
+                &Base::from_built(&under).unwrap(),
+            )
+            .unwrap()
         }
     }
 }

@@ -87,7 +87,7 @@ proptest! {
         applied(&mut changed, &later);
         applied(&mut rows, &later);
         let whole = InForce::new(keyset(&build(&content(2, rows)).unwrap()));
-        let changes = build_overlay(&content(2, changed), &Base::of(&base).unwrap()).unwrap();
+        let changes = build_overlay(&content(2, changed), &Base::from_built(&base).unwrap()).unwrap();
         let both = InForce::with(keyset(&base), overlay(&changes)).unwrap();
         prop_assert_eq!(both.version(), whole.version());
         prop_assert_eq!(both.not_after(), whole.not_after());
@@ -112,7 +112,7 @@ proptest! {
     ) {
         let base = build(&content(1, (0..10).map(row).collect())).unwrap();
         let changed = (0..5).map(|n| KeyRow { revoked: true, ..row(n) });
-        let built = build_overlay(&content(2, changed.collect()), &Base::of(&base).unwrap()).unwrap();
+        let built = build_overlay(&content(2, changed.collect()), &Base::from_built(&base).unwrap()).unwrap();
         let mut bytes = built.seal_raw(&key(), 1);
         let i = at.index(bytes.len());
         bytes[i] ^= x;

@@ -9,7 +9,7 @@ pub(in super::super) const MAX_MEMBERS: usize = 256;
 pub struct Members(pub(super) Vec<u64>);
 
 impl Members {
-    pub(in super::super) fn of(numbers: &[[u8; 8]]) -> Self {
+    pub(in super::super) fn from_numbers(numbers: &[[u8; 8]]) -> Self {
         Self(numbers.iter().map(|n| u64::from_be_bytes(*n)).collect())
     }
 

@@ -4,13 +4,13 @@ use core::net::IpAddr;
 
 use super::super::table::Minute;
 use super::super::{Batch, KeyUse, MAX_ROWS, Row};
-use super::{FILL, Flight, Ledger, Sender, index};
+use super::{BatchSender, FILL, Flight, Ledger, index};
+use crate::fast_hash::FastMap;
 use crate::key::KeyId;
-use crate::mix::Map;
 
 impl Ledger {
     /// Writes the oldest minute, or as much of it as fits, as the batch to send next.
-    pub(super) fn write(&mut self, sender: &Sender, seq: &mut u64) {
+    pub(super) fn write(&mut self, sender: &BatchSender, seq: &mut u64) {
         let kept = self.kept.take(MAX_ROWS);
         let is_kept = kept.is_some();
         let Some(mut minute) = kept.or_else(|| self.waiting.pop_front()) else {
@@ -50,7 +50,7 @@ impl Ledger {
         }
     }
 
-    fn batch(&self, minute: &Minute, sender: &Sender, seq: u64) -> (Batch, usize) {
+    fn batch(&self, minute: &Minute, sender: &BatchSender, seq: u64) -> (Batch, usize) {
         let mut batch = Batch {
             node: sender.node.clone(),
             epoch: sender.epoch,
@@ -63,7 +63,7 @@ impl Ledger {
             dropped: self.untold,
             ..Batch::default()
         };
-        let mut routes: Map<u64, u32> = Map::default();
+        let mut routes: FastMap<u64, u32> = FastMap::default();
         let mut last_key = None;
         let mut bytes = 1024 + batch.node.len() * 6;
         let mut taken = 0;

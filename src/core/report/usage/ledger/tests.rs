@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 const T: u64 = 1_800_000_000;
 
-fn me() -> Sender {
-    Sender {
+fn me() -> BatchSender {
+    BatchSender {
         node: "edge-1".into(),
         epoch: 9,
         vm: 1,
@@ -19,7 +19,7 @@ fn me() -> Sender {
 struct World {
     ledger: Ledger,
     seq: u64,
-    now: Moment,
+    now: TickTime,
     decided: BTreeMap<(Option<String>, Option<String>, String), u64>,
     received: BTreeMap<u64, Batch>,
 }
@@ -31,7 +31,7 @@ impl World {
         Self {
             ledger: Ledger::default(),
             seq: 0,
-            now: Moment {
+            now: TickTime {
                 wall: T,
                 monotonic: SECOND,
                 jitter: 0,
@@ -93,7 +93,10 @@ impl World {
 
     fn confirm(&mut self, batch: &Batch) {
         let receipt = self.take(batch);
-        assert!(self.ledger.answered(Answer::Receipt(&receipt), self.now));
+        assert!(
+            self.ledger
+                .answered(ReportAnswer::Receipt(&receipt), self.now)
+        );
     }
 
     /// Ticks until everything is confirmed.
@@ -215,7 +218,7 @@ fn a_batch_is_sent_again_unchanged_until_its_own_receipt_comes() {
         }
         let mut other = w.take(&batch);
         other.seq += 1;
-        assert!(!w.ledger.answered(Answer::Receipt(&other), w.now));
+        assert!(!w.ledger.answered(ReportAnswer::Receipt(&other), w.now));
         pauses.push(pause);
     }
     assert!(pauses[..5].is_sorted(), "{pauses:?}");
@@ -230,7 +233,10 @@ fn a_batch_that_is_refused_for_good_is_dropped_and_the_next_one_says_so() {
     w.ask(Some(1), None, "ok");
     w.ask(Some(2), None, "ok");
     let batch = w.tick().unwrap();
-    assert!(w.ledger.answered(Answer::Refusal(&batch.name()), w.now));
+    assert!(
+        w.ledger
+            .answered(ReportAnswer::Refusal(&batch.name()), w.now)
+    );
     assert_eq!((w.ledger.dropped(), w.ledger.unconfirmed()), (2, 2));
     w.ask(Some(1), None, "ok");
     w.wait(20);

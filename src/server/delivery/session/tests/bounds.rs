@@ -14,7 +14,7 @@ async fn a_stream_that_never_answers_lags_and_gets_nothing_more_and_is_dropped()
     fine.take().await;
     fine.take().await;
     let state = |d: &Delivery, id: &str| {
-        let fleet: Vec<NodeView> = d.fleet();
+        let fleet: Vec<FleetNode> = d.fleet();
         fleet.into_iter().find(|n| n.id == id).map(|n| n.state)
     };
     bed.until("marked", |d| state(d, "mute").as_deref() == Some("lagging"))

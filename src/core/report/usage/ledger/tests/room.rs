@@ -124,7 +124,7 @@ fn a_batch_that_is_refused_unsigned_for_ever_blocks_no_counting() {
     w.ask(Some(1), Some(ROUTES[0]), "ok");
     let first = w.tick().unwrap();
     for minute in 0..500u64 {
-        w.ledger.answered(Answer::Nothing, w.now);
+        w.ledger.answered(ReportAnswer::Nothing, w.now);
         w.ask(Some(1), Some(ROUTES[0]), "ok");
         for n in 0..20 {
             w.ask(
@@ -199,13 +199,13 @@ proptest! {
                 }
                 Step::Nothing => {
                     if air.take().is_some() {
-                        w.ledger.answered(Answer::Nothing, w.now);
+                        w.ledger.answered(ReportAnswer::Nothing, w.now);
                     }
                 }
                 Step::Refuse => {
                     if let Some(batch) = air.take() {
                         add(&mut refused, &batch);
-                        w.ledger.answered(Answer::Refusal(&batch.name()), w.now);
+                        w.ledger.answered(ReportAnswer::Refusal(&batch.name()), w.now);
                     }
                 }
             }
@@ -242,7 +242,7 @@ fn seventy_thousand_keys_are_each_told_to_the_last_request() {
         }
         w.wait(GRAIN);
         if w.tick().is_some() {
-            w.ledger.answered(Answer::Nothing, w.now);
+            w.ledger.answered(ReportAnswer::Nothing, w.now);
         }
     }
     assert!(KEYS as usize > WAITING_ROWS);

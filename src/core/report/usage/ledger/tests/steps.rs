@@ -64,14 +64,14 @@ proptest! {
                 Step::Unheard => {
                     if let Some(batch) = air.take() {
                         w.take(&batch);
-                        w.ledger.answered(Answer::Nothing, w.now);
+                        w.ledger.answered(ReportAnswer::Nothing, w.now);
                     }
                 }
                 Step::Other => {
                     if let Some(batch) = air.take() {
                         let mut receipt = w.take(&batch);
                         receipt.claimed ^= 1;
-                        w.ledger.answered(Answer::Receipt(&receipt), w.now);
+                        w.ledger.answered(ReportAnswer::Receipt(&receipt), w.now);
                     }
                 }
                 Step::Lost => air = None,
@@ -79,7 +79,7 @@ proptest! {
                     // Who refuses for good has not taken it before either.
                     if let Some(batch) = air.take_if(|b| !w.received.contains_key(&b.seq)) {
                         refused += 1;
-                        w.ledger.answered(Answer::Refusal(&batch.name()), w.now);
+                        w.ledger.answered(ReportAnswer::Refusal(&batch.name()), w.now);
                     }
                 }
             }
@@ -88,7 +88,7 @@ proptest! {
             prop_assert_eq!(known - flying.map_or(0, |f| f.requests), w.decided());
         }
         if w.ledger.flight.as_ref().is_some_and(|f| f.until.is_some()) {
-            w.ledger.answered(Answer::Nothing, w.now);
+            w.ledger.answered(ReportAnswer::Nothing, w.now);
         }
         // One more, so that there is a batch to tell of what was dropped.
         w.ask(None, None, "ok");
