@@ -6,6 +6,7 @@ use crate::support::{
     Companion, Envoy, Load, Server, Upstream, eventually, fresh_dir, get, request,
 };
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,12 +32,15 @@ struct Three {
 
 impl Three {
     fn start() -> Self {
-        Self::reaching(|database| database.address().to_owned())
+        Self::of(Database::start())
+    }
+
+    fn of(database: Database) -> Self {
+        Self::reaching(database, |database| database.address().to_owned())
     }
 
     /// The third server reaches the database under this address.
-    fn reaching(third: impl FnOnce(&Database) -> String) -> Self {
-        let database = Database::start();
+    fn reaching(database: Database, third: impl FnOnce(&Database) -> String) -> Self {
         let first = Companion::init_in(database.address(), &fresh_dir(), POLICY);
         first.run(&["client", "create", "acme"]);
         let more = |address: &str| first.replica(address, &fresh_dir());
@@ -77,6 +81,13 @@ impl Three {
             Envoy::start(rendered)
         };
         (0..3).map(envoy).collect()
+    }
+
+    /// The ids of all keys in the store.
+    fn known(&self) -> BTreeSet<String> {
+        let keys = self.companions[0].json(&["key", "list"]);
+        let keys = keys.as_array().unwrap().iter();
+        keys.map(|k| k["id"].as_str().unwrap().to_owned()).collect()
     }
 
     fn doors(&self) -> (Door, Door) {
@@ -140,10 +151,18 @@ fn what_one_server_is_told_every_envoy_proves() {
     assert_eq!(kept.len(), 1, "the same bytes");
 }
 
-/// Issues keys at whichever server answers until it is told to stop; gives those of which it was
+/// Says that it is time to stop, also when a test fails.
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Issues keys at whichever server answers until it is told to stop; notes those of which it was
 /// told that they were issued.
-fn issue_on(three: &Three, control: &Door, stop: &AtomicBool) -> BTreeSet<String> {
-    let mut issued = BTreeSet::new();
+fn issue_until(three: &Three, control: &Door, stop: &AtomicBool, issued: &Mutex<BTreeSet<String>>) {
     while !stop.load(Ordering::Relaxed) {
         let mut command = three.servers[0].command();
         command
@@ -152,10 +171,10 @@ fn issue_on(three: &Three, control: &Door, stop: &AtomicBool) -> BTreeSet<String
         let output = command.output().unwrap();
         if output.status.success() {
             let key: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            issued.insert(key["id"].as_str().unwrap().to_owned());
+            let id = key["id"].as_str().unwrap().to_owned();
+            issued.lock().unwrap().insert(id);
         }
     }
-    issued
 }
 
 #[test]
@@ -174,11 +193,12 @@ fn servers_that_are_killed_lose_no_write_and_no_request() {
         .iter()
         .map(|e| Load::start(e.address(), 2, pace, asked.clone()));
     let loads: Vec<Load> = loads.collect();
-    let stop = AtomicBool::new(false);
-    let issued = std::thread::scope(|scope| {
+    let (stop, issued) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    std::thread::scope(|scope| {
+        let stopping = Stopping(&stop);
         let mut victims: Vec<Server> = std::mem::take(&mut three.servers);
         three.servers.push(victims.remove(0));
-        let writing = scope.spawn(|| issue_on(&three, &control, &stop));
+        let writing = scope.spawn(|| issue_until(&three, &control, &stop, &issued));
         for kill in 0..kills {
             let victim = &mut victims[kill % 2];
             victim.kill();
@@ -187,19 +207,17 @@ fn servers_that_are_killed_lose_no_write_and_no_request() {
             }
             victim.restart();
         }
-        stop.store(true, Ordering::Relaxed);
-        let issued = writing.join().unwrap();
+        drop(stopping);
+        writing.join().unwrap();
         drop(victims);
-        issued
     });
+    let issued = issued.into_inner().unwrap();
     assert!(!issued.is_empty());
     for answer in loads.into_iter().flat_map(Load::stop).flatten() {
         assert_eq!(answer.status(), Some(200), "a request failed");
     }
-    let keys = three.companions[0].json(&["key", "list"]);
-    let keys = keys.as_array().unwrap().iter();
-    let known: BTreeSet<String> = keys.map(|k| k["id"].as_str().unwrap().to_owned()).collect();
-    let lost: Vec<_> = issued.difference(&known).collect();
+    let lost: Vec<_> = issued.difference(&three.known()).cloned().collect();
+
     assert!(lost.is_empty(), "of {}: {lost:?}", issued.len());
 
     // The Envoys of those that are gone are at the one that is left, and prove what it is told.
@@ -214,9 +232,54 @@ fn servers_that_are_killed_lose_no_write_and_no_request() {
 }
 
 #[test]
+fn when_the_database_fails_over_writes_are_back_and_none_is_lost() {
+    let three = Three::of(Database::with_standby());
+    let envoys = three.envoys();
+    let (key, _) = three.servers[0].issue(&["acme"]);
+    opens(&envoys, &key);
+    let asked = vec![get("/v1/a").bearer(&key)];
+    let pace = Duration::from_millis(5);
+    let loads = envoys
+        .iter()
+        .map(|e| Load::start(e.address(), 2, pace, asked.clone()));
+    let loads: Vec<Load> = loads.collect();
+    let (_, control) = three.doors();
+    let (stop, issued) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
+    std::thread::scope(|scope| {
+        let stopping = Stopping(&stop);
+        scope.spawn(|| issue_until(&three, &control, &stop, &issued));
+        let count = || issued.lock().unwrap().len();
+        let more_than = |known: usize| {
+            eventually("writes to go on", || (count() > known).then_some(()));
+        };
+        more_than(2);
+        let from = Instant::now();
+        three.database.fail_over();
+        // One may have been answered just before.
+        more_than(count() + 1);
+        let back = from.elapsed();
+        drop(stopping);
+        println!("writes were back after {} ms", back.as_millis());
+        assert!(back < Duration::from_secs(10), "{back:?}");
+    });
+    for answer in loads.into_iter().flat_map(Load::stop).flatten() {
+        assert_eq!(answer.status(), Some(200), "a request failed");
+    }
+    let issued = issued.into_inner().unwrap();
+    let lost: Vec<_> = issued.difference(&three.known()).cloned().collect();
+    assert!(lost.is_empty(), "of {}: {lost:?}", issued.len());
+    three.companions[0].run(&["audit", "verify"]);
+    // What is revoked from here on is proved by all, too.
+    let (key, id) = three.servers[1].issue(&["acme"]);
+    opens(&envoys, &key);
+    three.servers[1].json(&["key", "revoke", &id, "--wait=30s"]);
+    opens_nothing(&envoys, &key);
+}
+
+#[test]
 fn a_server_that_is_cut_off_from_the_database_sends_its_envoys_away() {
     let mut between = None;
-    let three = Three::reaching(|database| {
+    let three = Three::reaching(Database::start(), |database| {
         let door = between.insert(Door::to(vec![database.socket()]));
         database.behind(door)
     });

@@ -18,9 +18,19 @@ pub struct Database {
 impl Database {
     /// Starts one. It answers on a socket in a folder of its own.
     pub fn start() -> Self {
+        Self::started(None)
+    }
+
+    /// One with a standby that has all that it acknowledges.
+    pub fn with_standby() -> Self {
+        Self::started(Some("1"))
+    }
+
+    fn started(standby: Option<&str>) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
         let mut process = Command::new(script)
             .args(["sh", "-c", "echo \"$KEYSTILE_TEST_STORE\"; exec cat"])
+            .envs(standby.map(|on| ("KEYSTILE_TEST_STANDBY", on)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -40,11 +50,13 @@ impl Database {
 
     /// Asks it something; gives the words of the answer.
     pub fn ask(&self, sql: &str) -> String {
-        let (_, folder) = self.address.split_once("host=").unwrap();
+        self.ask_at("5432", sql)
+    }
+
+    fn ask_at(&self, port: &str, sql: &str) -> String {
         let output = Command::new("psql")
-            .args([
-                "-h", folder, "-U", "keystile", "-d", "keystile", "-Atc", sql,
-            ])
+            .args(["-U", "keystile", "-d", "keystile", "-p", port, "-Atc", sql])
+            .env("PGHOST", self.folder())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -52,10 +64,24 @@ impl Database {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// The first server dies, and the standby takes its place.
+    pub fn fail_over(&self) {
+        let pid = std::fs::read_to_string(self.folder().join("data/postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().to_owned();
+        let mut kill = Command::new("kill");
+        assert!(kill.args(["-s", "QUIT", &pid]).status().unwrap().success());
+        assert_eq!(self.ask_at("5433", "SELECT pg_promote()"), "t");
+    }
+
+    fn folder(&self) -> PathBuf {
+        let (_, rest) = self.address.split_once("host=").unwrap();
+        let folder = rest.split(['&', ',']).next().unwrap();
+        PathBuf::from(folder)
+    }
+
     /// Its socket.
     pub fn socket(&self) -> Place {
-        let (_, folder) = self.address.split_once("host=").unwrap();
-        Place::Socket(PathBuf::from(folder).join(".s.PGSQL.5432"))
+        Place::Socket(self.folder().join(".s.PGSQL.5432"))
     }
 
     /// Its address behind a door.

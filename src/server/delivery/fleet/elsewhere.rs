@@ -43,6 +43,8 @@ pub struct Reported {
     /// Increases with each report that a server takes.
     number: u64,
     at: u64,
+    /// Its version is one that was published.
+    is_published: bool,
     proof: Proof,
 }
 
@@ -88,6 +90,7 @@ impl Inner {
         let report = Reported {
             number: self.telling.reports,
             at: now.ms(),
+            is_published: self.issued.holds(proof.version, false),
             proof: proof.clone(),
         };
         if let Some(node) = self.nodes.get_mut(&proof.node) {
@@ -182,10 +185,10 @@ impl Fleet {
                 newest = newest.max(report.number);
                 node.hear(report, now, at);
             }
-            let versions = observed.reports.iter().map(|r| r.proof.version);
-            let versions: Vec<u64> = versions.chain(observed.acknowledged).collect();
+            let published = observed.reports.iter().filter(|r| r.is_published);
+            let versions: Vec<u64> = published.map(|r| r.proof.version).collect();
             node.observe(replica, observed, now);
-            for version in versions.into_iter().filter(|v| *v > 0) {
+            for version in versions {
                 inner.issued.add(version);
             }
         }
