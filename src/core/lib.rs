@@ -49,6 +49,7 @@
 pub mod decide;
 pub mod fast_hash;
 pub mod hex;
+mod json;
 pub mod key;
 pub mod keyset;
 pub mod limit;

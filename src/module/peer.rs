@@ -47,6 +47,13 @@ impl PresentedCertificate {
     }
 }
 
+/// As the decision sees it, or that there is none.
+pub fn peer(certificate: Option<&PresentedCertificate>) -> Peer<'_> {
+    certificate
+        .map(PresentedCertificate::peer)
+        .unwrap_or_default()
+}
+
 /// Where the request comes from.
 pub fn source_address(stream: &Stream<'_>) -> Option<IpAddr> {
     let text = stream.attribute(Attribute::SourceAddress)?;

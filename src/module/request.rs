@@ -13,7 +13,7 @@ use crate::abi::{Level, Map, Refused, Stream, log};
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
 use crate::edits::KeptEdits;
-use crate::peer::{PresentedCertificate, is_tls, source_address, virtual_host};
+use crate::peer::{PresentedCertificate, is_tls, peer, source_address, virtual_host};
 use crate::tunnels::Tunnel;
 use crate::{clock, marks, state, tick, usage};
 
@@ -82,10 +82,7 @@ fn decided(
         let request = Request {
             headers,
             address,
-            peer: certificate
-                .as_ref()
-                .map(PresentedCertificate::peer)
-                .unwrap_or_default(),
+            peer: peer(certificate.as_ref()),
             tls,
             virtual_host: virtual_host.as_deref(),
         };

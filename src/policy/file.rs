@@ -6,7 +6,7 @@ use std::path::Path;
 use keystile_core::policy::{Policy, PolicyError, RawPolicy};
 use serde::de::DeserializeOwned;
 
-use crate::yaml::{self, YamlNode};
+use crate::yaml::{self, Mistake, YamlNode};
 use crate::zones;
 use keystile_model::error::{Act, Code, Error, Next, Result, refuse, refuse_all, told};
 use keystile_model::nearest::nearest;
@@ -103,7 +103,7 @@ fn help() -> Next {
 /// # Errors
 /// If it is not YAML, with the line.
 pub fn root(name: &str, text: &str) -> Result<YamlNode> {
-    yaml::parse(text).map_err(|e| syntax(&e.problem).at(format_args!("{name}:{}", e.line)))
+    yaml::parse(text).map_err(|e| syntax(&e).at(format_args!("{name}:{}", e.line)))
 }
 
 /// Fields that do not exist or have a value of the wrong type. Unknown fields are reported all at
@@ -141,25 +141,23 @@ pub fn shape<T: DeserializeOwned>(name: &str, root: &YamlNode, help: &Next) -> R
     Err(refuse_all(faults.collect()))
 }
 
-/// The parser's words with a next step. They are all that it tells: what is looked for in them
-/// makes the advice better, and decides nothing.
-fn syntax(problem: &str) -> Error {
-    if let Some(field) = problem.strip_prefix("duplicate mapping key: ") {
-        let field = field.split(", set ").next().unwrap_or(field);
-        return refuse(
-            Code::FieldsConflict,
-            format_args!("`{field}` stands here a second time"),
-            "remove one of the two",
-        );
-    }
-    let next = if problem.contains("flow mapping") {
-        "inside `{…}`, put a path with braces in quotes: `path: \"/users/{id}\"`"
-    } else if problem.contains("tabs") {
-        "indent with spaces"
-    } else {
-        "check the indentation and quotes around this line"
+/// The parser's words with a next step.
+fn syntax(e: &yaml::SyntaxError) -> Error {
+    let next = match &e.mistake {
+        Mistake::Twice(field) => {
+            let fact = match field {
+                Some(field) => format!("`{field}` stands here a second time"),
+                None => "a field stands here a second time".to_owned(),
+            };
+            return refuse(Code::FieldsConflict, fact, "remove one of the two");
+        }
+        Mistake::InBraces => {
+            "inside `{…}`, put a path with braces in quotes: `path: \"/users/{id}\"`"
+        }
+        Mistake::Tab => "indent with spaces",
+        Mistake::Other => "check the indentation and quotes around this line",
     };
-    refuse(Code::FileInvalid, problem, next)
+    refuse(Code::FileInvalid, &e.problem, next)
 }
 
 fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::granit_parser::ErrorKind;
+use serde_saphyr::localizer::ExternalMessageSource;
+use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter as _, Spanned};
 
 /// A value and where it stands.
 pub struct YamlNode {
@@ -24,12 +26,54 @@ enum Data {
     Map(Vec<(String, u64, YamlNode)>),
 }
 
-/// Text that is not YAML: the line, and what is wrong.
+/// Text that is not YAML.
 pub struct SyntaxError {
     /// From 1 on.
     pub line: u64,
-    /// Without the line.
+    /// What is wrong, in the parser's words, without the line.
     pub problem: String,
+    /// What that is about.
+    pub mistake: Mistake,
+}
+
+/// Mistakes that have advice of their own.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// A name stands twice in a mapping; which, if it is a text.
+    Twice(Option<String>),
+    /// Something between braces.
+    InBraces,
+    /// A tab in the place of spaces.
+    Tab,
+    /// Any other.
+    Other,
+}
+
+impl Mistake {
+    fn new(e: &serde_saphyr::Error) -> Self {
+        let scanned = match e {
+            serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+                return Self::Twice(key.clone());
+            }
+            serde_saphyr::Error::ExternalMessage { source, .. } => match &**source {
+                ExternalMessageSource::Parser(scanned) => scanned.kind(),
+                _ => return Self::Other,
+            },
+            _ => return Self::Other,
+        };
+        match scanned {
+            ErrorKind::UnexpectedEofFlowMapping
+            | ErrorKind::UnexpectedEofImplicitFlowMapping
+            | ErrorKind::ExpectedFlowMappingSeparator
+            | ErrorKind::FlowMappingValueAdjacentCollection => Self::InBraces,
+            ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar => Self::Tab,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Reads one document.
@@ -42,14 +86,11 @@ pub fn parse(text: &str) -> Result<YamlNode, SyntaxError> {
     let parsed: Result<Spanned<Data>, _> = serde_saphyr::from_str_with_options(text, options);
     parsed.map(YamlNode::from).map_err(|e| {
         let e = e.without_snippet();
-        let line = e.location().map_or(1, |l| l.line());
-        let problem = e.to_string();
-        // The position is already reported, in our format.
-        let problem = match (problem.rfind(" at line "), e.location()) {
-            (Some(at), Some(_)) => problem.get(..at).unwrap_or_default().to_owned(),
-            _ => problem.clone(),
-        };
-        SyntaxError { line, problem }
+        SyntaxError {
+            line: e.location().map_or(1, |l| l.line()),
+            problem: DefaultMessageFormatter.format_message(e).into_owned(),
+            mistake: Mistake::new(e),
+        }
     })
 }
 

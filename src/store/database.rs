@@ -154,3 +154,6 @@ fn missing(address: &DatabaseAddress) -> Error {
         keystile_model::next!["make one with ", Act::Init, ", or check the address"],
     )
 }
+
+#[cfg(test)]
+mod tests;

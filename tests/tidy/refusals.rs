@@ -18,12 +18,21 @@ fn nobody_finds_out_what_happened_by_reading_a_message() {
         "split_once(",
         "strip_prefix(",
         "find(",
+        "rfind(",
+        "rsplit(",
+        "rsplit_once(",
+        "strip_suffix(",
     ];
     let messages = [
         "to_string()",
         "message()",
         "words(Surface::CommandLine)",
         ".detail",
+        ".fact",
+        // What a variable or an argument is called that holds one.
+        "problem",
+        "message",
+        "msg",
     ];
     let mut found = Vec::new();
     for folder in BELOW

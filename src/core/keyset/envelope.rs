@@ -24,6 +24,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::signing::Signatures;
 use super::{ArtefactKind, BaseName, KeysetRefusal, OverlayManifest, Signed, SigningKeys};
+use crate::json;
 
 /// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
 pub trait Source {
@@ -188,17 +189,15 @@ impl Fields {
             tags: &hmac,
         };
         keys.verify(kind, &signed, &manifest)?;
-        let bad = |e: serde_json::Error| KeysetRefusal::Manifest(e.to_string());
+        let bad = |e: json::Error| KeysetRefusal::Manifest(e.to_string());
         Ok(match kind {
             ArtefactKind::Keyset => {
-                let parsed: Box<super::Manifest> =
-                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let parsed: Box<super::Manifest> = json::read(&manifest).map_err(bad)?;
                 let name = BaseName::from_manifest(parsed.version, &manifest);
                 Signed::Keyset(parsed, name)
             }
             ArtefactKind::Overlay => {
-                let parsed: Box<OverlayManifest> =
-                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let parsed: Box<OverlayManifest> = json::read(&manifest).map_err(bad)?;
                 Signed::Overlay(parsed)
             }
         })

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::json;
 use crate::keyset::signing::Domain;
 use crate::keyset::{SigningKey, SigningKeys};
 
@@ -83,7 +84,7 @@ pub fn node_of(body: &[u8]) -> Option<String> {
     struct Named {
         node: String,
     }
-    serde_json::from_slice::<Named>(body).ok().map(|n| n.node)
+    json::read::<Named>(body).ok().map(|n| n.node)
 }
 
 /// Verifies and reads a message of at most `most` bytes. Nothing in it is read before the signature
@@ -109,5 +110,5 @@ pub(crate) fn open<T: DeserializeOwned>(
     if !key.verifies(domain, body, &tag) {
         return Err(MessageError::Signature);
     }
-    serde_json::from_slice(body).map_err(|_| MessageError::Shape)
+    json::read(body).map_err(|_| MessageError::Shape)
 }

@@ -1,5 +1,10 @@
 //! Faults on request, for tests of the module in a real Envoy: of the build with the feature `faults`,
 //! which nobody is given.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "to break where a test says is what it is for"
+)]
 
 use core::cell::Cell;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -51,7 +56,7 @@ pub fn meet(entry: &str) {
     }
     match words.next() {
         Some("memory") => IS_FULL.set(true),
-        _ => std::panic::panic_any("as a test asked for"),
+        _ => panic!("as a test asked for"),
     }
 }
 
@@ -62,6 +67,6 @@ pub fn meet(entry: &str) {
 pub fn above(stream: &Stream<'_>) {
     let count = stream.headers(Map::Request, |headers| headers.iter().count());
     if count.is_ok_and(|count| count > PANICS_ABOVE) {
-        std::panic::panic_any("as a test asked for");
+        panic!("as a test asked for");
     }
 }

@@ -53,6 +53,10 @@ const WORDS: [&str; 16] = [
     "ks_live_nonsense",
 ];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long it runs is not for the module"
+)]
 fn number(name: &str, or: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(or, |text| text.parse().unwrap())

@@ -127,3 +127,29 @@ fn a_bomb_of_aliases_is_refused() {
     }
     assert!(parse("policy.yaml", text).is_err());
 }
+
+#[test]
+fn what_is_not_yaml_is_advised_by_the_kind_of_the_mistake() {
+    for (text, advice) in [
+        (
+            "version: 1\nroutes:\n- {path: /v1/users/{id}}\n",
+            "put a path with braces in quotes",
+        ),
+        ("version: 1\nroutes:\n\t- path: /a\n", "indent with spaces"),
+        (
+            "version: 1\nversion: 1\n",
+            "`version` stands here a second time; remove one of the two",
+        ),
+        // The words of a mistake of another kind decide nothing.
+        (
+            "version: 1\nrealm: \"flow mapping, tabs",
+            "check the indentation and quotes",
+        ),
+    ] {
+        let found = mistakes(text);
+        assert!(
+            found.len() == 1 && found[0].contains(advice),
+            "{text:?}: {found:?}"
+        );
+    }
+}
