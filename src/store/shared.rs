@@ -34,7 +34,7 @@ impl Shared {
     pub fn open(address: &Arc<DatabaseAddress>) -> Result<Self> {
         let db = PostgresDatabase::open(address, Part::Store)?;
         Ok(Self {
-            db: Database::Postgres(db),
+            db: Database::Postgres(db.into()),
         })
     }
 

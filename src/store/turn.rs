@@ -27,7 +27,7 @@ impl Turn {
     pub fn open(address: &Arc<DatabaseAddress>) -> Result<Self> {
         let db = PostgresDatabase::open(address, Part::Store)?;
         Ok(Self {
-            db: Database::Postgres(db),
+            db: Database::Postgres(db.into()),
             holder: None,
         })
     }
