@@ -108,7 +108,7 @@ impl Policy {
         plan: Option<&str>,
     ) -> Option<u64> {
         let of_plan = plan.and_then(|p| self.plans.get(p)?.max_lifetime);
-        let others = self.lifetimes.of(environment, is_publishable);
+        let others = self.lifetimes.shortest(environment, is_publishable);
         of_plan.into_iter().chain(others).min()
     }
 
@@ -134,11 +134,11 @@ impl Policy {
         #[cfg(not(target_family = "wasm"))]
         let lifetimes = Lifetimes::new(&raw.max_lifetime, &mut e);
         let scopes = scope_table(raw, more_scopes, &mut e);
-        let plans: BTreeMap<String, Plan> = raw
-            .plans
-            .iter()
-            .map(|(name, plan)| (name.clone(), checked_plan(name, plan, &mut e)))
-            .collect();
+        // One by one, which is less code than collecting them.
+        let mut plans: BTreeMap<String, Plan> = BTreeMap::new();
+        for (name, plan) in &raw.plans {
+            plans.insert(name.clone(), checked_plan(name, plan, &mut e));
+        }
         let numbered = plans
             .iter()
             .map(|(name, plan)| (name.clone(), plan.limits.clone()))

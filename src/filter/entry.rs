@@ -9,10 +9,10 @@
 )]
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 
 use super::request::{self, Later};
 use super::{report, root, tunnels, usage};
+use keystile_core::fast_hash::FastMap;
 
 unsafe extern "C" {
     safe fn __wasm_call_ctors();
@@ -22,7 +22,7 @@ thread_local! {
     /// The stream that was opened last, and its root.
     static OPENED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     /// What to do to later responses, by stream.
-    static LATER: RefCell<BTreeMap<u32, Later>> = const { RefCell::new(BTreeMap::new()) };
+    static LATER: RefCell<FastMap<u32, Later>> = RefCell::default();
 }
 
 /// Before anything else.

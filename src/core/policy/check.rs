@@ -4,10 +4,10 @@ mod credentials;
 mod limits;
 mod routes;
 
-use std::collections::BTreeSet;
-
 use super::{MAX_SCOPES, PolicyError, RawPolicy, is_scope, seconds};
+use crate::advice::Advice;
 use crate::key::Name;
+use crate::sort;
 pub(super) use credentials::{credentials, identity};
 pub(super) use limits::{checked_plan, limits};
 pub(super) use routes::routes;
@@ -17,7 +17,7 @@ pub(super) struct Errors(pub Vec<PolicyError>);
 
 impl Errors {
     #[inline(never)]
-    pub fn push(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+    pub fn push(&mut self, field: impl Into<String>, problem: impl Into<Advice>) {
         self.0.push(PolicyError {
             field: field.into(),
             problem: problem.into(),
@@ -31,7 +31,7 @@ impl Errors {
             Ok(name) => Some(name),
             Err(error) => {
                 let error: crate::key::NameError = error;
-                self.push(field, error.to_string());
+                self.push(field, error.advice());
                 None
             }
         }
@@ -80,7 +80,7 @@ pub(super) fn scope_table<'a>(
     let take = |field: &str, list: &[String], e: &mut Errors| {
         for (i, scope) in list.iter().enumerate() {
             if !is_scope(scope) {
-                e.push(format!("{field}[{i}]"), format!("`{scope}` is not a scope: use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`"));
+                e.push(format!("{field}[{i}]"), Advice::new(format!("`{scope}` is not a scope"), "use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`"));
             }
         }
     };
@@ -94,8 +94,10 @@ pub(super) fn scope_table<'a>(
         .iter()
         .flat_map(|r| r.scopes.iter().chain(&r.any_scope))
         .chain(&raw.publishable.scopes);
-    let mut out: BTreeSet<String> = own.cloned().collect();
-    out.extend(more.into_iter().map(str::to_owned));
+    let more = more.into_iter().map(str::to_owned);
+    let mut out: Vec<String> = own.cloned().chain(more).collect();
+    sort::many(&mut out, |a, b| a < b);
+    out.dedup();
     if out.len() > MAX_SCOPES {
         e.push(
             "routes",
@@ -105,7 +107,7 @@ pub(super) fn scope_table<'a>(
             ),
         );
     }
-    out.into_iter().collect()
+    out
 }
 
 #[inline(never)]
@@ -113,7 +115,10 @@ pub(super) fn version_and_realm(raw: &RawPolicy, e: &mut Errors) {
     if raw.version != 1 {
         e.push(
             "version",
-            format!("{} is not known; write `version: 1`", raw.version),
+            Advice::new(
+                format!("{} is not known", raw.version),
+                "write `version: 1`",
+            ),
         );
     }
     if raw.realm.is_empty()
