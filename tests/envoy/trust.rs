@@ -224,7 +224,7 @@ fn blocks() -> [String; 2] {
 
 #[test]
 fn the_change_over_to_ed25519_and_back_refuses_no_request_in_either_shell() {
-    // It runs both shells itself.
+    // It runs both shells itself, whichever the suite is run for.
     if shell::is_module() {
         return;
     }
@@ -257,7 +257,7 @@ fn the_change_over_to_ed25519_and_back_refuses_no_request_in_either_shell() {
 
 #[test]
 fn without_the_right_key_in_its_environment_an_envoy_refuses_everything_and_says_why() {
-    // It runs both shells itself.
+    // It runs both shells itself, whichever the suite is run for.
     if shell::is_module() {
         return;
     }

@@ -10,7 +10,7 @@ use crate::fixture::Keys;
 
 #[test]
 fn what_a_stolen_environment_signs_changes_nothing_in_a_real_envoy() {
-    // It runs both shells itself.
+    // It runs both shells itself, whichever the suite is run for.
     if shell::is_module() {
         return;
     }
