@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::StorePool;
-use super::now::{StoreState, now};
+use super::now::{CommittedState, now};
 use crate::replicas::Replicas;
 use keystile_model::error::{Kind, Result};
 use keystile_store::{BaseMark, Store};
@@ -74,7 +74,7 @@ impl StorePool {
         Ok(())
     }
 
-    fn announce(&self, now: StoreState) {
+    fn announce(&self, now: CommittedState) {
         for (known, now) in [(&self.version, now.version), (&self.record, now.record)] {
             known.send_if_modified(|known| {
                 let newer = now > *known;

@@ -4,7 +4,7 @@ use keystile_model::error::Result;
 use keystile_store::{BaseMark, Tx};
 
 /// What may have changed.
-pub struct StoreState {
+pub struct CommittedState {
     /// The version of the keyset.
     pub version: u64,
     /// The number of the last audit record.
@@ -17,9 +17,9 @@ pub struct StoreState {
 ///
 /// # Errors
 /// Those of the store.
-pub fn now(tx: &Tx<'_>) -> Result<StoreState> {
+pub fn now(tx: &Tx<'_>) -> Result<CommittedState> {
     let meta = tx.meta();
-    Ok(StoreState {
+    Ok(CommittedState {
         version: meta.version,
         record: meta.head.seq,
         base: tx.base_mark()?,

@@ -78,10 +78,12 @@ impl Fleet {
 
     /// What another server has observed.
     pub fn hear(&self, replica: &str, rows: Vec<ObservedRow>, now: Moment, at: Instant) {
+        let mut inner = self.inner();
         if rows.is_empty() {
+            // What it says from here on is news.
+            inner.telling.read.entry(replica.to_owned()).or_default();
             return;
         }
-        let mut inner = self.inner();
         let is_first = !inner.telling.read.contains_key(replica);
         let mut read = inner.telling.read.remove(replica).unwrap_or_default();
         let mut newest = read.report;
