@@ -17,8 +17,8 @@ use keystile_model::error::{Error, Result, defect};
 use keystile_model::wire::{Id, Time};
 use keystile_server::auth::Person;
 use keystile_server::replicas::Replicas;
-use keystile_store::shared::Shared;
-use keystile_store::shared::session::{KeptSession, Most};
+use keystile_store::shared::SharedTables;
+use keystile_store::shared::session::{KeptSession, SessionBounds};
 use keystile_system as system;
 
 /// A use of a session is stored at most this often, in seconds.
@@ -97,11 +97,11 @@ impl Book {
             began: now,
             seen: now,
         };
-        let bounds = Most {
+        let bounds = SessionBounds {
             all: MOST as u64,
             each: EACH as u64,
         };
-        let begin = move |shared: &mut Shared| {
+        let begin = move |shared: &mut SharedTables| {
             let (idle, oldest) = (now.saturating_sub(idle), now.saturating_sub(most));
             shared.begin_session(&session, bounds, idle, oldest)
         };
@@ -142,7 +142,7 @@ impl Book {
             Self::Memory(sessions) => return Ok(sessions.all(seconds(), clock)),
             Self::Shared { replicas, .. } => replicas,
         };
-        let all = replicas.aside(Shared::sessions).await?;
+        let all = replicas.aside(SharedTables::sessions).await?;
         let living = all.iter().filter(|s| self.lives(s, clock));
         let mut views = living.map(|s| self.view(s)).collect::<Result<Vec<_>>>()?;
         views.sort_by(|a, b| (b.began.0, &a.id).cmp(&(a.began.0, &b.id)));

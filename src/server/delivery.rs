@@ -31,6 +31,7 @@ mod denied;
 pub mod discovery;
 pub mod fleet;
 pub mod history;
+mod late;
 pub mod node_identity;
 mod nodes;
 mod numbers;
@@ -173,38 +174,6 @@ impl Delivery {
             {
                 return waited;
             }
-        }
-    }
-
-    /// Waits until no other server of the store sends an older version, and knows then all Envoys
-    /// that were ever sent one; gives what is missing if it takes too long.
-    async fn late(&self, version: u64, deadline: Instant) -> Option<Waited> {
-        let replicas = self.pool.replicas()?;
-        let late = fleet::exchange::until_published(self, replicas, version, deadline).await;
-        let missing = |server: String| Missing {
-            node: format!("(server {server})"),
-            why: "it has not published the version, and may send an older one".to_owned(),
-            since: None,
-        };
-        if !late.is_empty() {
-            return Some(Waited {
-                in_force: Vec::new(),
-                missing: late.into_iter().map(missing).collect(),
-            });
-        }
-        match self.pool.read(|tx| tx.envoys()).await {
-            Ok(envoys) => {
-                self.fleet.learn(envoys, system::now(), system::instant());
-                None
-            }
-            Err(e) => Some(Waited {
-                in_force: Vec::new(),
-                missing: vec![Missing {
-                    node: "(all)".to_owned(),
-                    why: format!("the known Envoys cannot be read: {e}"),
-                    since: None,
-                }],
-            }),
         }
     }
 

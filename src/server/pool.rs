@@ -18,6 +18,7 @@ use keystile_system as system;
 
 mod health;
 mod look;
+mod now;
 mod turns;
 mod write;
 
@@ -74,7 +75,7 @@ impl StorePool {
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
         let file = home.file()?;
-        let now = store.read(look::now)?;
+        let now = store.read(now::now)?;
         let replicas = home.database().map(Replicas::new).transpose()?;
         let turn = Arc::new(Turns::default());
         store.break_off_when(turn.hurry());

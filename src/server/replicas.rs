@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use keystile_core::hex;
 use keystile_model::error::{Result, defect};
 use keystile_store::DatabaseAddress;
-use keystile_store::shared::fleet::{LEASE, Other, Row, Said};
-use keystile_store::shared::{FLEET, Listener, Shared};
-use keystile_store::turn::Turn;
+use keystile_store::shared::fleet::{Announcement, LEASE, ObservedRow, OtherReplica};
+use keystile_store::shared::{ChangeListener, FLEET, SharedTables};
+use keystile_store::turn::ServerTurn;
 use keystile_system as system;
 
 /// How often a lease is renewed.
@@ -34,14 +34,14 @@ const _: () = assert!(ALONE.as_secs() + 2 < LEASE.as_secs());
 pub struct Replicas {
     id: String,
     address: Arc<DatabaseAddress>,
-    shared: Mutex<Option<Shared>>,
-    turn: Mutex<Option<Turn>>,
+    shared: Mutex<Option<SharedTables>>,
+    turn: Mutex<Option<ServerTurn>>,
     /// For sessions and limits, which do not wait for what is said.
-    side: Mutex<Option<Shared>>,
+    side: Mutex<Option<SharedTables>>,
     store: watch::Sender<u64>,
     fleet: watch::Sender<u64>,
     listens: watch::Sender<bool>,
-    others: watch::Sender<Vec<Other>>,
+    others: watch::Sender<Vec<OtherReplica>>,
     heard: watch::Sender<Option<Instant>>,
     leads: watch::Sender<bool>,
     alone: watch::Sender<bool>,
@@ -50,9 +50,9 @@ pub struct Replicas {
 /// What the others have said.
 pub struct Heard {
     /// The others.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherReplica>,
     /// What each observes that was not read before.
-    pub rows: Vec<(String, Vec<Row>)>,
+    pub rows: Vec<(String, Vec<ObservedRow>)>,
     /// They have forgotten what this server said before.
     pub forgotten: bool,
 }
@@ -99,7 +99,7 @@ impl Replicas {
     }
 
     /// The other servers, as they were heard of last.
-    pub fn others(&self) -> watch::Receiver<Vec<Other>> {
+    pub fn others(&self) -> watch::Receiver<Vec<OtherReplica>> {
         self.others.subscribe()
     }
 
@@ -136,16 +136,16 @@ impl Replicas {
         &self,
         published: u64,
         renews: bool,
-        rows: &[Row],
+        rows: &[ObservedRow],
         since: impl Fn(&str) -> u64,
     ) -> Result<Heard> {
         let began = system::instant();
         let mut shared = locked(&self.shared);
         let shared = match &mut *shared {
             Some(shared) => shared,
-            none => none.insert(Shared::open(&self.address)?),
+            none => none.insert(SharedTables::open(&self.address)?),
         };
-        let said = Said {
+        let said = Announcement {
             id: &self.id,
             published,
             renews,
@@ -179,11 +179,11 @@ impl Replicas {
     ///
     /// # Errors
     /// Those of `f`, and of the database.
-    pub fn with<T>(&self, f: impl FnOnce(&mut Shared) -> Result<T>) -> Result<T> {
+    pub fn with<T>(&self, f: impl FnOnce(&mut SharedTables) -> Result<T>) -> Result<T> {
         let mut side = locked(&self.side);
         match &mut *side {
             Some(shared) => f(shared),
-            none => f(none.insert(Shared::open(&self.address)?)),
+            none => f(none.insert(SharedTables::open(&self.address)?)),
         }
     }
 
@@ -193,7 +193,7 @@ impl Replicas {
     /// Those of `f`, and of the database.
     pub async fn aside<T: Send + 'static>(
         self: &Arc<Self>,
-        f: impl FnOnce(&mut Shared) -> Result<T> + Send + 'static,
+        f: impl FnOnce(&mut SharedTables) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || this.with(f)).await;
@@ -236,7 +236,7 @@ impl Replicas {
         let mut turn = locked(&self.turn);
         let turn = match &mut *turn {
             Some(turn) => turn,
-            none => none.insert(Turn::open(&self.address)?),
+            none => none.insert(ServerTurn::open(&self.address)?),
         };
         turn.take()
     }
@@ -262,12 +262,12 @@ fn listen(replicas: Weak<Replicas>, address: Arc<DatabaseAddress>) {
 fn hear(
     replicas: &Replicas,
     address: &Arc<DatabaseAddress>,
-    kept: &mut Option<Listener>,
+    kept: &mut Option<ChangeListener>,
 ) -> Result<()> {
     let listener = match kept {
         Some(listener) => listener,
         None => {
-            let new = kept.insert(Listener::open(address)?);
+            let new = kept.insert(ChangeListener::open(address)?);
             replicas.listens.send_replace(true);
             // Something may have been said before.
             replicas.store.send_modify(|n| *n = n.wrapping_add(1));

@@ -14,7 +14,7 @@ pub mod fleet;
 pub mod limit;
 pub mod session;
 
-pub use crate::sql::postgres::listen::Listener;
+pub use crate::sql::postgres::listen::ChangeListener;
 
 /// What is said after a change of the store.
 pub const STORE: &str = "store";
@@ -22,11 +22,11 @@ pub const STORE: &str = "store";
 pub const FLEET: &str = "fleet";
 
 /// A connection for it.
-pub struct Shared {
+pub struct SharedTables {
     db: Database,
 }
 
-impl Shared {
+impl SharedTables {
     /// Connects.
     ///
     /// # Errors

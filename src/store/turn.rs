@@ -13,13 +13,13 @@ const VANISHED: &str = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval
     SET tcp_keepalives_count = 3; SET tcp_user_timeout = 5000";
 
 /// A server's own connection for it.
-pub struct Turn {
+pub struct ServerTurn {
     db: Database,
     /// The database's number of the connection that holds the lock.
     holder: Option<i64>,
 }
 
-impl Turn {
+impl ServerTurn {
     /// Connects.
     ///
     /// # Errors

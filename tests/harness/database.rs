@@ -13,6 +13,7 @@ use std::thread;
 pub struct Database {
     process: Child,
     address: String,
+    folder: PathBuf,
 }
 
 impl Database {
@@ -29,7 +30,11 @@ impl Database {
     fn started(standby: Option<&str>) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
         let mut process = Command::new(script)
-            .args(["sh", "-c", "echo \"$KEYSTILE_TEST_STORE\"; exec cat"])
+            .args([
+                "sh",
+                "-c",
+                "echo \"$KEYSTILE_TEST_STORE $PGHOST\"; exec cat",
+            ])
             .envs(standby.map(|on| ("KEYSTILE_TEST_STANDBY", on)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -38,9 +43,15 @@ impl Database {
         let mut address = String::new();
         let mut said = BufReader::new(process.stdout.take().unwrap());
         said.read_line(&mut address).unwrap();
-        let address = address.trim().to_owned();
-        assert!(!address.is_empty(), "PostgreSQL did not start");
-        Self { process, address }
+        let (address, folder) = address
+            .trim()
+            .split_once(' ')
+            .expect("PostgreSQL did not start");
+        Self {
+            process,
+            address: address.to_owned(),
+            folder: PathBuf::from(folder),
+        }
     }
 
     /// Its address.
@@ -56,7 +67,7 @@ impl Database {
     fn ask_at(&self, port: &str, sql: &str) -> String {
         let output = Command::new("psql")
             .args(["-U", "keystile", "-d", "keystile", "-p", port, "-Atc", sql])
-            .env("PGHOST", self.folder())
+            .env("PGHOST", &self.folder)
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -66,22 +77,16 @@ impl Database {
 
     /// The first server dies, and the standby takes its place.
     pub fn fail_over(&self) {
-        let pid = std::fs::read_to_string(self.folder().join("data/postmaster.pid")).unwrap();
+        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap().to_owned();
         let mut kill = Command::new("kill");
         assert!(kill.args(["-s", "QUIT", &pid]).status().unwrap().success());
         assert_eq!(self.ask_at("5433", "SELECT pg_promote()"), "t");
     }
 
-    fn folder(&self) -> PathBuf {
-        let (_, rest) = self.address.split_once("host=").unwrap();
-        let folder = rest.split(['&', ',']).next().unwrap();
-        PathBuf::from(folder)
-    }
-
     /// Its socket.
     pub fn socket(&self) -> Place {
-        Place::Socket(self.folder().join(".s.PGSQL.5432"))
+        Place::Socket(self.folder.join(".s.PGSQL.5432"))
     }
 
     /// Its address behind a door.

@@ -16,12 +16,13 @@ use tokio::time::Instant;
 use super::artefact::ResourceKind;
 use keystile_model::world::Moment;
 
-pub mod elsewhere;
+mod elsewhere;
 pub mod exchange;
 mod issued;
 pub mod keeper;
 mod known;
 mod member;
+mod observed;
 mod process;
 mod proof;
 mod report;
@@ -32,6 +33,7 @@ pub use proof::Waited;
 pub use report::{Proof, ReportRefusal};
 
 use issued::PublishedVersions;
+use observed::{Observed, Reported, Telling};
 
 /// How many bytes of an Envoy's text are kept: the message of a rejection, its version.
 const MESSAGE_MOST: usize = 500;
@@ -63,7 +65,7 @@ struct Inner {
     /// Nodes that have to be deleted from the store.
     dropped: BTreeSet<String>,
     /// What other servers are told, and have told.
-    telling: elsewhere::Telling,
+    telling: Telling,
 }
 
 /// An Envoy's identity, as it claims.
@@ -100,9 +102,9 @@ struct Node {
     /// How often an Envoy of this name was seen to start.
     started: u64,
     /// What other servers observe of it.
-    elsewhere: BTreeMap<String, elsewhere::Observed>,
+    elsewhere: BTreeMap<String, Observed>,
     /// The last reports that arrived here.
-    reports: BTreeMap<(Option<u64>, u32), elsewhere::Reported>,
+    reports: BTreeMap<(Option<u64>, u32), Reported>,
     /// Wakes the node's streams if another stream or a report changed something.
     wake: watch::Sender<u64>,
 }

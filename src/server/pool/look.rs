@@ -7,30 +7,15 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::StorePool;
+use super::now::{CommittedState, now};
 use crate::replicas::Replicas;
 use keystile_model::error::{Kind, Result};
-use keystile_store::{BaseMark, Store, Tx};
+use keystile_store::{BaseMark, Store};
 
 /// How often to look for changes.
 const LOOK: Duration = Duration::from_millis(200);
 /// How many of these times are left out while changes are told at once.
 const TOLD: u32 = 10;
-
-/// What may have changed.
-pub(super) struct Now {
-    pub version: u64,
-    pub record: u64,
-    pub base: BaseMark,
-}
-
-pub(super) fn now(tx: &Tx<'_>) -> Result<Now> {
-    let meta = tx.meta();
-    Ok(Now {
-        version: meta.version,
-        record: meta.head.seq,
-        base: tx.base_mark()?,
-    })
-}
 
 impl StorePool {
     /// The other servers of the store, if there may be some.
@@ -89,7 +74,7 @@ impl StorePool {
         Ok(())
     }
 
-    fn announce(&self, now: Now) {
+    fn announce(&self, now: CommittedState) {
         for (known, now) in [(&self.version, now.version), (&self.record, now.record)] {
             known.send_if_modified(|known| {
                 let newer = now > *known;

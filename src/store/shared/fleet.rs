@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keystile_model::error::Result;
 
-use super::{CLOCK, FLEET, Shared, tell};
+use super::{CLOCK, FLEET, SharedTables, tell};
 use crate::column;
 use crate::sql::{Database, params};
 
@@ -16,7 +16,7 @@ const GONE_MS: i64 = 60_000;
 
 /// Another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Other {
+pub struct OtherReplica {
     /// The number that it gave itself when it started.
     pub id: String,
     /// The version that it has published.
@@ -27,7 +27,7 @@ pub struct Other {
 
 /// What a replica observes of one Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ObservedRow {
     /// The Envoy's node id.
     pub node: String,
     /// Increases with each row that the replica writes.
@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 /// What a replica says to the others.
-pub struct Said<'s> {
+pub struct Announcement<'s> {
     /// Its number.
     pub id: &'s str,
     /// The version that it has published.
@@ -45,16 +45,16 @@ pub struct Said<'s> {
     /// It renews its lease.
     pub renews: bool,
     /// What it has observed since.
-    pub rows: &'s [Row],
+    pub rows: &'s [ObservedRow],
 }
 
-impl Shared {
+impl SharedTables {
     /// Says something to the others; gives whether they had forgotten this replica, with all that
     /// it had said before.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn say(&mut self, said: &Said<'_>) -> Result<bool> {
+    pub fn say(&mut self, said: &Announcement<'_>) -> Result<bool> {
         self.change(|db| {
             let mut forgotten = false;
             if said.renews {
@@ -82,13 +82,13 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn others(&mut self, id: &str) -> Result<Vec<Other>> {
+    pub fn others(&mut self, id: &str) -> Result<Vec<OtherReplica>> {
         let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
         let sql = format!(
             "SELECT id, published, seen > {CLOCK} - ? FROM replica WHERE id <> ? ORDER BY id"
         );
         self.db.all(&sql, params![lease, id], |r| {
-            Ok(Other {
+            Ok(OtherReplica {
                 id: r.get(0)?,
                 published: column::unsigned(r, 1)?,
                 lives: r.get(2)?,
@@ -100,11 +100,11 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn observed(&mut self, replica: &str, since: u64) -> Result<Vec<Row>> {
+    pub fn observed(&mut self, replica: &str, since: u64) -> Result<Vec<ObservedRow>> {
         let sql = "SELECT node, seq, body FROM observed WHERE replica = ? AND seq > ? ORDER BY seq";
         self.db
             .all(sql, params![replica, column::signed(since)], |r| {
-                Ok(Row {
+                Ok(ObservedRow {
                     node: r.get(0)?,
                     seq: column::unsigned(r, 1)?,
                     body: r.get(2)?,
@@ -124,7 +124,7 @@ impl Shared {
     }
 }
 
-fn put(db: &Database, id: &str, row: &Row) -> Result<()> {
+fn put(db: &Database, id: &str, row: &ObservedRow) -> Result<()> {
     db.execute(
         "INSERT INTO observed VALUES (?, ?, ?, ?) ON CONFLICT (replica, node) DO UPDATE
            SET seq = excluded.seq, body = excluded.body",

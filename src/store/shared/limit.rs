@@ -3,7 +3,7 @@
 use keystile_core::limit::bucket::Bucket;
 use keystile_model::error::Result;
 
-use super::Shared;
+use super::SharedTables;
 use crate::column;
 use crate::sql::params;
 
@@ -11,7 +11,7 @@ use crate::sql::params;
 const NANOSECONDS: &str =
     "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000000) AS BIGINT) * 1000";
 
-impl Shared {
+impl SharedTables {
     /// Takes one from each of these buckets; gives the seconds until it may be tried again if one
     /// is empty.
     ///

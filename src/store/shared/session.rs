@@ -2,7 +2,7 @@
 
 use keystile_model::error::Result;
 
-use super::Shared;
+use super::SharedTables;
 use crate::column;
 use crate::sql::{SqlRow, params};
 
@@ -23,7 +23,7 @@ pub struct KeptSession {
 
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
+pub struct SessionBounds {
     /// In all.
     pub all: u64,
     /// Of one token or person.
@@ -40,7 +40,7 @@ fn read(row: &SqlRow<'_>) -> Result<KeptSession> {
     })
 }
 
-impl Shared {
+impl SharedTables {
     /// Begins a session, and removes those that have not been used since `idle` or began before
     /// `oldest`. A new one replaces the one of the same owner that has been idle longest. Gives
     /// false if there are too many of others.
@@ -50,7 +50,7 @@ impl Shared {
     pub fn begin_session(
         &mut self,
         session: &KeptSession,
-        most: Most,
+        most: SessionBounds,
         idle: u64,
         oldest: u64,
     ) -> Result<bool> {

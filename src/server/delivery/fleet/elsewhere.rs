@@ -1,87 +1,19 @@
 //! What this server and the others of its store observe of each Envoy, told to one another: an
 //! Envoy's streams may be at one server, and its reports may arrive at another.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::observed::{Observed, Reported};
 use super::report::Proof;
 use super::{Fleet, Inner, Node, ResourceKind};
 use keystile_model::world::Moment;
-use keystile_store::shared::fleet::Row;
+use keystile_store::shared::fleet::ObservedRow;
 
 /// Reports that are older than this are not told any more, in milliseconds: each Envoy has sent
 /// others since, or proves nothing.
 const OLD_MS: u64 = 60_000;
-
-/// What one server observes of an Envoy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Observed {
-    cluster: String,
-    envoy: String,
-    address: String,
-    /// Streams, and how many Envoys they may belong to.
-    streams: u32,
-    peers: usize,
-    connected: Option<u64>,
-    acknowledged: Option<u64>,
-    refused: Option<(u64, String)>,
-    lagging: bool,
-    /// How often an Envoy of this name was seen to start.
-    started: u64,
-    /// How often it was forgotten by name.
-    forgotten: u64,
-    reports: Vec<Reported>,
-}
-
-/// A report as it arrived.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reported {
-    /// Increases with each report that a server takes.
-    number: u64,
-    at: u64,
-    /// Its version is one that was published.
-    is_published: bool,
-    proof: Proof,
-}
-
-/// What is to be told to other servers.
-#[derive(Default)]
-pub struct Telling {
-    touched: std::collections::BTreeSet<String>,
-    told: BTreeMap<String, Observed>,
-    forgotten: BTreeMap<String, u64>,
-    seq: u64,
-    reports: u64,
-    /// What was read of each other server.
-    read: BTreeMap<String, Read>,
-}
-
-#[derive(Default)]
-struct Read {
-    seq: u64,
-    report: u64,
-    counts: BTreeMap<String, (u64, u64)>,
-}
-
-impl Telling {
-    /// The same of the node of a stream that ended.
-    pub fn touched_by(&mut self, node: Option<&str>) {
-        if let Some(node) = node {
-            self.touch(node);
-        }
-    }
-
-    /// Something was observed of a node.
-    pub fn touch(&mut self, node: &str) {
-        if !self.touched.contains(node) {
-            self.touched.insert(node.to_owned());
-        }
-    }
-}
 
 impl Inner {
     /// A report arrived here.
@@ -110,7 +42,7 @@ impl Inner {
 
 impl Fleet {
     /// What is new here; everything, if the others know nothing. Nothing is taken twice.
-    pub fn tell(&self, everything: bool, now: Moment) -> Vec<Row> {
+    pub fn tell(&self, everything: bool, now: Moment) -> Vec<ObservedRow> {
         let inner = &mut *self.inner();
         let telling = &mut inner.telling;
         if everything {
@@ -128,7 +60,7 @@ impl Fleet {
                 continue;
             }
             telling.seq += 1;
-            rows.push(Row {
+            rows.push(ObservedRow {
                 node: id.clone(),
                 seq: telling.seq,
                 body: serde_json::to_string(&observed).unwrap_or_default(),
@@ -145,11 +77,13 @@ impl Fleet {
     }
 
     /// What another server has observed.
-    pub fn hear(&self, replica: &str, rows: Vec<Row>, now: Moment, at: Instant) {
+    pub fn hear(&self, replica: &str, rows: Vec<ObservedRow>, now: Moment, at: Instant) {
+        let mut inner = self.inner();
         if rows.is_empty() {
+            // What it says from here on is news.
+            inner.telling.read.entry(replica.to_owned()).or_default();
             return;
         }
-        let mut inner = self.inner();
         let is_first = !inner.telling.read.contains_key(replica);
         let mut read = inner.telling.read.remove(replica).unwrap_or_default();
         let mut newest = read.report;

@@ -11,12 +11,12 @@ use super::{DatabaseAddress, Part, leave};
 use std::sync::Arc;
 
 /// A connection that only listens.
-pub struct Listener {
+pub struct ChangeListener {
     address: Arc<DatabaseAddress>,
     client: Option<Client>,
 }
 
-impl Listener {
+impl ChangeListener {
     /// Listens to what is said about a store: its channel has the name of its schema.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for ChangeListener {
     fn drop(&mut self) {
         leave(self.client.take());
     }
