@@ -167,7 +167,7 @@ fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {
         let first = e.beside.as_ref().map(|field| root.line_of(field));
         let mut problem = e.problem.clone();
         if let Some(first) = first {
-            problem.fact = format!("{} (the first is in line {first})", problem.fact);
+            problem.fact = format!("{}, which is in line {first}", problem.fact);
         }
         let told = advised(Code::PolicyInvalid, &problem);
         placed(name, root, &e.field, told).into_faults()
