@@ -148,8 +148,8 @@ fn syntax(e: &yaml::SyntaxError) -> Error {
     let next = match &e.mistake {
         Mistake::Twice(field) => {
             let fact = match field {
-                Some(field) => format!("`{field}` stands here a second time"),
-                None => "a field stands here a second time".to_owned(),
+                Some(field) => format!("`{field}` appears twice in this mapping"),
+                None => "a field appears twice in this mapping".to_owned(),
             };
             return refuse(Code::FieldsConflict, fact, "remove one of the two");
         }
