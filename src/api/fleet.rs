@@ -31,6 +31,9 @@ pub struct FleetNode {
     pub streams: u32,
     /// The version that is proved to be in force in every VM; null if none is.
     pub in_force: Option<u64>,
+    /// It has a secret of its own for its reports. Older servers do not say.
+    #[serde(default)]
+    pub enrolled: bool,
     /// Base and overlay.
     pub resources: Vec<ResourceView>,
     /// What each of its VMs last reported; Envoy has one per worker and one more.
@@ -115,6 +118,9 @@ pub const NODES: u32 = 1_000;
 pub struct FleetView {
     /// The version that all of them should have; 0 if there is none yet.
     pub version: u64,
+    /// How keysets are signed: `hmac-sha256`, `ed25519`, or both during a change-over.
+    #[serde(default)]
+    pub signed_with: Vec<String>,
     /// Sorted by node id.
     pub nodes: Vec<FleetNode>,
     /// The `cursor` of the next page, if there is one.

@@ -36,6 +36,7 @@ macro_rules! for_each_operation {
             $crate::version::Inspect,
             $crate::version::Diff,
             $crate::signing_key::List,
+            $crate::signing_key::Create,
             $crate::signing_key::Rotate,
             $crate::signing_key::Retire,
             $crate::explain::Explain,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::{AUDITORS, Endpoint, Method, OWNERS, Operation};
 use crate::Pace;
+use keystile_core::keyset::Algorithm;
 use keystile_model::error::Result;
 use keystile_model::record::SigningRecord;
 use keystile_model::wire::Time;
@@ -13,14 +14,46 @@ use keystile_model::world::World;
 use keystile_registry::signing;
 use keystile_store::Store;
 
+/// How a signing key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SigningAlgorithm {
+    /// Whoever can check keysets can make them
+    HmacSha256,
+    /// Envoys get public keys only
+    Ed25519,
+}
+
+impl From<SigningAlgorithm> for Algorithm {
+    fn from(algorithm: SigningAlgorithm) -> Self {
+        match algorithm {
+            SigningAlgorithm::HmacSha256 => Self::HmacSha256,
+            SigningAlgorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+impl From<Algorithm> for SigningAlgorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::HmacSha256 => Self::HmacSha256,
+            Algorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
 /// A key by which the filter trusts keysets.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = SigningKey)]
 pub struct SigningKeyView {
     /// Its id.
     pub kid: String,
+    /// How it signs.
+    pub algorithm: SigningAlgorithm,
     /// `active`, `accepted` or `retired`.
     pub state: String,
+    /// Its entry in `KEYSTILE_VERIFY_KEYS`, if it has a public key: no secret.
+    pub verify_key: Option<String>,
     /// When it was created.
     pub created: Time,
     /// When it was retired and erased.
@@ -66,6 +99,15 @@ pub struct List {}
 #[schema(as = SigningKeyRotate)]
 pub struct Rotate {}
 
+/// Creates a signing key of an algorithm; the old one is accepted until it is retired.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SigningKeyCreate)]
+pub struct Create {
+    /// How it signs.
+    pub algorithm: SigningAlgorithm,
+}
+
 /// Erases an old signing key.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -89,7 +131,9 @@ impl Operation for List {
         let all = store.read(|tx| tx.signing_keys())?;
         let view = |k: &SigningRecord| SigningKeyView {
             kid: k.kid.clone(),
+            algorithm: k.algorithm.into(),
             state: k.state.as_str().to_owned(),
+            verify_key: k.key.as_ref().and_then(|key| key.public_entry()),
             created: Time(k.created),
             retired: k.retired.map(Time),
         };
@@ -110,7 +154,27 @@ impl Operation for Rotate {
     .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<RotatedSigningKey> {
-        let (active, accepted) = signing::rotate(store, world)?;
+        let (active, accepted) = signing::rotate(store, world, None)?;
+        Ok(RotatedSigningKey { active, accepted })
+    }
+
+    fn current(&self, store: &mut Store, world: &World) -> Result<Option<Value>> {
+        super::shown(List {}, store, world)
+    }
+}
+
+impl Operation for Create {
+    type Output = RotatedSigningKey;
+    const ENDPOINT: Endpoint = Endpoint::create(
+        "signing-key.create",
+        "/v1/signing-keys",
+        OWNERS,
+        "Create a signing key of an algorithm; the old one is accepted until it is retired",
+    )
+    .tagged();
+
+    fn run(self, store: &mut Store, world: &World) -> Result<RotatedSigningKey> {
+        let (active, accepted) = signing::rotate(store, world, Some(self.algorithm.into()))?;
         Ok(RotatedSigningKey { active, accepted })
     }
 

@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -13,6 +14,7 @@ use crate::commands::{self, Context, Through};
 use crate::output::{self, Output, OutputFormat};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
+use keystile_store::DatabaseAddress;
 use keystile_system as system;
 
 const STYLES: Styles = Styles::styled()
@@ -55,6 +57,16 @@ struct Global {
         help_heading = "Everywhere"
     )]
     home: Option<PathBuf>,
+
+    /// The database that the store is in, instead of the folder: `postgres://USER@HOST/DATABASE`.
+    /// In the environment (KEYSTILE_STORE) it may hold a password
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        global = true,
+        help_heading = "Everywhere"
+    )]
+    store: Option<String>,
 
     /// The output format
     #[arg(
@@ -136,6 +148,8 @@ enum Command {
     Quota(commands::quota::QuotaCommand),
     Backup(commands::backup::Backup),
     Restore(commands::backup::Restore),
+    #[command(subcommand)]
+    Store(commands::store::StoreCommand),
     #[command(subcommand)]
     MasterKey(commands::master_key::MasterKeyCommand),
     Completions(Completions),
@@ -255,9 +269,13 @@ fn run(cli: Cli) -> Result<()> {
     }
     let server = cli.global.server.filter(|url| !url.is_empty());
     let server = server.map(|url| Through::new(url, cli.global.server_ca));
+    let home = Home::new(home(cli.global.home)?, cli.global.master_key_command);
     let cx = &Context {
         world: system::local(),
-        home: Home::new(home(cli.global.home)?, cli.global.master_key_command),
+        home: match database(cli.global.store)? {
+            None => home,
+            Some(address) => home.in_database(Arc::new(address)),
+        },
         out: Output::new(cli.global.output),
         server,
     };
@@ -284,6 +302,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Usage(c) => c.run(cx),
         Command::Backup(c) => c.run(cx),
         Command::Restore(c) => c.run(cx),
+        Command::Store(c) => c.run(cx),
         Command::MasterKey(c) => c.run(cx),
         Command::Completions(_) => Ok(()),
     }
@@ -300,6 +319,22 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf> {
                 "name the store's folder with `--home` or KEYSTILE_HOME",
             )
         })
+}
+
+/// The database of the store, if it is in one.
+fn database(given: Option<String>) -> Result<Option<DatabaseAddress>> {
+    if let Some(text) = given.filter(|text| !text.is_empty()) {
+        if DatabaseAddress::has_password(&text) {
+            return Err(refuse(
+                Code::StoreAddress,
+                "`--store` holds a password, and others on this machine can see command lines",
+                "give the address in KEYSTILE_STORE, or the password in the file that PGPASSFILE names",
+            ));
+        }
+        return DatabaseAddress::parse(&text).map(Some);
+    }
+    let text = system::secret_variable("KEYSTILE_STORE");
+    text.map(|text| DatabaseAddress::parse(&text)).transpose()
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {

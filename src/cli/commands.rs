@@ -35,6 +35,7 @@ pub mod render;
 pub mod serve;
 pub mod session;
 pub mod signing_key;
+pub mod store;
 pub mod token;
 pub mod usage;
 pub mod webhook;

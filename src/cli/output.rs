@@ -88,6 +88,18 @@ impl Output {
         eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
     }
 
+    /// What counts on stderr how far something is, if that is a terminal.
+    pub fn counter(self) -> ProgressBar {
+        let bar = ProgressBar::new_spinner();
+        if !io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows") {
+            bar.set_style(style);
+        }
+        bar
+    }
+
     /// A progress bar on stderr, if it is a terminal and there is something to wait for.
     pub fn progress(self, total: u32) -> ProgressBar {
         let bar = ProgressBar::new(u64::from(total));

@@ -38,16 +38,22 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         query.target("/console/fleet")
     });
     let body = html! {
-        p { "Keyset of the store: " code { (version) } }
+        p {
+            "Keyset of the store: " code { (version) }
+            @if !fleet.signed_with.is_empty() { ", signed with " (fleet.signed_with.join(" and ")) }
+        }
+        @if fleet.signed_with == ["hmac-sha256"] {
+            p.soft { "Signed with HMAC only: every Envoy has the secret, and could sign a keyset itself. With Ed25519, Envoys have public keys." }
+        }
         (widgets::table(
             "Envoys",
-            &["Node", "State", "In force", "Sent", "VMs", "Envoy", "From", ""],
+            &["Node", "State", "In force", "Sent", "VMs", "Enrolled", "Envoy", "From", ""],
             shown.iter().map(|n| row(cx, n, version)).collect(),
             "No Envoy has connected yet. `keystilectl render envoy` prints a configuration for one.",
         ))
         (widgets::pager(first, next))
         p.soft { "`--wait` waits for every known Envoy, connected or not. Forget Envoys that are gone for good." }
-        p.soft { "In force is the version that every worker of an Envoy has proved, not the one that it was sent. An Envoy has one VM per worker and one more. Without `report` in its policy, an Envoy proves nothing." }
+        p.soft { "In force is the version that every worker of an Envoy has proved, not the one that it was sent. An Envoy has one VM per worker and one more. Without `report` in its policy, an Envoy proves nothing. An Envoy that is enrolled signs its reports with a secret of its own, so that no other can report in its name." }
     };
     Ok(Page::new(Section::Fleet, "Fleet", body))
 }
@@ -92,6 +98,7 @@ fn row(cx: &PageContext, node: &FleetNode, version: u64) -> Vec<Markup> {
             @let missing = node.vms.iter().filter(|v| v.missing_base).count();
             @if missing > 0 { " " (chip("refused")) " " (missing) " without a base" }
         },
+        html! { @if node.enrolled { "yes" } @else { span.soft { "no" } } },
         html! { (node.envoy) },
         html! { @if let Some(address) = &node.address { (address) } @else { span.soft { "–" } } },
         html! {

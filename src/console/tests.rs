@@ -76,6 +76,7 @@ fn node(id: &str, connected: bool) -> FleetNode {
     };
     let since = |is: bool| is.then(|| "2026-11-28T12:00:00Z".to_owned());
     FleetNode {
+        enrolled: true,
         id: id.to_owned(),
         cluster: String::new(),
         envoy: String::new(),
@@ -100,6 +101,7 @@ impl Site {
         let app = App::new(Arc::clone(&pool), RateLimits::new(100_000), Vec::new());
         let envoys = Envoys {
             list: Arc::new(move || FleetView {
+                signed_with: vec!["hmac-sha256".to_owned()],
                 version: 0,
                 nodes: nodes.clone(),
                 next: None,

@@ -1,6 +1,6 @@
 //! The signed artefacts that the filter loads: policy and keys, and what changed since.
 //!
-//! A manifest (JSON, signed with HMAC-SHA-256) names the digest of a directory, the
+//! A manifest (JSON, signed with HMAC-SHA-256 or Ed25519) names the digest of a directory, the
 //! directory the digests of 4 KiB pages, and the pages hold an index of 32-byte records
 //! sorted by digest and a heap of profiles. The manifest and the directory are checked
 //! when the keyset is loaded, a page the first time a lookup touches it, as dm-verity
@@ -19,14 +19,17 @@ use crate::policy::{Plan, Policy};
 
 mod base;
 mod build;
+mod ed25519;
 mod entry;
 pub mod envelope;
 mod format;
 mod holding;
 mod id;
 mod in_force;
+mod key_ring;
 mod manifest;
 mod network;
+mod node_key;
 mod overlay;
 mod refusal;
 mod rules;
@@ -37,17 +40,19 @@ mod table;
 pub use base::{Base, build_overlay};
 pub use build::{BuildError, Built, Content, EXPIRED_KEPT, KeyRow, build};
 pub use entry::{Entry, Lookup, OwnLimits};
-pub use format::{ArtefactKind, FORMAT, PAGE};
+pub use format::{Algorithm, ArtefactKind, FORMAT, PAGE};
 pub use holding::{Arrival, Holding};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce};
+pub use key_ring::SigningKeys;
 pub use manifest::{Manifest, Signed};
 pub use network::Network;
+pub use node_key::NodeKey;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::{KeysetRefusal, SigningKeyError};
 pub use rules::KeysetRules;
 pub use secrets::Secrets;
-pub use signing::{NodeKey, SigningKey, SigningKeys};
+pub use signing::SigningKey;
 
 use table::Table;
 

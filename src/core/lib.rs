@@ -50,6 +50,7 @@ pub mod advice;
 pub mod decide;
 pub mod fast_hash;
 pub mod hex;
+mod json;
 pub mod key;
 pub mod keyset;
 pub mod limit;

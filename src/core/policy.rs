@@ -13,6 +13,8 @@ use crate::sort;
 
 mod check;
 mod error;
+#[cfg(not(target_family = "wasm"))]
+mod lifetimes;
 mod parts;
 mod raw;
 mod report;
@@ -24,6 +26,9 @@ pub use error::PolicyError;
 pub use parts::{Credential, Limit, Plan, Route};
 pub use raw::*;
 pub use words::{MAX_SCOPES, is_client_name, is_plan_name, is_scope, seconds};
+
+#[cfg(not(target_family = "wasm"))]
+pub use lifetimes::Lifetimes;
 
 use check::{Errors, checked_plan, credentials, environments, identity, limits, not_after};
 use check::{routes, scope_table, version_and_realm};
@@ -65,6 +70,12 @@ pub struct Policy {
     pub not_after: Option<u64>,
     /// Where to report which version is in force, if anywhere.
     pub report: Option<ReportTarget>,
+    /// Take reports of enrolled Envoys only.
+    #[cfg(not(target_family = "wasm"))]
+    pub require_enrolment: bool,
+    /// How long keys may live, plans aside.
+    #[cfg(not(target_family = "wasm"))]
+    pub lifetimes: Lifetimes,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
     /// Their limits, by number: the position among the names.
@@ -88,6 +99,19 @@ impl Policy {
         self.forward_credential || self.mode == Mode::Shadow
     }
 
+    /// How many seconds a key may live, if there is a limit.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn longest_life(
+        &self,
+        environment: &str,
+        is_publishable: bool,
+        plan: Option<&str>,
+    ) -> Option<u64> {
+        let of_plan = plan.and_then(|p| self.plans.get(p)?.max_lifetime);
+        let others = self.lifetimes.shortest(environment, is_publishable);
+        of_plan.into_iter().chain(others).min()
+    }
+
     /// Checks a policy. `more_scopes` are those that keys hold and no route asks for.
     ///
     /// # Errors
@@ -107,12 +131,14 @@ impl Policy {
             let target = ReportTarget::new(raw);
             target.map_err(|error| e.0.push(error)).ok()
         });
+        #[cfg(not(target_family = "wasm"))]
+        let lifetimes = Lifetimes::new(&raw.max_lifetime, &mut e);
         let scopes = scope_table(raw, more_scopes, &mut e);
-        let plans: BTreeMap<String, Plan> = raw
-            .plans
-            .iter()
-            .map(|(name, plan)| (name.clone(), checked_plan(name, plan, &mut e)))
-            .collect();
+        // One by one, which is less code than collecting them.
+        let mut plans: BTreeMap<String, Plan> = BTreeMap::new();
+        for (name, plan) in &raw.plans {
+            plans.insert(name.clone(), checked_plan(name, plan, &mut e));
+        }
         let numbered = plans
             .iter()
             .map(|(name, plan)| (name.clone(), plan.limits.clone()))
@@ -142,6 +168,10 @@ impl Policy {
                 publishable_scopes: raw.publishable.scopes.clone(),
                 not_after,
                 report,
+                #[cfg(not(target_family = "wasm"))]
+                require_enrolment: raw.require_enrolment,
+                #[cfg(not(target_family = "wasm"))]
+                lifetimes,
                 plans,
                 numbered,
                 routes,

@@ -9,13 +9,10 @@
 )]
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::null_mut;
 use std::thread::LocalKey;
-
-unsafe extern "C" {
-    safe fn proxy_on_memory_allocate(size: usize) -> *mut u8;
-}
 
 /// Bytes of a block. Longer values are allocated.
 const ROOM: usize = 8192;
@@ -117,18 +114,21 @@ pub fn returned<E>(
     if data.is_null() || data == offered {
         return Ok(Vec::new().into());
     }
-    // SAFETY: the host filled `size` bytes that `proxy_on_memory_allocate` of the SDK
-    // handed out as a `Vec` of that capacity, and has given them up.
+    // SAFETY: the host filled `size` bytes that `on_memory_allocate` handed out as a `Vec` of
+    // that capacity, and has given them up.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) }.into())
 }
 
 /// The host asks for memory to write to.
-#[unsafe(export_name = "keystile_on_memory_allocate")]
+#[unsafe(export_name = "proxy_on_memory_allocate")]
 extern "C" fn on_memory_allocate(size: usize) -> *mut u8 {
     let offered = OFFERED.replace(null_mut());
     match size <= ROOM && !offered.is_null() {
         true => offered,
-        false => proxy_on_memory_allocate(size),
+        false => {
+            let bytes: Box<[MaybeUninit<u8>]> = Box::new_uninit_slice(size);
+            Box::into_raw(bytes).cast()
+        }
     }
 }
 

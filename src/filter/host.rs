@@ -1,8 +1,5 @@
-//! Hostcalls: bytes in, `Result` or `Option` out, never a panic.
-//!
-//! The SDK's own wrappers panic on any status that they do not expect and on headers that are not
-//! UTF-8, so that one byte from a client would end the VM. None of them is used except in [`post`],
-//! which gives the reason.
+//! Hostcalls: bytes in, `Result` or `Option` out, never a panic, whatever the status and whatever
+//! bytes a caller sent.
 #![allow(
     unsafe_code,
     reason = "the host's interface is C; what the host calls is in `entry` and `given`"
@@ -18,6 +15,7 @@ use abi::*;
 pub use abi::{Level, Metric, Status};
 use keystile_core::keyset::envelope::Source;
 use keystile_core::policy::ReportTarget;
+use keystile_core::request::headers::Headers;
 
 fn done(status: u32) -> Result<(), Status> {
     if status == OK {
@@ -276,10 +274,6 @@ pub fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status>
 /// Posts a body to an Envoy cluster. The answer is delivered to the calling context under the
 /// returned number, if that context still exists. An error means that it was not sent, for example
 /// because Envoy does not know the cluster.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "see below: the SDK has to know of the call"
-)]
 #[inline(never)]
 pub fn post(
     target: &ReportTarget,
@@ -295,11 +289,26 @@ pub fn post(
         ("content-type", "application/json"),
     ];
     all.extend_from_slice(headers);
-    // Uses the SDK's wrapper, because the SDK's dispatcher ends the VM on the answer to a call that
-    // it did not register itself. Envoy returns only `BadArgument` and `InternalFailure` here, the
-    // two on which the wrapper does not panic.
-    proxy_wasm::hostcalls::dispatch_http_call(&target.cluster, all, Some(body), Vec::new(), timeout)
-        .map_err(|status| Status(status as u32))
+    let headers = Headers::encode(&all);
+    let trailers = Headers::encode::<&str, &str>(&[]);
+    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut token = 0;
+    // SAFETY: pointers and lengths of live slices, a live location to write to.
+    done(unsafe {
+        proxy_http_call(
+            target.cluster.as_ptr(),
+            target.cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            trailers.as_ptr(),
+            trailers.len(),
+            timeout,
+            &raw mut token,
+        )
+    })
+    .map(|()| token)
 }
 
 /// The answer to a call.
@@ -322,7 +331,7 @@ pub fn call_response(body_size: usize) -> Option<CallResponse> {
         return None;
     }
     let headers = all_of(MAP_CALL_RESPONSE_HEADERS).ok()?;
-    let headers = keystile_core::request::headers::Headers::new(&headers);
+    let headers = Headers::new(&headers);
     let text = |name| {
         let value = headers.get(name).unwrap_or_default();
         core::str::from_utf8(value).unwrap_or_default()
@@ -365,10 +374,9 @@ pub fn record_metric(id: u32, value: u64) {
     unsafe { proxy_record_metric(id, value) };
 }
 
-/// Answers the request without calling the upstream. The SDK's wrapper does not support `details`,
-/// which access logs show.
+/// Answers the request without calling the upstream. Access logs show the reply's `details`.
 pub fn send_reply(reply: &keystile_core::reply::Reply) -> Result<(), Status> {
-    let headers = keystile_core::request::headers::Headers::encode(&reply.headers);
+    let headers = Headers::encode(&reply.headers);
     let grpc = reply.grpc.and_then(|s| i32::try_from(s).ok()).unwrap_or(-1);
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {

@@ -5,11 +5,11 @@
 //! once it is past its not-after, nothing is known about the key.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use super::names::STATE_REASON;
 use super::{clock, host, metrics, vm};
 use keystile_core::decide::{Denial, still_good};
+use keystile_core::fast_hash::FastMap;
 use keystile_core::key::Prefix;
 use keystile_core::keyset::StoreId;
 use keystile_core::reply::reply;
@@ -25,7 +25,7 @@ struct Tunnel {
 
 thread_local! {
     /// By stream.
-    static OPEN: RefCell<BTreeMap<u32, Tunnel>> = const { RefCell::new(BTreeMap::new()) };
+    static OPEN: RefCell<FastMap<u32, Tunnel>> = RefCell::default();
 }
 
 /// A tunnel was let in.

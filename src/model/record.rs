@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use keystile_core::keyset::{Network, SigningKey};
+use keystile_core::keyset::{Algorithm, Network, SigningKey};
 use keystile_core::policy::{By, Limit, RawLimit};
 use serde_json::{Value, json};
 
@@ -164,6 +164,8 @@ impl SigningState {
 pub struct SigningRecord {
     /// Its id.
     pub kid: String,
+    /// How it signs.
+    pub algorithm: Algorithm,
     /// What becomes of it.
     pub state: SigningState,
     /// Id and secret.

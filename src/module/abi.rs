@@ -18,6 +18,8 @@ use std::sync::OnceLock;
 mod entries;
 #[cfg(test)]
 pub mod fake;
+#[cfg(feature = "faults")]
+mod faults;
 mod stream;
 
 pub use stream::Stream;
@@ -207,6 +209,15 @@ pub fn is_validation() -> bool {
     asked.is_some_and(|asked| unsafe { asked() })
 }
 
+/// Whether Envoy says which virtual host it chose: 1.40 does, and is known by a function of its own.
+pub fn tells_virtual_hosts() -> bool {
+    #[cfg(test)]
+    if fake::is_older() {
+        return false;
+    }
+    functions().is_some_and(|envoy| envoy.set_filter_state_value.is_some())
+}
+
 /// `envoy_dynamic_module_type_http_header_type`.
 #[derive(Clone, Copy)]
 pub enum Map {
@@ -231,6 +242,8 @@ pub enum Attribute {
     DnsName = 35,
     /// The first URI in the client's certificate.
     Uri = 37,
+    /// The name of the virtual host that Envoy chose, if any is for this request.
+    VirtualHost = 63,
 }
 
 /// Envoy has refused what was asked of it.

@@ -1,4 +1,5 @@
-//! The certificate of who is at the other end of the connection, and where that is.
+//! The certificate of who is at the other end of the connection, where that is, and which virtual host
+//! it has reached.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -46,6 +47,13 @@ impl PresentedCertificate {
     }
 }
 
+/// As the decision sees it, or that there is none.
+pub fn peer(certificate: Option<&PresentedCertificate>) -> Peer<'_> {
+    certificate
+        .map(PresentedCertificate::peer)
+        .unwrap_or_default()
+}
+
 /// Where the request comes from.
 pub fn source_address(stream: &Stream<'_>) -> Option<IpAddr> {
     let text = stream.attribute(Attribute::SourceAddress)?;
@@ -54,6 +62,13 @@ pub fn source_address(stream: &Stream<'_>) -> Option<IpAddr> {
         Ok(address) => Some(address.ip()),
         Err(_) => text.parse().ok(),
     }
+}
+
+/// The name of the virtual host that Envoy has chosen, if some rule names one.
+pub fn virtual_host(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<String> {
+    let is_named = |k: &&InForce| k.policies().any(|p| p.router.names_virtual_hosts());
+    keyset.filter(is_named)?;
+    String::from_utf8(stream.attribute(Attribute::VirtualHost)?).ok()
 }
 
 /// Whether the connection itself is encrypted. The scheme would be what the caller says.

@@ -6,7 +6,7 @@ use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets, SigningKeys};
 use keystile_core::policy::ClientCertificates;
 use keystile_core::report::MAX_NODE;
 
-use crate::abi::{Configuration, Level, log};
+use crate::abi::{Configuration, Level, log, tells_virtual_hosts};
 use crate::config::Config;
 use crate::metrics::FilterMetrics;
 use crate::{clock, state, tick, tunnels};
@@ -85,12 +85,12 @@ struct Loaded {
     reason = "Envoy hands secrets over by environment; they are read once for each push"
 )]
 fn load(bytes: &[u8]) -> Result<Loaded, Refused> {
-    let keys = zeroize::Zeroizing::new(std::env::var("KEYSTILE_SIGNING_KEYS").unwrap_or_default());
-    let node_key = zeroize::Zeroizing::new(std::env::var("KEYSTILE_NODE_KEY").unwrap_or_default());
+    let [shared, public, node_key] =
+        Secrets::VARIABLES.map(|v| zeroize::Zeroizing::new(std::env::var(v).unwrap_or_default()));
     let Secrets {
         keys,
         node_key: own,
-    } = Secrets::parse(&keys, &node_key)?;
+    } = Secrets::parse(&shared, &public, &node_key)?;
     let artefact = Artefact::load(&mut &*bytes, &keys, |_| {})?;
     let mut node = match &own {
         Some(own) => own.node().to_owned(),
@@ -118,9 +118,9 @@ fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
     }
     let certificates = match artefact {
         Artefact::Keyset(keyset) => {
-            if keyset.policy.router.names_virtual_hosts() {
+            if keyset.policy.router.names_virtual_hosts() && !tells_virtual_hosts() {
                 return Err(Refused::Unsupported(
-                    "the policy names `virtual_hosts`, and Envoy does not tell modules which one it chose. Name `hosts` in their place, or use keystile.wasm",
+                    "the policy names `virtual_hosts`, and Envoy tells modules which one it chose from 1.40 on only. Name `hosts` in their place, or use keystile.wasm",
                 ));
             }
             let asked = keyset.policy.client_certificates;

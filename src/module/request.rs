@@ -13,7 +13,7 @@ use crate::abi::{Level, Map, Refused, Stream, log};
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
 use crate::edits::KeptEdits;
-use crate::peer::{PresentedCertificate, is_tls, source_address};
+use crate::peer::{PresentedCertificate, is_tls, peer, source_address, virtual_host};
 use crate::tunnels::Tunnel;
 use crate::{clock, marks, state, tick, usage};
 
@@ -72,6 +72,7 @@ fn decided(
     let address = keyset
         .filter(|k| k.addresses())
         .and_then(|_| source_address(stream));
+    let virtual_host = virtual_host(keyset, stream);
     let tls = keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(stream);
     let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
     let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
@@ -81,12 +82,9 @@ fn decided(
         let request = Request {
             headers,
             address,
-            peer: certificate
-                .as_ref()
-                .map(PresentedCertificate::peer)
-                .unwrap_or_default(),
+            peer: peer(certificate.as_ref()),
             tls,
-            virtual_host: None,
+            virtual_host: virtual_host.as_deref(),
         };
         let prior = || {
             config

@@ -10,17 +10,19 @@ use keystile_core::keyset::StoreId;
 use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
-use keystile_store::{ExclusiveHold, Store};
+use keystile_store::{DatabaseAddress, ExclusiveHold, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
 
 mod backup;
+mod copy;
 mod lock;
 mod master_key;
 pub mod published;
 mod restore;
 
 pub use backup::{KeptBackup, beside_backup, put_backup};
+pub use copy::CopiedStore;
 pub use lock::Serving;
 pub use master_key::NewKey;
 pub use restore::Restored;
@@ -31,6 +33,8 @@ pub use restore::Restored;
 pub struct Home {
     folder: PathBuf,
     master_key_command: Option<String>,
+    /// The database that the store is in, unless it is in the folder.
+    database: Option<Arc<DatabaseAddress>>,
     /// This process holds the folder: see [`Home::hold`].
     held: Option<Serving>,
 }
@@ -45,8 +49,22 @@ impl Home {
         Self {
             folder,
             master_key_command,
+            database: None,
             held: None,
         }
+    }
+
+    /// The same for a store in a database; the folder has what is kept on this machine.
+    pub fn in_database(self, address: Arc<DatabaseAddress>) -> Self {
+        Self {
+            database: Some(address),
+            ..self
+        }
+    }
+
+    /// The database that the store is in, unless it is in the folder.
+    pub fn database(&self) -> Option<&Arc<DatabaseAddress>> {
+        self.database.as_ref()
     }
 
     /// Takes the folder for a server, or for something that must not happen beside one.
@@ -71,8 +89,29 @@ impl Home {
     }
 
     /// Whether there is a store.
-    pub fn exists(&self) -> bool {
-        self.store().exists()
+    ///
+    /// # Errors
+    /// If its database cannot be reached.
+    pub fn exists(&self) -> Result<bool> {
+        match &self.database {
+            Some(address) => Store::is_in(address),
+            None => Ok(self.store().exists()),
+        }
+    }
+
+    /// Checks that the store is in the folder.
+    ///
+    /// # Errors
+    /// If it is in a database.
+    fn must_be_file(&self) -> Result<()> {
+        match &self.database {
+            None => Ok(()),
+            Some(address) => Err(refuse(
+                Code::StoreInDatabase,
+                format_args!("the store is in {address}, not in the folder"),
+                "back it up and restore it by the database's own means",
+            )),
+        }
     }
 
     fn store(&self) -> PathBuf {
@@ -105,6 +144,10 @@ impl Home {
     /// # Errors
     /// If it does not exist.
     pub fn file(&self) -> Result<FileId> {
+        if self.database.is_some() {
+            // It cannot be put in the place of another one.
+            return Ok(FileId(0, 0));
+        }
         self.must_exist()?;
         let found = fs::metadata(self.store()).map_err(|e| cannot_make(&self.folder, &e))?;
         Ok(FileId(found.dev(), found.ino()))
@@ -163,24 +206,33 @@ impl Home {
     }
 
     fn unlock_beside(&self, alone: Option<ExclusiveHold>) -> Result<(Store, MasterKey)> {
-        self.must_exist()?;
-        let path = self.store();
+        if self.database.is_none() {
+            self.must_exist()?;
+        }
         let given = seal::find(&self.master_key(), self.master_key_command.as_deref())?;
         // An interrupted rotation may have left the store encrypted with the next one.
         let next = seal::from_file(&self.next_master_key());
         let mut failed = seal::missing(&self.master_key());
         if let Some(key) = given {
-            match Store::open_beside(&path, &key, alone.clone()) {
+            match self.open_with(&key, alone.clone()) {
                 Ok(store) => return Ok((store, key)),
-                Err(e) => failed = self.explain(e, &key).at(path.display()),
+                Err(e) => failed = e,
             }
         }
         if let Some(key) = next?
-            && let Ok(store) = Store::open_beside(&path, &key, alone)
+            && let Ok(store) = self.open_with(&key, alone)
         {
             return Ok((store, key));
         }
         Err(failed)
+    }
+
+    fn open_with(&self, key: &MasterKey, alone: Option<ExclusiveHold>) -> Result<Store> {
+        if let Some(address) = &self.database {
+            return Store::open_in(address, &self.folder, key, system::local().entropy, alone);
+        }
+        let path = self.store();
+        Store::open_beside(&path, key, alone).map_err(|e| self.explain(e, key).at(path.display()))
     }
 
     /// Distinguishes a wrong master key from a damaged store.
@@ -231,7 +283,7 @@ impl Home {
                 keystile_model::next!["use it, or name another folder with ", named("home")],
             )
         };
-        if path.exists() {
+        if self.database.is_none() && path.exists() {
             return Err(taken());
         }
         seal::check_owner(&self.master_key())?;
@@ -243,16 +295,25 @@ impl Home {
                 key
             }
         };
+        let mut id = [0; 8];
+        (world.entropy)(&mut id)?;
+        let id = StoreId(id);
+        let fingerprint = format!("{}\n", key.fingerprint());
+        if let Some(address) = &self.database {
+            Store::create_in(address, &self.folder, &key, id, world.entropy, fill)?;
+            return file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes());
+        }
         // Created beside and linked into place, so that no incomplete store is ever found.
         let beside = PartialFolder::new(&self.folder).map_err(cannot)?;
         let new = beside.path().join("store.db");
-        let mut id = [0; 8];
-        (world.entropy)(&mut id)?;
-        let mut store = Store::create(&new, &key, StoreId(id)).map_err(|e| e.at(path.display()))?;
+        let mut store = Store::create(&new, &key, id).map_err(|e| e.at(path.display()))?;
         fill(&mut store)?;
         store.close()?;
+        let usage = beside.path().join("usage.db");
+        if usage.exists() {
+            fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
+        }
         // Replaces what is there: a link would lead elsewhere.
-        let fingerprint = format!("{}\n", key.fingerprint());
         file::replace(&self.fingerprint(), 0o600, fingerprint.as_bytes())?;
         fs::hard_link(&new, &path).map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => taken(),

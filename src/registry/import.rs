@@ -8,7 +8,7 @@ use keystile_core::key::{Digest, KeyId, Name, NameError};
 use keystile_core::policy::Policy;
 
 use super::client::ClientDraft;
-use super::key::{KeyDraft, checked};
+use super::key::{KeyDraft, check_lifetime, checked};
 use super::policy;
 use keystile_model::error::{Code, Complaints, Next, Result, advised, named, refuse};
 use keystile_model::key::PROPERTIES;
@@ -183,6 +183,7 @@ fn key(
         }
     }
     let rules = checked(draft, policy, now, |_| Ok(()))?;
+    check_lifetime(policy, &rules, client.plan.as_deref(), now)?;
     let mut id = KeyId::random(world.entropy)?;
     while tx.has_key(id)? {
         id = KeyId::random(world.entropy)?;

@@ -19,9 +19,11 @@ pub use keystile_model::key::{KeyDraft, KeyPatch};
 
 mod bounds;
 mod checked;
+mod lifetime;
 mod making;
 
 pub use checked::checked;
+pub(super) use lifetime::{check as check_lifetime, latest_end, shorten};
 pub use making::{Issued, issue};
 pub(super) use making::{New, make, random_ids};
 
@@ -123,6 +125,8 @@ pub fn update(store: &mut Store, world: &World, id: KeyId, patch: KeyPatch) -> R
         rules::check(&known, &policy, world.now.seconds(), any_scope)?;
         rules::check(r, &policy, world.now.seconds(), true)?;
         r.check_words(Some(&before.rules))?;
+        let plan = before.client_plan.as_deref();
+        lifetime::change(&policy, (&before.rules, r), plan, before.created)?;
         if ceilings.is_some() {
             bounds::schedule(&policy, &before, r)?;
         }
@@ -219,6 +223,11 @@ pub fn rotate(
         }
         let policy = policy(tx)?.policy;
         rules::check(&new, &policy, now, true)?;
+        let plan = old.client_plan.as_deref();
+        match expires {
+            Some(_) => lifetime::check(&policy, &new, plan, now)?,
+            None => lifetime::shorten(&policy, &mut new, plan, now),
+        }
         bounds::rotation(tx, world, &policy, &old, &new, grace)?;
         if tx.client(&old.client)?.is_none() {
             return Err(no_longer(&old.client));
@@ -247,6 +256,7 @@ pub fn succeed(tx: &mut Tx<'_>, world: &World, old: &Key) -> Result<Issued> {
     let mut new = old.rules.clone();
     new.not_before = None;
     let policy = policy(tx)?.policy;
+    lifetime::shorten(&policy, &mut new, old.client_plan.as_deref(), now);
     if let Some(ceilings) = world.caller.bound() {
         new.expires = ceilings.nearest_end(new.expires, now);
         ceilings.admit_successor(&new, old.client_plan.as_deref(), now)?;

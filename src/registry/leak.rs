@@ -2,6 +2,7 @@
 
 use keystile_core::key::{Digest, Parsed};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::key;
 use keystile_model::error::Result;
@@ -81,6 +82,29 @@ fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
     tx.key_of_digest(&Digest::of_foreign(text))
 }
 
+/// Revokes a key for whoever holds it. There may be none with that text.
+///
+/// # Errors
+/// Those of the store.
+pub fn given_up(store: &mut Store, world: &World, text: &str) -> Result<()> {
+    let alert = Alert {
+        token: Zeroizing::new(text.to_owned()),
+        kind: String::new(),
+        url: String::new(),
+        source: String::new(),
+    };
+    let found = store.read(|tx| lookup(tx, &alert))?;
+    if found.is_none_or(|key| key.revoked.is_some()) {
+        return Ok(());
+    }
+    store.write(world, |tx| match lookup(tx, &alert)? {
+        Some(key) if key.revoked.is_none() => {
+            key::revoke_in(tx, world, key, "revoked by its holder").map(drop)
+        }
+        _ => Ok(()),
+    })
+}
+
 fn act(
     tx: &mut Tx<'_>,
     world: &World,
@@ -126,7 +150,6 @@ mod tests {
     use keystile_model::record::Status;
     use keystile_store::Query;
     use keystile_system as system;
-    use zeroize::Zeroizing;
 
     fn alert(token: &str) -> Alert {
         Alert {
@@ -160,6 +183,38 @@ mod tests {
             .read(|tx| tx.last_audit(&Query::default(), 100))
             .unwrap();
         assert!(log.iter().any(|r| r.action == "key.leak"));
+        assert!(log.iter().all(|r| !r.after.contains(&text)));
+    }
+
+    #[test]
+    fn a_holder_revokes_the_key_that_they_hold_and_no_other() {
+        let mut b = Bench::new();
+        let issued = b.issue(&system::at(NOON), 2);
+        let text = issued[0].text.expose_secret().to_owned();
+        let forged = format!("{}{}", &text[..text.len() - 20], "A".repeat(20));
+        let id = issued[0].key.id.to_string();
+        let before = b.version();
+        for nothing in ["", "nonsense", &forged, &id] {
+            given_up(&mut b.store, &system::at(NOON + 9), nothing).unwrap();
+        }
+        assert_eq!(b.version(), before);
+        for _ in 0..2 {
+            given_up(&mut b.store, &system::at(NOON + 9), &text).unwrap();
+        }
+        let mut key = |n: usize| {
+            b.store
+                .read(|tx| tx.key(issued[n].key.id))
+                .unwrap()
+                .unwrap()
+        };
+        assert_eq!(key(0).status(NOON + 10), Status::Revoked);
+        assert_eq!(key(0).reason, "revoked by its holder");
+        assert_eq!(key(1).status(NOON + 10), Status::Active);
+        let log = b
+            .store
+            .read(|tx| tx.last_audit(&Query::default(), 100))
+            .unwrap();
+        assert_eq!(log.iter().filter(|r| r.action == "key.revoke").count(), 1);
         assert!(log.iter().all(|r| !r.after.contains(&text)));
     }
 

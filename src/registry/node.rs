@@ -2,6 +2,7 @@
 //! their name.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use keystile_core::keyset::{NodeKey, SigningKeys};
 use keystile_core::report::message;
@@ -28,11 +29,12 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Reads them.
+    /// Reads them, and whether others may report.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn read(tx: &Tx<'_>, enrolled_only: bool) -> Result<Self> {
+    pub fn read(tx: &Tx<'_>, only: &EnrolledOnly) -> Result<Self> {
+        let enrolled_only = only.holds(tx)?;
         let all = tx.enrolled_nodes()?.into_iter();
         let keys = all.map(|n| {
             let key = n.secret.and_then(|s| NodeKey::new(&n.node, s).ok());
@@ -48,6 +50,11 @@ impl Nodes {
     pub fn revoked(&self) -> BTreeSet<String> {
         let revoked = self.keys.iter().filter(|(_, key)| key.is_none());
         revoked.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Whether it has, or had, a secret of its own.
+    pub fn is_known(&self, node: &str) -> bool {
+        self.keys.contains_key(node)
     }
 
     /// Whether it is enrolled, and not revoked.
@@ -98,6 +105,42 @@ impl Nodes {
             None => return Ok(()),
         };
         Err(refuse(Code::NodeUntrusted, fact, next))
+    }
+}
+
+/// Whether reports of Envoys that are not enrolled are refused: because the server was started so,
+/// or because the policy asks for it.
+#[derive(Default)]
+pub struct EnrolledOnly {
+    always: bool,
+    /// What the policy says, and its revision: a policy is large, and read for each change of the
+    /// store otherwise.
+    policy: Mutex<Option<(u64, bool)>>,
+}
+
+impl EnrolledOnly {
+    /// Whatever the policy says, if `always`.
+    pub fn new(always: bool) -> Self {
+        Self {
+            always,
+            policy: Mutex::default(),
+        }
+    }
+
+    fn holds(&self, tx: &Tx<'_>) -> Result<bool> {
+        if self.always {
+            return Ok(true);
+        }
+        let revision = tx.policy()?.revision;
+        let mut policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, says)) = *policy
+            && known == revision
+        {
+            return Ok(says);
+        }
+        let says = crate::policy(tx)?.policy.require_enrolment;
+        *policy = Some((revision, says));
+        Ok(says)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keystile_core::key::KeyId;
 use keystile_core::policy::Policy;
 
-use super::key::{Issued, New, make, random_ids};
+use super::key::{Issued, New, make, random_ids, shorten};
 use super::policy;
 use keystile_model::caller::Caller;
 use keystile_model::error::Result;
@@ -150,7 +150,8 @@ fn rotate_some(
     let ids: Vec<KeyId> = some.iter().map(|(id, _)| *id).collect();
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for (key, (_, next)) in tx.keys_named(&ids)?.into_iter().zip(some) {
-        let rules = renewed(&key, now, how.renew);
+        let mut rules = renewed(&key, now, how.renew);
+        shorten(policy, &mut rules, key.client_plan.as_deref(), now);
         if is_living(&key, now) && rules::check(&rules, policy, now, true).is_ok() {
             new.push(New::after(*next, &key, rules));
             old.push(key);

@@ -1,7 +1,7 @@
 //! Signing keys: create, rotate, retire. Also reissues the keyset, which only changes its date.
 
 use keystile_core::hex;
-use keystile_core::keyset::{SigningKey, SigningKeys};
+use keystile_core::keyset::{Algorithm, SigningKey, SigningKeys};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -13,9 +13,14 @@ use keystile_store::{Store, Tx};
 
 const SECRET_BYTES: usize = 32;
 
+/// Creates the first signing key inside another operation.
+pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
+    insert_as(tx, world, Algorithm::HmacSha256)
+}
+
 /// Creates a signing key inside another operation. Its id is the date and a few random letters:
 /// readable in a log, and unique.
-pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
+fn insert_as(tx: &mut Tx<'_>, world: &World, algorithm: Algorithm) -> Result<String> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     (world.entropy)(secret.as_mut_slice())?;
     let mut mark = [0; 3];
@@ -27,23 +32,30 @@ pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
         .collect();
     let mark = hex::text(mark);
     let kid = format!("k{day}-{mark}");
-    tx.insert_signing_key(&kid, secret.as_slice(), world.now.seconds())?;
+    tx.insert_signing_key(&kid, algorithm, secret.as_slice(), world.now.seconds())?;
     tx.audit(
         world,
         "signing-key.create",
         &kid,
         None,
-        Some(&json!({"state": "active"})),
+        Some(&json!({"state": "active", "algorithm": algorithm.as_str()})),
     )?;
     tx.keyset_changed();
     Ok(kid)
 }
 
-/// Creates a new active key; the old one is accepted until it is retired. Gives the ids of both.
-pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
+/// Creates a new active key; the old one is accepted until it is retired. Without an algorithm, the
+/// new one signs as the old one does. Gives the ids of both.
+pub fn rotate(
+    store: &mut Store,
+    world: &World,
+    algorithm: Option<Algorithm>,
+) -> Result<(String, String)> {
     world.caller.unbound("rotate signing keys")?;
     store.write(world, |tx| {
-        let former = active(tx)?.kid().to_owned();
+        let former = active(tx)?;
+        let algorithm = algorithm.unwrap_or(former.algorithm());
+        let former = former.kid().to_owned();
         tx.demote_signing_key()?;
         tx.audit(
             world,
@@ -52,7 +64,7 @@ pub fn rotate(store: &mut Store, world: &World) -> Result<(String, String)> {
             Some(&json!({"state": "active"})),
             Some(&json!({"state": "accepted"})),
         )?;
-        let new = insert(tx, world)?;
+        let new = insert_as(tx, world, algorithm)?;
         Ok((new, former))
     })
 }

@@ -17,6 +17,7 @@ use keystile_store::Query;
 use keystile_system as system;
 
 mod ceilings;
+mod lifetimes;
 mod store;
 mod tokens;
 
@@ -223,7 +224,7 @@ fn a_client_changes_nothing_that_is_not_its_keys() {
         words(client::delete(store, world, "acme", true)),
         words(import::import(store, world, Vec::new(), how)),
         words(policy::apply(store, world, &file)),
-        words(signing::rotate(store, world)),
+        words(signing::rotate(store, world, None)),
         words(signing::retire(store, world, "k")),
         words(token::create(
             store,

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use keystile_core::keyset::Secrets;
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -30,8 +31,16 @@ pub const NAME: &str = "keystile";
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
 /// The environment variable that Envoy passes to the filter.
 pub const SIGNING_KEYS: &str = "KEYSTILE_SIGNING_KEYS";
+/// The environment variable with public keys, which check keysets and sign none.
+pub const VERIFY_KEYS: &str = "KEYSTILE_VERIFY_KEYS";
 /// Envoy's environment variable with the secret with which only it signs its reports.
 pub const NODE_KEY: &str = "KEYSTILE_NODE_KEY";
+/// Envoy's environment variable with the folders in which it looks for modules.
+pub const MODULE_FOLDERS: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
+/// A module's environment variable with the Envoy's `node.id`, which Envoy does not tell it.
+pub const NODE: &str = "KEYSTILE_NODE";
+/// Where the native module lies in the containers of proxies.
+pub const MODULE_FOLDER: &str = "/etc/keystile/module";
 /// The pause after a trap: long enough to avoid spinning, short enough to affect hardly any
 /// request.
 const RELOAD_AFTER_MS: u32 = 20;
@@ -50,14 +59,8 @@ pub struct EcdsPush<'a> {
 impl EcdsPush<'_> {
     /// As JSON, with the sealed keyset as a StringValue.
     pub fn json(self, configuration: &str) -> Vec<u8> {
-        let configuration = json!({"@type": STRING, "value": configuration});
         let typed_config = match module_name(self.wasm) {
-            Some(module) => json!({
-                "@type": MODULE,
-                "dynamic_module_config": {"name": module, "do_not_close": true},
-                "filter_name": self.name,
-                "filter_config": configuration,
-            }),
+            Some(module) => module_config(module, self.name, configuration),
             None => json!({
                 "@type": WASM,
                 "config": {
@@ -69,9 +72,9 @@ impl EcdsPush<'_> {
                         "vm_id": NAME,
                         "runtime": RUNTIME,
                         "code": {"local": {"filename": self.wasm.to_string_lossy()}},
-                        "environment_variables": {"host_env_keys": [SIGNING_KEYS, NODE_KEY]},
+                        "environment_variables": {"host_env_keys": Secrets::VARIABLES},
                     },
-                    "configuration": configuration,
+                    "configuration": {"@type": STRING, "value": configuration},
                 },
             }),
         };
@@ -98,6 +101,16 @@ impl EcdsPush<'_> {
         };
         response.encode_to_vec()
     }
+}
+
+/// The native module's configuration as JSON: which module, the filter's name, the sealed keyset.
+pub fn module_config(module: &str, filter: &str, configuration: &str) -> Value {
+    json!({
+        "@type": MODULE,
+        "dynamic_module_config": {"name": module, "do_not_close": true},
+        "filter_name": filter,
+        "filter_config": {"@type": STRING, "value": configuration},
+    })
 }
 
 /// The name of a native module, if the file is one: Envoy looks for `lib<name>.so` in the folders
@@ -148,7 +161,7 @@ pub fn filter(name: &str, wasm: &Path, configuration: Vec<u8>) -> TypedExtension
             runtime: RUNTIME.to_owned(),
             code: Some(code),
             environment_variables: Some(EnvironmentVariables {
-                host_env_keys: [SIGNING_KEYS, NODE_KEY].map(str::to_owned).to_vec(),
+                host_env_keys: Secrets::VARIABLES.map(str::to_owned).to_vec(),
             }),
         })),
     };

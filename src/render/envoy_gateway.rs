@@ -1,20 +1,23 @@
 //! Resources for Envoy Gateway.
 
+mod head;
 mod types;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::ecds::{self, NODE_KEY, SIGNING_KEYS};
+use crate::ecds::{self, MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
 use crate::envoy::parts::{ControlPlane, EnvoyParts};
-use crate::kubernetes::pod::EnvVar;
+use crate::kubernetes::pod::{EnvVar, Volume, VolumeMount, VolumeSource};
 use crate::manifest::{self, Metadata, Resource};
+use keystile_core::keyset::Secrets;
 use keystile_model::error::Result;
 pub use types::Code;
 use types::{
-    Bootstrap, Container, Deployment, ExtensionPolicy, JsonPatch, Kubernetes, Operation,
-    PatchPolicy, Provider, ProxySettings, Target, Wasm, WasmEnv,
+    AllowedModule, Bootstrap, Container, Deployment, DynamicModule, ExtensionPolicy, JsonPatch,
+    Kubernetes, LocalModule, ModuleSource, Operation, PatchPolicy, Pod, Provider, ProxySettings,
+    Target, Wasm, WasmEnv,
 };
 
 const NAME: &str = "keystile";
@@ -23,27 +26,6 @@ const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 /// each.
 const FIRST: &str = "$..http_filters[0]";
 const BEFORE_ROUTER: &str = "$..http_filters[?(@.name=='envoy.filters.http.router')]";
-
-const FILES: &str = "\
-# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
-# Envoy Gateway pulls is a volume as well (Kubernetes 1.35 and later, or an init container); add it
-# to the EnvoyProxy below, and the authority's certificate that --tls-ca names:
-#
-#   envoyDeployment:
-#     pod:
-#       volumes:
-#       - name: keystile
-#         image: {reference: \"registry.example/keystile@sha256:…\"}
-#       - name: keystile-tls
-#         secret: {secretName: keystile-tls}
-#     container:
-#       volumeMounts:
-#       - {name: keystile, mountPath: /etc/keystile/filter, readOnly: true}
-#       - {name: keystile-tls, mountPath: /etc/keystile/tls, readOnly: true}
-#
-#   keystilectl serve --wasm /etc/keystile/filter/plugin.wasm …
-#
-";
 
 /// How the keyset reaches the gateway.
 pub enum GatewayDelivery {
@@ -54,8 +36,22 @@ pub enum GatewayDelivery {
         /// The sealed keyset.
         keyset: String,
     },
+    /// Inside an EnvoyExtensionPolicy, for the native module.
+    Module {
+        /// Its file's name in the image.
+        file: String,
+        /// The image that holds it, for Kubernetes.
+        image: String,
+        /// The sealed keyset.
+        keyset: String,
+    },
     /// From the discovery service of a server.
-    Discovery(ControlPlane),
+    Discovery {
+        /// Where that is.
+        plane: ControlPlane,
+        /// For the native module, which the proxies then need as a file.
+        is_native: bool,
+    },
 }
 
 /// What differs between users.
@@ -104,42 +100,27 @@ impl GatewayListener {
 impl Gateway {
     /// All resources, with a head that says what else has to be done.
     pub fn render(&self) -> Result<String> {
-        let parts = EnvoyParts::new()?;
+        let parts = match self.is_native() {
+            true => EnvoyParts::native()?,
+            false => EnvoyParts::new()?,
+        };
         let mut documents = vec![manifest::yaml(&self.proxy(&parts)?)?];
-        if let GatewayDelivery::Extension { code, keyset } = &self.delivery {
-            documents.push(manifest::yaml(&self.extension(code, keyset)?)?);
+        match &self.delivery {
+            GatewayDelivery::Extension { keyset, .. } | GatewayDelivery::Module { keyset, .. } => {
+                documents.push(manifest::yaml(&self.extension(keyset)?)?);
+            }
+            GatewayDelivery::Discovery { .. } => {}
         }
         documents.push(manifest::yaml(&self.patches(&parts))?);
         Ok(format!("{}{}", self.head(), documents.join("---\n")))
     }
 
-    fn head(&self) -> String {
-        let (ns, name) = (&self.namespace, &self.name);
-        let files = match self.delivery {
-            GatewayDelivery::Extension { .. } => "",
-            GatewayDelivery::Discovery(_) => FILES,
-        };
-        format!(
-            "\
-# Printed by `keystilectl render envoy-gateway`, for Envoy Gateway 1.3 and later.
-#
-# Once, before this is applied: the signing keys, as a secret where the proxies run; the
-# Gateway told of its EnvoyProxy; and EnvoyPatchPolicy allowed in Envoy Gateway's own
-# configuration (extensionApis.enableEnvoyPatchPolicy: true).
-#
-#   kubectl -n envoy-gateway-system create secret generic keystile \\
-#     --from-literal=\"$(keystilectl signing-key export)\"
-#   kubectl -n {ns} patch gateway {name} --type merge -p '{{\"spec\": {{\"infrastructure\": {{\"parametersRef\":
-#     {{\"group\": \"gateway.envoyproxy.io\", \"kind\": \"EnvoyProxy\", \"name\": \"keystile\"}}}}}}}}'
-#
-{files}\
-# The guard is what keeps a failed filter from letting requests pass. Look that it is in force:
-#
-#   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
-#
-# `ResourceNotFound` there: a listener has another name in Envoy than this says.
-"
-        )
+    fn is_native(&self) -> bool {
+        match self.delivery {
+            GatewayDelivery::Extension { .. } => false,
+            GatewayDelivery::Module { .. } => true,
+            GatewayDelivery::Discovery { is_native, .. } => is_native,
+        }
     }
 
     fn resource<S>(&self, kind: &'static str, spec: S) -> Resource<S> {
@@ -165,32 +146,51 @@ impl Gateway {
             GatewayDelivery::Extension { .. } => {
                 format!("envoyextensionpolicy/{}/{NAME}/wasm/0", self.namespace)
             }
-            GatewayDelivery::Discovery(_) => ecds::NAME.to_owned(),
+            GatewayDelivery::Module { .. } | GatewayDelivery::Discovery { .. } => {
+                ecds::NAME.to_owned()
+            }
         }
     }
 
-    /// The environment, the metrics' labels, the keeper, and the clusters for discovery, which
-    /// Envoy accepts only in its bootstrap.
+    /// The environment, the metrics' labels, the keeper, the module, and the clusters for discovery,
+    /// which Envoy accepts only in its bootstrap.
     fn proxy(&self, parts: &EnvoyParts) -> Result<Resource<ProxySettings>> {
         let mut value = parts.bootstrap(&self.vm_id())?;
-        if let (GatewayDelivery::Discovery(plane), Some(fields)) =
-            (&self.delivery, value.as_object_mut())
-        {
+        let of_plane = (&self.delivery, value.as_object_mut());
+        if let (GatewayDelivery::Discovery { plane, .. }, Some(fields)) = of_plane {
             let clusters = parts.clusters(plane)?;
             fields.insert("static_resources".to_owned(), json!({"clusters": clusters}));
         }
-        let env = EnvVar::of_secret(SIGNING_KEYS, NAME, SIGNING_KEYS);
+        let mut container = Container {
+            env: vec![EnvVar::of_secret(SIGNING_KEYS, NAME, SIGNING_KEYS)],
+            volume_mounts: Vec::new(),
+        };
+        if self.is_native() {
+            // Envoy Gateway names each Envoy after its pod.
+            let node = EnvVar::of_field(NODE, "metadata.name");
+            container.env.push(node);
+            let folders = EnvVar::new(MODULE_FOLDERS, MODULE_FOLDER);
+            container.env.push(folders);
+        }
+        let (mut pod, mut dynamic_modules) = (None, Vec::new());
+        if let GatewayDelivery::Module { file, image, .. } = &self.delivery {
+            let (volume, mount) = volume(image);
+            pod = Some(Pod {
+                volumes: vec![volume],
+            });
+            container.volume_mounts.push(mount);
+            dynamic_modules.push(allowed(file));
+        }
         Ok(self.resource(
             "EnvoyProxy",
             ProxySettings {
                 provider: Provider {
                     kind: "Kubernetes",
                     kubernetes: Kubernetes {
-                        envoy_deployment: Deployment {
-                            container: Container { env: vec![env] },
-                        },
+                        envoy_deployment: Deployment { pod, container },
                     },
                 },
+                dynamic_modules,
                 bootstrap: Bootstrap {
                     kind: "Merge",
                     value: manifest::yaml(&value)?,
@@ -199,36 +199,49 @@ impl Gateway {
         ))
     }
 
-    fn extension(&self, code: &Code, keyset: &str) -> Result<Resource<ExtensionPolicy>> {
-        let config = serde_json::from_str(keyset).map_err(|e| {
+    fn extension(&self, keyset: &str) -> Result<Resource<ExtensionPolicy>> {
+        let config: Value = serde_json::from_str(keyset).map_err(|e| {
             keystile_model::error::defect(format_args!("the keyset is no JSON ({e})"))
         })?;
-        Ok(self.resource(
-            "EnvoyExtensionPolicy",
-            ExtensionPolicy {
-                target_refs: vec![self.target()],
-                wasm: vec![Wasm {
+        let mut policy = ExtensionPolicy {
+            target_refs: vec![self.target()],
+            wasm: Vec::new(),
+            dynamic_module: Vec::new(),
+        };
+        match &self.delivery {
+            GatewayDelivery::Extension { code, .. } => policy.wasm.push(Wasm {
+                name: NAME,
+                root_id: NAME,
+                code: code.clone(),
+                config,
+                env: WasmEnv {
+                    host_keys: Secrets::VARIABLES.to_vec(),
+                },
+            }),
+            GatewayDelivery::Module { .. } | GatewayDelivery::Discovery { .. } => {
+                policy.dynamic_module.push(DynamicModule {
                     name: NAME,
-                    root_id: NAME,
-                    code: code.clone(),
+                    filter_name: NAME,
                     config,
-                    env: WasmEnv {
-                        host_keys: vec![SIGNING_KEYS, NODE_KEY],
-                    },
-                }],
-            },
-        ))
+                });
+            }
+        }
+        Ok(self.resource("EnvoyExtensionPolicy", policy))
     }
 
     /// What is added at a list element is inserted before it: the guard before the router, the
     /// filters before the first one.
     fn patches(&self, parts: &EnvoyParts) -> Resource<PatchPolicy> {
         let mut operations = Vec::new();
-        if matches!(self.delivery, GatewayDelivery::Discovery(_)) {
+        let is_discovery = matches!(self.delivery, GatewayDelivery::Discovery { .. });
+        if is_discovery {
             operations.push((FIRST, &parts.active));
             operations.push((FIRST, &parts.base));
         }
-        operations.push((BEFORE_ROUTER, &parts.guard));
+        // A module that is on every route is in every worker, or Envoy answers 500.
+        if !(is_discovery && self.is_native()) {
+            operations.push((BEFORE_ROUTER, &parts.guard));
+        }
         let patch = |listener: &String, (json_path, value): &(&'static str, &Value)| JsonPatch {
             kind: LISTENER,
             name: listener.clone(),
@@ -270,6 +283,32 @@ impl Gateway {
             }
         }
         names
+    }
+}
+
+/// The image as a folder of the proxies' containers.
+fn volume(image: &str) -> (Volume, VolumeMount) {
+    let source = VolumeSource::Image {
+        reference: image.to_owned(),
+    };
+    let mount = VolumeMount {
+        name: NAME,
+        mount_path: MODULE_FOLDER,
+        read_only: true,
+    };
+    (Volume { name: NAME, source }, mount)
+}
+
+fn allowed(file: &str) -> AllowedModule {
+    AllowedModule {
+        name: NAME,
+        source: ModuleSource {
+            kind: "Local",
+            local: LocalModule {
+                path: format!("{MODULE_FOLDER}/{file}"),
+            },
+        },
+        do_not_close: true,
     }
 }
 

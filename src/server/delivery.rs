@@ -22,6 +22,7 @@ use keystile_model::room::Room;
 use keystile_model::world::World;
 use keystile_registry as registry;
 use keystile_registry::home::published::version_most;
+use keystile_registry::node::EnrolledOnly;
 use keystile_system as system;
 
 pub mod artefact;
@@ -64,6 +65,7 @@ pub struct Delivery {
     /// What the publisher last read: keys that reports are signed with.
     known: watch::Sender<Option<Arc<Known>>>,
     nodes: nodes::NodeRecords,
+    enrolled_only: Arc<EnrolledOnly>,
     /// The newest version that an Envoy proved but that was never published here.
     above: watch::Sender<Option<Above>>,
     /// When the log last said that a version is not accepted.
@@ -84,9 +86,11 @@ struct Above {
 impl Delivery {
     /// Delivery from a store; it begins with [`Self::run`].
     pub fn new(pool: Arc<StorePool>, settings: DeliverySettings) -> Arc<Self> {
+        let enrolled_only = Arc::new(EnrolledOnly::new(settings.limits.enrolled_only));
         Arc::new(Self {
             pool,
             settings,
+            enrolled_only,
             published: watch::Sender::new(None),
             known: watch::Sender::new(None),
             nodes: nodes::NodeRecords::default(),
@@ -105,8 +109,28 @@ impl Delivery {
     }
 
     /// Whether only nodes that are enrolled may report.
-    pub fn enrolled_only(&self) -> bool {
-        self.settings.limits.enrolled_only
+    pub fn enrolled_only(&self) -> Arc<EnrolledOnly> {
+        Arc::clone(&self.enrolled_only)
+    }
+
+    /// Whether a node has, or had, a secret of its own.
+    pub fn is_enrolled_or_revoked(&self, node: &str) -> bool {
+        self.nodes.now().is_some_and(|nodes| nodes.is_known(node))
+    }
+
+    /// With what an Envoy could sign reports, which the fleet itself does not know.
+    fn with_enrolment(&self, mut views: Vec<FleetNode>) -> Vec<FleetNode> {
+        let nodes = self.nodes.now();
+        for view in &mut views {
+            view.enrolled = nodes.as_ref().is_some_and(|n| n.is_enrolled(&view.id));
+        }
+        views
+    }
+
+    /// How keysets are signed: `hmac-sha256`, `ed25519` or, during a change-over, both.
+    pub fn algorithms(&self) -> Vec<String> {
+        let known = self.known.borrow();
+        known.as_ref().map(|k| k.algorithms()).unwrap_or_default()
     }
 
     /// The store.
@@ -116,21 +140,25 @@ impl Delivery {
 
     /// Every Envoy known, by its node id.
     pub fn fleet(&self) -> Vec<FleetNode> {
-        self.fleet.view(&self.settings.template)
+        self.with_enrolment(self.fleet.view(&self.settings.template))
     }
 
     /// Those after a node id, as many as there is room for; and the id of the last one, if more
     /// follow.
     pub fn fleet_after(&self, node: &str, room: Room) -> (Vec<FleetNode>, Option<String>) {
-        self.fleet.page(&self.settings.template, node, room)
+        let (page, next) = self.fleet.page(&self.settings.template, node, room);
+        (self.with_enrolment(page), next)
     }
 
     /// Waits until every known Envoy, connected or not, has proved that it has a version or a newer
     /// one in force, or until the timeout; names those that have not. If no Envoy is known, nobody
     /// has it in force.
     pub async fn in_force(&self, version: u64, patience: Duration) -> Waited {
-        let mut changed = self.fleet.watch();
         let deadline = system::instant() + patience;
+        if let Some(late) = self.late(version, deadline).await {
+            return late;
+        }
+        let mut changed = self.fleet.watch();
         loop {
             changed.borrow_and_update();
             let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
@@ -145,6 +173,38 @@ impl Delivery {
             {
                 return waited;
             }
+        }
+    }
+
+    /// Waits until no other server of the store sends an older version, and knows then all Envoys
+    /// that were ever sent one; gives what is missing if it takes too long.
+    async fn late(&self, version: u64, deadline: Instant) -> Option<Waited> {
+        let replicas = self.pool.replicas()?;
+        let late = fleet::exchange::until_published(self, replicas, version, deadline).await;
+        let missing = |server: String| Missing {
+            node: format!("(server {server})"),
+            why: "it has not published the version, and may send an older one".to_owned(),
+            since: None,
+        };
+        if !late.is_empty() {
+            return Some(Waited {
+                in_force: Vec::new(),
+                missing: late.into_iter().map(missing).collect(),
+            });
+        }
+        match self.pool.read(|tx| tx.envoys()).await {
+            Ok(envoys) => {
+                self.fleet.learn(envoys, system::now(), system::instant());
+                None
+            }
+            Err(e) => Some(Waited {
+                in_force: Vec::new(),
+                missing: vec![Missing {
+                    node: "(all)".to_owned(),
+                    why: format!("the known Envoys cannot be read: {e}"),
+                    since: None,
+                }],
+            }),
         }
     }
 
@@ -200,6 +260,10 @@ impl Delivery {
         kid: &str,
         tag: &str,
     ) -> std::result::Result<(), ReportRefusal> {
+        // Nobody else would hear of it.
+        if self.pool.replicas().is_some_and(|r| r.is_alone()) {
+            return Err(ReportRefusal::NotReady);
+        }
         let known = self.known.borrow().clone().ok_or(ReportRefusal::NotReady)?;
         let nodes = self.nodes.now().ok_or(ReportRefusal::NotReady)?;
         let proof = known.proof(&nodes, body, kid, tag)?;

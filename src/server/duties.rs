@@ -70,11 +70,12 @@ pub async fn run(
         vec![Box::new(numbers), Box::new(usage), Box::new(backlog)];
     let app = App::new(Arc::clone(&pool), limits, counted).reaching(duties.sender.reach());
     let routes = signed::router(
-        Arc::clone(&pool),
+        &app,
         Arc::clone(&delivery),
         Arc::clone(&intake),
         duties.scanner,
     )
+    .merge(super::holder::router(&app))
     .merge(envoys::routes(&app, &delivery))
     .merge(super::backups::routes(&app))
     .merge((duties.pages)(&app, &delivery));
@@ -84,6 +85,10 @@ pub async fn run(
     };
     let mut duty = JoinSet::new();
     duty.spawn(delivery.run(said(stopped.clone())));
+    if let Some(replicas) = pool.replicas() {
+        duty.spawn(Arc::clone(replicas).take_turns());
+    }
+    let replicas = pool.replicas().cloned();
     duty.spawn(intake.run());
     duty.spawn(outbox::run(Arc::clone(&pool), duties.sender));
     duty.spawn(duties.exporter.run(Arc::clone(&pool)));
@@ -91,6 +96,10 @@ pub async fn run(
     let served = serve(app.clone(), settings, parts, stopped).await;
     auth::tell_refused(&app).await;
     duty.shutdown().await;
+    if let Some(replicas) = replicas {
+        // Nothing is left to do if this cannot be said.
+        let _ = tokio::task::spawn_blocking(move || replicas.end()).await;
+    }
     served
 }
 

@@ -81,6 +81,7 @@ async fn build(delivery: Arc<Delivery>, world: World) -> Result<keyset::SignedKe
 pub fn all(delivery: &Delivery) -> fleet::FleetView {
     fleet::FleetView {
         version: delivery.version().unwrap_or(0),
+        signed_with: delivery.algorithms(),
         nodes: delivery.fleet(),
         next: None,
     }
@@ -96,6 +97,7 @@ pub fn list(asked: &fleet::List, delivery: &Delivery) -> Result<fleet::FleetView
     let (nodes, next) = delivery.fleet_after(after, room);
     Ok(fleet::FleetView {
         version: delivery.version().unwrap_or(0),
+        signed_with: delivery.algorithms(),
         nodes,
         next,
     })

@@ -17,7 +17,7 @@ use super::usage_counted::Count;
 use crate::pool::StorePool;
 use keystile_model::error::{Error, Result};
 use keystile_registry as registry;
-use keystile_registry::node::Nodes;
+use keystile_registry::node::{EnrolledOnly, Nodes};
 use keystile_registry::signing;
 use keystile_registry::usage::count::{CountedBatch, Registry, count};
 use keystile_registry::usage::{anomaly, prune, quotas as quotas_of};
@@ -43,7 +43,7 @@ pub struct Intake {
     believed: Mutex<Option<Believed>>,
     count: Count,
     /// Only nodes that are enrolled may report.
-    enrolled_only: bool,
+    enrolled_only: Arc<EnrolledOnly>,
 }
 
 /// Why a batch is not counted.
@@ -85,7 +85,7 @@ struct Bench {
 
 impl Intake {
     /// Accepts nothing before [`Intake::run`].
-    pub fn new(pool: Arc<StorePool>, enrolled_only: bool) -> Arc<Self> {
+    pub fn new(pool: Arc<StorePool>, enrolled_only: Arc<EnrolledOnly>) -> Arc<Self> {
         let (queue, line) = mpsc::channel(WAITING);
         Arc::new(Self {
             pool,
@@ -159,13 +159,13 @@ impl Intake {
         {
             return Ok(known);
         }
-        let enrolled_only = self.enrolled_only;
+        let enrolled_only = Arc::clone(&self.enrolled_only);
         let fresh = self
             .pool
             .read(move |tx| {
                 Ok(Believed {
                     keys: Arc::new(signing::accepted(tx)?),
-                    nodes: Arc::new(Nodes::read(tx, enrolled_only)?),
+                    nodes: Arc::new(Nodes::read(tx, &enrolled_only)?),
                     store: tx.meta().store.to_string(),
                     record: tx.meta().head.seq,
                 })
@@ -249,7 +249,7 @@ impl Intake {
         let now = system::now().seconds();
         let (untold, bytes) = self
             .at(bench, move |b| {
-                if !b.store.usage_file().exists() {
+                if !b.store.has_usage() {
                     return Ok((false, 0));
                 }
                 b.store.with_made_usage(|_, usage| {
@@ -286,7 +286,7 @@ impl Intake {
         loop {
             let more = self
                 .at(bench, move |b| {
-                    if !b.store.usage_file().exists() {
+                    if !b.store.has_usage() {
                         return Ok(false);
                     }
                     b.store

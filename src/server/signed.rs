@@ -1,6 +1,7 @@
 //! Requests of Envoys and scanners, which have a signature instead of a token.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,10 +11,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER, Sealed};
+use keystile_core::report::message::{self, KID_HEADER, SIGNATURE_HEADER, Sealed};
 use keystile_core::report::usage;
 use serde_json::json;
 
+use super::app::App;
+use super::auth;
 use super::body;
 use super::listen::HttpPeer;
 use super::log::RequestId;
@@ -35,22 +38,55 @@ const ALERTS: usize = 8 << 20;
 
 /// `/v1/reports`, `/v1/usage`, and `/v1/leaks` where a scanner is set up.
 pub fn router(
-    pool: Arc<StorePool>,
+    app: &App,
     delivery: Arc<Delivery>,
     intake: Arc<Intake>,
     scanner: Option<Arc<Scanner>>,
 ) -> Router {
+    let pool = Arc::clone(app.pool());
+    let app = app.clone();
     let router = Router::new()
         .route("/v1/reports", post(report))
-        .with_state(delivery)
-        .route(usage::PATH, post(batch).with_state(intake));
+        .route(usage::PATH, post(batch))
+        .with_state(Edge {
+            app,
+            delivery,
+            intake,
+        });
     match scanner {
         None => router,
         Some(scanner) => router.route("/v1/leaks", post(leaks).with_state((pool, scanner))),
     }
 }
 
-async fn report(State(delivery): State<Arc<Delivery>>, request: Request) -> Response {
+/// What takes messages of Envoys.
+#[derive(Clone)]
+struct Edge {
+    app: App,
+    delivery: Arc<Delivery>,
+    intake: Arc<Intake>,
+}
+
+impl Edge {
+    /// Writes down that somebody sent a message in the name of an Envoy that has, or had, a secret of
+    /// its own, and did not sign it with that. Others are no news: an Envoy whose signing key was
+    /// retired sends one every few seconds.
+    async fn forged(&self, head: &Parts, body: &[u8], action: &'static str, why: impl Display) {
+        let node = message::node_of(body).unwrap_or_default();
+        if !self.delivery.is_enrolled_or_revoked(&node) {
+            return;
+        }
+        let address = match head.extensions.get::<HttpPeer>() {
+            Some(peer) => peer.address.ip(),
+            None => IpAddr::from([0, 0, 0, 0]),
+        };
+        let id = head.extensions.get::<RequestId>();
+        let world = system::of_stranger(address, id.map_or("", |id| id.0.as_str()));
+        auth::write_down(&self.app, world, action, &node, &why.to_string()).await;
+    }
+}
+
+async fn report(State(edge): State<Edge>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = match whole(body, REPORT).await {
         Ok(body) => body,
@@ -58,16 +94,21 @@ async fn report(State(delivery): State<Arc<Delivery>>, request: Request) -> Resp
     };
     let kid = text(&head.headers, "x-keystile-kid").unwrap_or_default();
     let tag = text(&head.headers, "x-keystile-signature").unwrap_or_default();
-    match delivery.reported(&body, kid, tag) {
+    match edge.delivery.reported(&body, kid, tag) {
         Ok(()) => {
             recognise(&head);
             StatusCode::NO_CONTENT.into_response()
         }
-        Err(refused) => refused_report(&refused).into_response(),
+        Err(refused) => {
+            if let ReportRefusal::Report(why) = &refused {
+                edge.forged(&head, &body, "report.send", why).await;
+            }
+            refused_report(&refused).into_response()
+        }
     }
 }
 
-async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response {
+async fn batch(State(edge): State<Edge>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = match whole(body, usage::MAX_BYTES).await {
         Ok(body) => body,
@@ -75,7 +116,7 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
     };
     let kid = text(&head.headers, KID_HEADER).unwrap_or_default();
     let tag = text(&head.headers, SIGNATURE_HEADER).unwrap_or_default();
-    match intake.take(&body, kid, tag).await {
+    match edge.intake.take(&body, kid, tag).await {
         Ok(receipt) => {
             recognise(&head);
             signed(StatusCode::OK, receipt)
@@ -92,12 +133,16 @@ async fn batch(State(intake): State<Arc<Intake>>, request: Request) -> Response 
             "send it to the server of that",
         ),
         Err(batches::NotCounted::Node(e)) => {
+            edge.forged(&head, &body, "usage.send", &e).await;
             Problem::from(e.at("the batch is not counted")).into_response()
         }
-        Err(batches::NotCounted::Message(e)) => refused_batch(
-            format_args!("the batch is not counted: {e}"),
-            "look at KEYSTILE_SIGNING_KEYS of its Envoy",
-        ),
+        Err(batches::NotCounted::Message(e)) => {
+            edge.forged(&head, &body, "usage.send", e).await;
+            refused_batch(
+                format_args!("the batch is not counted: {e}"),
+                "look at KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy",
+            )
+        }
     }
 }
 
@@ -122,7 +167,9 @@ fn refused_report(refused: &ReportRefusal) -> Problem {
     };
     let next = match refused {
         ReportRefusal::Node => "set `node` in the Envoy's bootstrap",
-        _ => "look at the clock of the machine and at KEYSTILE_SIGNING_KEYS of its Envoy",
+        _ => {
+            "look at the clock of the machine, and at KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy"
+        }
     };
     refuse(
         Code::ReportRefused,

@@ -1,6 +1,5 @@
 //! Usage as the store opens it: in a file beside its own.
 
-use crate::trouble::Sql as _;
 use std::path::{Path, PathBuf};
 
 use keystile_core::key::KeyId;
@@ -17,6 +16,11 @@ impl Store {
         self.path.with_file_name("usage.db")
     }
 
+    /// Whether anything may have been counted.
+    pub fn has_usage(&self) -> bool {
+        self.db.server().is_some() || self.usage_file().exists()
+    }
+
     /// Calls `f` with store and usage, which is empty if nothing was counted yet.
     ///
     /// # Errors
@@ -25,7 +29,7 @@ impl Store {
         &mut self,
         f: impl FnOnce(&mut Self, &mut UsageStore) -> Result<T>,
     ) -> Result<T> {
-        if self.usage.is_none() && !self.usage_file().exists() {
+        if self.usage.is_none() && !self.has_usage() {
             return f(self, &mut UsageStore::nothing()?);
         }
         self.with_made_usage(f)
@@ -41,11 +45,14 @@ impl Store {
     ) -> Result<T> {
         let mut usage = match self.usage.take() {
             Some(usage) => usage,
-            None => {
-                let file = self.usage_file();
-                let (key, alone) = (self.usage_key()?, self.alone.as_ref());
-                UsageStore::open(&file, &key, alone).map_err(|e| e.at(file.display()))?
-            }
+            None => match self.db.server() {
+                Some(server) => UsageStore::open_in(server.address(), self.alone.as_ref())?,
+                None => {
+                    let file = self.usage_file();
+                    let (key, alone) = (self.usage_key()?, self.alone.as_ref());
+                    UsageStore::open(&file, &key, alone).map_err(|e| e.at(file.display()))?
+                }
+            },
         };
         let out = f(self, &mut usage);
         self.usage = Some(usage);
@@ -71,7 +78,8 @@ impl Store {
     /// What is damaged.
     pub fn check_usage(&mut self) -> Result<()> {
         let file = self.usage_file();
-        if !file.exists() {
+        // A server checks its own pages.
+        if self.db.server().is_some() || !file.exists() {
             return Ok(());
         }
         let damaged = |how: &str| {
@@ -81,7 +89,7 @@ impl Store {
                 "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew",
             )
         };
-        self.with_made_usage(|_, usage| super::whole(usage.sql(), &file, damaged))
+        self.with_made_usage(|_, usage| usage.file()?.check(&file, damaged))
             .map_err(|e| match e.kind() {
                 Kind::Store(Trouble::Damaged) if !e.is(Code::UsageDamaged) => {
                     damaged("it cannot be read")
@@ -139,8 +147,7 @@ impl Tx<'_> {
     fn usage_key(&self) -> Result<Option<UsageKey>> {
         let secret: Option<Vec<u8>> = self
             .tx
-            .query_row("SELECT audit_secret FROM meta", [], |r| r.get(0))
-            .sql()?;
+            .one("SELECT audit_secret FROM meta", &[], |r| r.get(0))?;
         Ok(secret.map(|s| UsageKey::from_secret(&Zeroizing::new(s))))
     }
 }

@@ -1,9 +1,7 @@
 //! Clients in the store.
 
-use crate::trouble::Sql as _;
+use crate::sql::{SqlRow, params};
 use std::collections::BTreeMap;
-
-use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Tx, column};
 use keystile_model::error::Result;
@@ -11,7 +9,7 @@ use keystile_model::record::Client;
 
 pub(super) const COLUMNS: &str = "number, name, plan, description, labels, created";
 
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Client> {
+pub(super) fn read(row: &SqlRow<'_>) -> Result<Client> {
     Ok(Client {
         number: column::number(row, 0)?,
         name: row.get(1)?,
@@ -26,39 +24,29 @@ impl Tx<'_> {
     /// The existing client of that name.
     pub fn client(&self, name: &str) -> Result<Option<Client>> {
         let sql = format!("SELECT {COLUMNS} FROM client WHERE name = ? AND deleted IS NULL");
-        self.tx
-            .prepare_cached(&sql)
-            .sql()?
-            .query_row([name], read)
-            .optional()
-            .sql()
+        self.tx.optional(&sql, params![name], read)
     }
 
     /// Increases with every change to a client or its keys.
     pub fn client_revision(&self, number: u32) -> Result<u64> {
         let sql = "SELECT revision FROM client WHERE number = ?";
-        let mut statement = self.tx.prepare_cached(sql).sql()?;
-        statement
-            .query_row([number], |r| column::unsigned(r, 0))
-            .sql()
+        self.tx
+            .one(sql, params![number], |r| column::unsigned(r, 0))
     }
 
     /// A client, or a key of it, is changed.
     pub(super) fn touch_client(&self, number: u32) -> Result<()> {
-        self.tx
-            .prepare_cached("UPDATE client SET revision = ? WHERE number = ?")
-            .sql()?
-            .execute(params![column::signed(self.next), number])
-            .sql()?;
+        self.tx.execute(
+            "UPDATE client SET revision = ? WHERE number = ?",
+            params![column::signed(self.next), number],
+        )?;
         Ok(())
     }
 
     /// Names of all existing clients, sorted.
     pub fn names_of_clients(&self) -> Result<Vec<String>> {
         let sql = "SELECT name FROM client WHERE deleted IS NULL ORDER BY name";
-        let mut statement = self.tx.prepare_cached(sql).sql()?;
-        let rows = statement.query_map([], |r| r.get(0)).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(sql, &[], |r| r.get(0))
     }
 
     /// The plans of existing clients, with the number of clients: of all, or only of the named
@@ -66,27 +54,23 @@ impl Tx<'_> {
     pub fn clients_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
         let sql = "SELECT plan, count(*) FROM client
             WHERE deleted IS NULL AND plan IS NOT NULL AND coalesce(name = ?, TRUE) GROUP BY plan";
-        let mut statement = self.tx.prepare_cached(sql).sql()?;
-        let rows = statement
-            .query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(sql, params![only], |r| {
+            Ok((r.get(0)?, column::unsigned(r, 1)?))
+        })
     }
 
     /// All existing clients, by name.
     pub fn clients_by_name(&self) -> Result<BTreeMap<String, Client>> {
         let sql = format!("SELECT {COLUMNS} FROM client WHERE deleted IS NULL");
-        let mut statement = self.tx.prepare(&sql).sql()?;
-        let rows = statement
-            .query_map([], |r| read(r).map(|c| (c.name.clone(), c)))
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx
+            .all(&sql, &[], |r| read(r).map(|c| (c.name.clone(), c)))
     }
 
     /// Adds a client; its `number` is given by the store and returned.
     pub fn insert_client(&mut self, client: &Client) -> Result<u32> {
-        self.tx.execute(
-            "INSERT INTO client (name, plan, description, labels, created) VALUES (?, ?, ?, ?, ?)",
+        let number: i64 = self.tx.one(
+            "INSERT INTO client (name, plan, description, labels, created)
+             VALUES (?, ?, ?, ?, ?) RETURNING number",
             params![
                 client.name,
                 client.plan,
@@ -94,8 +78,8 @@ impl Tx<'_> {
                 column::labels_text(&client.labels),
                 column::signed(client.created)
             ],
-        ).sql()?;
-        let number = self.tx.last_insert_rowid();
+            |r| r.get(0),
+        )?;
         u32::try_from(number).map_err(|_| {
             keystile_model::error::refuse(
                 keystile_model::error::Code::StoreFull,
@@ -107,48 +91,39 @@ impl Tx<'_> {
 
     /// Changes plan, description and labels.
     pub fn update_client(&mut self, client: &Client) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE client SET plan = ?, description = ?, labels = ? WHERE number = ?",
-                params![
-                    client.plan,
-                    client.description,
-                    column::labels_text(&client.labels),
-                    client.number
-                ],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE client SET plan = ?, description = ?, labels = ? WHERE number = ?",
+            params![
+                client.plan,
+                client.description,
+                column::labels_text(&client.labels),
+                client.number
+            ],
+        )?;
         self.touch_client(client.number)
     }
 
     /// Marks a client as deleted.
     pub fn delete_client(&mut self, number: u32, now: u64) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE client SET deleted = ? WHERE number = ?",
-                params![column::signed(now), number],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE client SET deleted = ? WHERE number = ?",
+            params![column::signed(now), number],
+        )?;
         Ok(())
     }
 
     /// Skips client numbers up to this one: clients on a timeline that a restore cut off had them,
     /// and buckets and counts are named by them.
     pub fn skip_client_numbers(&mut self, last: u32) -> Result<()> {
-        let changed = self
-            .tx
-            .execute(
-                "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'client'",
-                [last],
-            )
-            .sql()?;
+        let changed = self.tx.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'client'",
+            params![last],
+        )?;
         if changed == 0 {
-            self.tx
-                .execute(
-                    "INSERT INTO sqlite_sequence (name, seq) VALUES ('client', ?1)",
-                    [last],
-                )
-                .sql()?;
+            self.tx.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('client', ?1)",
+                params![last],
+            )?;
         }
         Ok(())
     }

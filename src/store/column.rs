@@ -5,17 +5,11 @@ use std::str::FromStr;
 
 use keystile_core::key::KeyId;
 use keystile_core::policy::{Limit, checked_limits};
-use rusqlite::types::Type;
-use rusqlite::{Error, Row};
-
+use keystile_model::error::Result;
 use keystile_model::record::{self, Labels};
 
-type Result<T> = rusqlite::Result<T>;
-
-/// A column that does not hold what it should.
-pub fn odd(column: usize, kind: Type, what: impl Display) -> Error {
-    Error::FromSqlConversionFailure(column, kind, what.to_string().into())
-}
+use crate::sql::SqlRow;
+pub use crate::sql::odd;
 
 /// A number as SQLite keeps it. Nothing of ours reaches 2^63.
 pub fn signed(n: u64) -> i64 {
@@ -23,64 +17,55 @@ pub fn signed(n: u64) -> i64 {
 }
 
 /// A number that is not negative.
-pub fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+pub fn unsigned(row: &SqlRow<'_>, column: usize) -> Result<u64> {
     let n: i64 = row.get(column)?;
-    u64::try_from(n).map_err(|e| odd(column, Type::Integer, e))
+    u64::try_from(n).map_err(|e| odd(column, e))
 }
 
 /// The same, or nothing.
-pub fn optional(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
+pub fn optional(row: &SqlRow<'_>, column: usize) -> Result<Option<u64>> {
     let n: Option<i64> = row.get(column)?;
-    n.map(|n| u64::try_from(n).map_err(|e| odd(column, Type::Integer, e)))
+    n.map(|n| u64::try_from(n).map_err(|e| odd(column, e)))
         .transpose()
 }
 
 /// A client's number.
-pub fn number(row: &Row<'_>, column: usize) -> Result<u32> {
-    u32::try_from(unsigned(row, column)?).map_err(|e| odd(column, Type::Integer, e))
+pub fn number(row: &SqlRow<'_>, column: usize) -> Result<u32> {
+    u32::try_from(unsigned(row, column)?).map_err(|e| odd(column, e))
 }
 
 /// A key's id.
-pub fn id(row: &Row<'_>, column: usize) -> Result<KeyId> {
-    KeyId::from_u64(unsigned(row, column)?).ok_or_else(|| odd(column, Type::Integer, "a key id"))
+pub fn id(row: &SqlRow<'_>, column: usize) -> Result<KeyId> {
+    KeyId::from_u64(unsigned(row, column)?).ok_or_else(|| odd(column, "a key id"))
 }
 
 /// A key's id, or nothing.
-pub fn optional_id(row: &Row<'_>, column: usize) -> Result<Option<KeyId>> {
+pub fn optional_id(row: &SqlRow<'_>, column: usize) -> Result<Option<KeyId>> {
     match optional(row, column)? {
         Some(_) => id(row, column).map(Some),
         None => Ok(None),
     }
 }
 
-/// A text of any length. What does not fit into a row's own page is read from others, and a page
-/// that is damaged there reads as zeros, without an error of SQLCipher's. No text of ours holds any.
-pub fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
-    let text = row.get_ref(column)?.as_str();
-    let text = text.map_err(|e| odd(column, Type::Text, e))?;
-    match text.contains('\0') {
-        true => Err(Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-            None,
-        )),
-        false => Ok(text),
-    }
+/// A text.
+pub fn text<'r>(row: &'r SqlRow<'_>, column: usize) -> Result<&'r str> {
+    row.text(column)?.ok_or_else(|| odd(column, "nothing"))
 }
 
 /// One thing that text spells.
-pub fn parsed<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<T> {
+pub fn parsed<T: FromStr<Err: Display>>(row: &SqlRow<'_>, column: usize) -> Result<T> {
     let text = text(row, column)?;
-    text.parse().map_err(|e| odd(column, Type::Text, e))
+    text.parse().map_err(|e| odd(column, e))
 }
 
 /// Things separated by spaces.
-pub fn list<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> Result<Vec<T>> {
+pub fn list<T: FromStr<Err: Display>>(row: &SqlRow<'_>, column: usize) -> Result<Vec<T>> {
     let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
     text.split(' ')
-        .map(|word| word.parse().map_err(|e| odd(column, Type::Text, e)))
+        .map(|word| word.parse().map_err(|e| odd(column, e)))
         .collect()
 }
 
@@ -90,13 +75,13 @@ pub fn joined<T: Display>(list: &[T]) -> String {
 }
 
 /// Limits, kept as the policy would write them.
-pub fn limits(row: &Row<'_>, column: usize) -> Result<Vec<Limit>> {
+pub fn limits(row: &SqlRow<'_>, column: usize) -> Result<Vec<Limit>> {
     let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let raw: Vec<_> = serde_json::from_str(text).map_err(|e| odd(column, Type::Text, e))?;
-    checked_limits("limits", &raw).map_err(|_| odd(column, Type::Text, "limits"))
+    let raw: Vec<_> = serde_json::from_str(text).map_err(|e| odd(column, e))?;
+    checked_limits("limits", &raw).map_err(|_| odd(column, "limits"))
 }
 
 /// Limits as [`limits`] reads them.
@@ -109,12 +94,12 @@ pub fn limits_text(limits: &[Limit]) -> String {
 }
 
 /// Labels.
-pub fn labels(row: &Row<'_>, column: usize) -> Result<Labels> {
+pub fn labels(row: &SqlRow<'_>, column: usize) -> Result<Labels> {
     let text = text(row, column)?;
     if text.is_empty() {
         return Ok(Labels::new());
     }
-    serde_json::from_str(text).map_err(|e| odd(column, Type::Text, e))
+    serde_json::from_str(text).map_err(|e| odd(column, e))
 }
 
 /// Labels as [`labels`] reads them.

@@ -1,8 +1,6 @@
 //! The known Envoys, until they are forgotten by name.
 
-use crate::trouble::Sql as _;
-use rusqlite::types::Type;
-use rusqlite::{Row, params};
+use crate::sql::{SqlRow, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Tx, column};
@@ -56,7 +54,7 @@ pub enum KnownDoubt {
     Lasting,
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
+fn read(row: &SqlRow<'_>) -> Result<KnownEnvoy> {
     Ok(KnownEnvoy {
         node: row.get(0)?,
         cluster: row.get(1)?,
@@ -71,22 +69,16 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownEnvoy> {
 impl Tx<'_> {
     /// Every known Envoy, by node id.
     pub fn envoys(&self) -> Result<Vec<KnownEnvoy>> {
-        let mut statement = self
-            .tx
-            .prepare(
-                "SELECT node, cluster, version, address, gone, proved, processes FROM envoy ORDER BY node",
-            )
-            .sql()?;
-        let rows = statement.query_map([], read).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all("SELECT node, cluster, version, address, gone, proved, processes FROM envoy ORDER BY node", &[], read)
     }
 
     /// Stores an Envoy as it is.
     pub fn keep_envoy(&mut self, envoy: &KnownEnvoy) -> Result<()> {
-        self.tx
-            .prepare_cached("INSERT OR REPLACE INTO envoy VALUES (?, ?, ?, ?, ?, ?, ?)")
-            .sql()?
-            .execute(params![
+        self.tx.execute(
+            "INSERT INTO envoy VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET
+               cluster = excluded.cluster, version = excluded.version, address = excluded.address,
+               gone = excluded.gone, proved = excluded.proved, processes = excluded.processes",
+            params![
                 envoy.node,
                 envoy.cluster,
                 envoy.version,
@@ -94,27 +86,26 @@ impl Tx<'_> {
                 envoy.gone.map(column::signed),
                 envoy.proved,
                 processes_text(&envoy.processes),
-            ])
-            .sql()?;
+            ],
+        )?;
         Ok(())
     }
 
     /// Forgets an Envoy.
     pub fn forget_envoy(&mut self, node: &str) -> Result<()> {
         self.tx
-            .execute("DELETE FROM envoy WHERE node = ?", [node])
-            .sql()?;
+            .execute("DELETE FROM envoy WHERE node = ?", params![node])?;
         Ok(())
     }
 }
 
 /// Processes of an Envoy.
-fn processes(row: &Row<'_>, at: usize) -> rusqlite::Result<KnownProcesses> {
+fn processes(row: &SqlRow<'_>, at: usize) -> Result<KnownProcesses> {
     let text = column::text(row, at)?;
     if text.is_empty() {
         return Ok(KnownProcesses::default());
     }
-    serde_json::from_str(text).map_err(|e| column::odd(at, Type::Text, e))
+    serde_json::from_str(text).map_err(|e| column::odd(at, e))
 }
 
 /// Processes as [`processes`] reads them.

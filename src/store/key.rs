@@ -2,11 +2,10 @@
 
 mod row;
 
-use crate::trouble::Sql as _;
+use crate::sql::{SqlRow, ToValue, Value, params};
 use std::collections::BTreeMap;
 
 use keystile_core::key::{Digest, KeyId};
-use rusqlite::{OptionalExtension as _, Row as SqlRow, params, params_from_iter};
 
 use super::rows::{self, Sql, Values};
 use super::{Tx, column};
@@ -22,11 +21,12 @@ const COLUMNS: &str =
     certificates";
 const TABLES: &str = "key JOIN client ON client.number = key.client";
 
-pub(crate) const ON_PLANS: &str = "SELECT coalesce(k.plan, client.plan) AS on_plan, sum(k.n) FROM
+pub(crate) const ON_PLANS: &str =
+    "SELECT on_plan, CAST(sum(n) AS BIGINT) FROM (SELECT coalesce(k.plan, client.plan) AS on_plan, k.n FROM
       (SELECT client, plan, count(*) AS n FROM key INDEXED BY key_living
-       WHERE revoked IS NULL GROUP BY client, plan) k
-    JOIN client ON client.number = k.client
-    WHERE coalesce(client.name = ?, TRUE) AND on_plan IS NOT NULL GROUP BY on_plan";
+       WHERE revoked IS NULL GROUP BY client, plan) AS k
+    JOIN client ON client.number = k.client WHERE coalesce(client.name = ?, TRUE)) AS all_plans
+    WHERE on_plan IS NOT NULL GROUP BY on_plan";
 
 const INSERT: Sql<'_> = Sql {
     head: "INSERT INTO key (changed, id, client, digest, imported, name, environment, publishable,
@@ -52,7 +52,7 @@ const TOUCH_CLIENTS: Sql<'_> = Sql {
     tail: "))",
 };
 
-fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
+fn read(row: &SqlRow<'_>) -> Result<Key> {
     Ok(Key {
         id: column::id(row, 0)?,
         digest: Digest(row.get(1)?),
@@ -87,6 +87,12 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Key> {
     })
 }
 
+/// The numbers of keys, for a statement.
+fn values_of(ids: &[KeyId]) -> Vec<Value<'static>> {
+    let numbers = ids.iter().map(|id| column::signed(id.as_u64()));
+    numbers.map(Value::from).collect()
+}
+
 impl Tx<'_> {
     /// One key.
     pub fn key(&self, id: KeyId) -> Result<Option<Key>> {
@@ -95,6 +101,9 @@ impl Tx<'_> {
 
     /// Existing keys with these ids, sorted by id.
     pub fn keys_named(&self, ids: &[KeyId]) -> Result<Vec<Key>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let named = format!("SELECT {COLUMNS} FROM {TABLES} WHERE key.id IN (");
         let sql = Sql {
             head: &named,
@@ -102,32 +111,29 @@ impl Tx<'_> {
             row: "#",
             tail: ") ORDER BY key.id",
         };
-        let mut statement = self.tx.prepare_cached(&sql.over(ids.len())).sql()?;
-        let ids = ids.iter().map(|id| column::signed(id.as_u64()));
-        let rows = statement.query_map(params_from_iter(ids), read).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(&sql.over(ids.len()), &values_of(ids), read)
     }
 
     /// Whether there is a key of that id.
     pub fn has_key(&self, id: KeyId) -> Result<bool> {
-        self.tx
-            .prepare_cached("SELECT 1 FROM key WHERE id = ?")
-            .sql()?
-            .exists([column::signed(id.as_u64())])
-            .sql()
+        self.tx.exists(
+            "SELECT 1 FROM key WHERE id = ?",
+            params![column::signed(id.as_u64())],
+        )
     }
 
     /// Whether there is a key of any of these ids.
     pub fn has_any_key(&self, ids: &[KeyId]) -> Result<bool> {
+        if ids.is_empty() {
+            return Ok(false);
+        }
         let sql = Sql {
             head: "SELECT 1 FROM key WHERE id IN (",
             shared: 0,
             row: "#",
             tail: ")",
         };
-        let mut statement = self.tx.prepare_cached(&sql.over(ids.len())).sql()?;
-        let ids = ids.iter().map(|id| column::signed(id.as_u64()));
-        statement.exists(params_from_iter(ids)).sql()
+        self.tx.exists(&sql.over(ids.len()), &values_of(ids))
     }
 
     /// The key with a digest.
@@ -140,14 +146,9 @@ impl Tx<'_> {
         self.one("rotated_from = ?", column::signed(id.as_u64()))
     }
 
-    fn one(&self, condition: &str, value: impl rusqlite::ToSql) -> Result<Option<Key>> {
+    fn one(&self, condition: &str, value: impl ToValue) -> Result<Option<Key>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}");
-        self.tx
-            .prepare_cached(&sql)
-            .sql()?
-            .query_row([value], read)
-            .optional()
-            .sql()
+        self.tx.optional(&sql, params![value], read)
     }
 
     /// All keys, in no particular order.
@@ -163,7 +164,7 @@ impl Tx<'_> {
     /// # Errors
     /// Those of the store; or if this is to be interrupted.
     pub fn each_key(&self, each: impl FnMut(Key)) -> Result<()> {
-        self.each_key_where("TRUE", [], each)
+        self.each_key_where("TRUE", &[], each)
     }
 
     /// The same for the keys that have changed since a version, either themselves or with their
@@ -173,25 +174,24 @@ impl Tx<'_> {
     /// Those of the store; or if this is to be interrupted.
     pub fn each_key_since(&self, version: u64, each: impl FnMut(Key)) -> Result<()> {
         let condition = format!("key.id IN (SELECT id FROM key WHERE {SINCE})");
-        self.each_key_where(&condition, [column::signed(version)], each)
+        self.each_key_where(&condition, params![column::signed(version)], each)
     }
 
     fn each_key_where(
         &self,
         condition: &str,
-        values: impl rusqlite::Params,
+        values: &[Value<'_>],
         mut each: impl FnMut(Key),
     ) -> Result<()> {
-        let mut statement = self
-            .tx
-            .prepare(&format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}"))
-            .sql()?;
-        let mut rows = statement.query(values).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            self.go_on()?;
-            each(read(row).sql()?);
-        }
-        Ok(())
+        self.tx.each(
+            &format!("SELECT {COLUMNS} FROM {TABLES} WHERE {condition}"),
+            values,
+            |row| {
+                self.go_on()?;
+                each(read(row)?);
+                Ok(true)
+            },
+        )
     }
 
     /// Passes each key that is valid at a given time or may become so, and has not been replaced,
@@ -201,12 +201,10 @@ impl Tx<'_> {
             "SELECT {COLUMNS} FROM {TABLES} WHERE revoked IS NULL AND NOT disabled
                AND overlap_end IS NULL AND coalesce(expires > ?, TRUE) ORDER BY key.id"
         );
-        let mut statement = self.tx.prepare(&sql).sql()?;
-        let mut rows = statement.query([column::signed(now)]).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            each(read(row).sql()?);
-        }
-        Ok(())
+        self.tx.each(&sql, params![column::signed(now)], |row| {
+            each(read(row)?);
+            Ok(true)
+        })
     }
 
     /// Passes keys to `each`, sorted by id, after `cursor`, of one client if given, until `each`
@@ -226,14 +224,8 @@ impl Tx<'_> {
             "SELECT {COLUMNS} FROM {TABLES} WHERE {condition} AND key.id > ?2 ORDER BY key.id"
         );
         let after = cursor.map_or(-1, |c| column::signed(c.as_u64()));
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        let mut rows = statement.query(params![client, after]).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            if !each(read(row).sql()?) {
-                break;
-            }
-        }
-        Ok(())
+        self.tx
+            .each(&sql, params![client, after], |row| Ok(each(read(row)?)))
     }
 
     /// Adds a key.
@@ -242,39 +234,39 @@ impl Tx<'_> {
     }
 
     /// Adds keys. Fastest if they are sorted by id.
-    pub fn insert_keys<K: AsRef<Key>>(&mut self, keys: &[K]) -> Result<()> {
+    pub fn insert_keys<'k, K: AsRef<Key>>(&mut self, keys: &'k [K]) -> Result<()> {
         let changed = column::signed(self.next);
-        let own = |v: &mut Values<'_, '_>, key: &K| {
+        let own = |v: &mut Values<'k>, key: &'k K| {
             let key = key.as_ref();
             let rules = &key.rules;
-            v.push(column::signed(key.id.as_u64()))?;
-            v.push(key.client_number)?;
-            v.push(key.digest.0)?;
-            v.push(key.imported)?;
-            v.push(&rules.name)?;
-            v.push(rules.environment.as_str())?;
-            v.push(rules.publishable)?;
-            v.push(column::joined(&rules.scopes))?;
-            v.push(&rules.plan)?;
-            v.push(column::limits_text(&rules.limits))?;
-            v.push(rules.expires.map(column::signed))?;
-            v.push(rules.not_before.map(column::signed))?;
-            v.push(key.overlap_end.map(column::signed))?;
-            v.push(key.disabled)?;
-            v.push(key.revoked.map(column::signed))?;
-            v.push(&key.reason)?;
-            v.push(column::signed(key.lineage.as_u64()))?;
-            v.push(key.rotated_from.map(|k| column::signed(k.as_u64())))?;
-            v.push(column::joined(&rules.cidrs))?;
-            v.push(column::joined(&rules.deny_cidrs))?;
-            v.push(column::joined(&rules.origins))?;
-            v.push(column::labels_text(&rules.labels))?;
-            v.push(column::signed(key.created))?;
-            v.push(rules.rotate_every.map(column::signed))?;
-            v.push(rules.grace.map(column::signed))?;
-            v.push(column::joined(&rules.certificates))
+            v.give(column::signed(key.id.as_u64()));
+            v.push(&key.client_number);
+            v.push(&key.digest.0);
+            v.push(&key.imported);
+            v.push(&rules.name);
+            v.push(rules.environment.as_str());
+            v.push(&rules.publishable);
+            v.give(column::joined(&rules.scopes));
+            v.push(&rules.plan);
+            v.give(column::limits_text(&rules.limits));
+            v.give(rules.expires.map(column::signed));
+            v.give(rules.not_before.map(column::signed));
+            v.give(key.overlap_end.map(column::signed));
+            v.push(&key.disabled);
+            v.give(key.revoked.map(column::signed));
+            v.push(&key.reason);
+            v.give(column::signed(key.lineage.as_u64()));
+            v.give(key.rotated_from.map(|k| column::signed(k.as_u64())));
+            v.give(column::joined(&rules.cidrs));
+            v.give(column::joined(&rules.deny_cidrs));
+            v.give(column::joined(&rules.origins));
+            v.give(column::labels_text(&rules.labels));
+            v.give(column::signed(key.created));
+            v.give(rules.rotate_every.map(column::signed));
+            v.give(rules.grace.map(column::signed));
+            v.give(column::joined(&rules.certificates));
         };
-        rows::write(&self.tx, &INSERT, keys, |v| v.push(changed), own).sql()?;
+        rows::write(&self.tx, &INSERT, keys, |v| v.give(changed), own)?;
         let of = |k: &K| k.as_ref().client_number;
         for keys in keys.chunk_by(|a, b| of(a) == of(b)) {
             keys.first().map_or(Ok(()), |k| self.touch_client(of(k)))?;
@@ -285,26 +277,22 @@ impl Tx<'_> {
     /// Sets when rotated keys stop working.
     pub fn set_overlap_end(&mut self, keys: &[KeyId], end: u64) -> Result<()> {
         let changed = column::signed(self.next);
-        let shared = |v: &mut Values<'_, '_>| {
-            v.push(column::signed(end))?;
-            v.push(changed)
+        let shared = |v: &mut Values<'_>| {
+            v.give(column::signed(end));
+            v.give(changed);
         };
-        let own = |v: &mut Values<'_, '_>, id: &KeyId| v.push(column::signed(id.as_u64()));
-        rows::write(&self.tx, &SET_OVERLAP_END, keys, shared, own).sql()?;
-        rows::write(&self.tx, &TOUCH_CLIENTS, keys, |v| v.push(changed), own).sql()?;
+        let own = |v: &mut Values<'_>, id: &KeyId| v.give(column::signed(id.as_u64()));
+        rows::write(&self.tx, &SET_OVERLAP_END, keys, shared, own)?;
+        rows::write(&self.tx, &TOUCH_CLIENTS, keys, |v| v.give(changed), own)?;
         Ok(())
     }
 
     /// Writes what can change about a key: its rules and its state.
     pub fn update_key(&mut self, key: &Key) -> Result<()> {
         let rules = &key.rules;
-        self.tx
-            .prepare_cached(
-                "UPDATE key SET name = ?, scopes = ?, plan = ?, limits = ?, expires = ?, not_before = ?,
+        self.tx.execute("UPDATE key SET name = ?, scopes = ?, plan = ?, limits = ?, expires = ?, not_before = ?,
                    overlap_end = ?, disabled = ?, revoked = ?, reason = ?, allow = ?, deny = ?,
-                   origins = ?, labels = ?, rotate_every = ?, grace = ?, certificates = ?, changed = ? WHERE id = ?",
-            ).sql()?
-            .execute(params![
+                   origins = ?, labels = ?, rotate_every = ?, grace = ?, certificates = ?, changed = ? WHERE id = ?", params![
                 rules.name,
                 column::joined(&rules.scopes),
                 rules.plan,
@@ -324,19 +312,17 @@ impl Tx<'_> {
                 column::joined(&rules.certificates),
                 column::signed(self.next),
                 column::signed(key.id.as_u64()),
-            ]).sql()?;
+            ])?;
         self.touch_client(key.client_number)
     }
 
     /// Notes that the keys of a client have changed in the keyset together with it: one row is
     /// written, however many keys there are.
     pub fn touch_keys_of(&mut self, client: u32) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE client SET changed = ? WHERE number = ?",
-                params![column::signed(self.next), client],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE client SET changed = ? WHERE number = ?",
+            params![column::signed(self.next), client],
+        )?;
         Ok(())
     }
 
@@ -345,46 +331,41 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {TABLES} WHERE key.client = ? AND revoked IS NULL LIMIT ?"
         );
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        let rows = statement.query_map(params![client, most], read).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(&sql, params![client, most], read)
     }
 
     /// How many keys of a client were revoked at a time, in seconds. Only reads an index.
     pub fn keys_revoked_at(&self, client: u32, at: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked = ?";
-        let values = params![client, column::signed(at)];
-        self.tx
-            .query_row(sql, values, |r| column::unsigned(r, 0))
-            .sql()
+        self.tx.one(sql, params![client, column::signed(at)], |r| {
+            column::unsigned(r, 0)
+        })
     }
 
     /// How many keys that are not revoked are on each plan, their own or their client's: of all
     /// clients, or of the named one. Only reads an index.
     pub fn keys_on_plans(&self, only: Option<&str>) -> Result<BTreeMap<String, u64>> {
-        let mut statement = self.tx.prepare_cached(ON_PLANS).sql()?;
-        let rows = statement
-            .query_map([only], |r| Ok((r.get(0)?, column::unsigned(r, 1)?)))
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(ON_PLANS, params![only], |r| {
+            Ok((r.get(0)?, column::unsigned(r, 1)?))
+        })
     }
 
     /// How many keys of a client are not revoked.
     pub fn unrevoked_keys_of(&self, client: u32) -> Result<u64> {
         let sql = "SELECT count(*) FROM key WHERE client = ? AND revoked IS NULL";
         self.tx
-            .query_row(sql, [client], |r| column::unsigned(r, 0))
-            .sql()
+            .one(sql, params![client], |r| column::unsigned(r, 0))
     }
 
     /// How many keys of a client are valid at a time or may become so. Does not count beyond
     /// `most`.
     pub fn living_keys_of(&self, client: u32, now: u64, most: u64) -> Result<u64> {
         let sql = "SELECT count(*) FROM (SELECT 1 FROM key WHERE client = ?1 AND revoked IS NULL
-            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3)";
-        let values = params![client, column::signed(now), column::signed(most)];
-        self.tx
-            .query_row(sql, values, |r| column::unsigned(r, 0))
-            .sql()
+            AND coalesce(expires > ?2, TRUE) AND coalesce(overlap_end > ?2, TRUE) LIMIT ?3) AS found";
+        self.tx.one(
+            sql,
+            params![client, column::signed(now), column::signed(most)],
+            |r| column::unsigned(r, 0),
+        )
     }
 }

@@ -1,10 +1,18 @@
-//! The store: one SQLite file, encrypted by SQLCipher with AES-256, and the usage beside it.
+//! The store: a SQLite file, encrypted by SQLCipher with AES-256, and the usage beside it; or two
+//! schemas of a PostgreSQL database, with sealed secrets.
 //!
 //! [`Store`] opens transactions; [`Tx`] has the queries and changes inside one, in terms of the
-//! domain. This is the only crate that uses SQL: no type of the database leaves it, and a second
-//! database (PostgreSQL) would be a second `Tx`.
+//! domain. This is the only crate that uses SQL, and no type of a database leaves it.
 //!
-//! Never decides who may do what, never reads a clock, and never writes an unencrypted page.
+//! [`sql`] is the one layer between the queries and a database: `Database` is an enum of the two
+//! kinds, and each has a driver below it. Queries are written once, in what both kinds understand;
+//! the driver of PostgreSQL numbers the values and leaves out hints. Tables and columns have the
+//! same names in both ([`schema`] makes them). On PostgreSQL, every writer first locks the one row
+//! of `meta`, so versions and audit records follow one another as with SQLite's one writer, and
+//! what only reads does so in one snapshot. [`seal`] encrypts the secrets in rows there.
+//!
+//! Never decides who may do what, never reads a clock, and never writes an unencrypted page of a
+//! file.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -12,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use keystile_core::keyset::StoreId;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use crate::master_key::MasterKey;
 use keystile_model::audit::{Head, Link};
@@ -20,12 +27,15 @@ use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::world::World;
 
 mod backup;
+mod base;
 #[doc(hidden)]
 pub mod bench;
 mod beside;
 pub mod checkpoint;
 mod client;
 mod column;
+mod copy;
+mod database;
 mod envoy;
 mod key;
 mod log;
@@ -39,13 +49,18 @@ mod replay;
 pub mod rows;
 mod schema;
 mod scope;
+mod seal;
+pub mod shared;
+mod sql;
 mod timeline;
 mod together;
 mod token;
 mod transaction;
 mod trouble;
+pub mod turn;
 mod usage;
 
+pub use base::BaseMark;
 pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
 pub use log::{Deed, FoundRecords, Query};
 pub use meta::{Meta, Timeline};
@@ -53,35 +68,59 @@ pub use node::EnrolledNode;
 pub use outbox::DueMessage;
 pub use replay::Replay;
 pub use schema::ExclusiveHold;
+pub use sql::postgres::DatabaseAddress;
 pub use timeline::LostKey;
 pub use usage::*;
 
+use schema::Scripts;
 use scope::TransactionScope;
+use seal::Seal;
+use sql::sqlite::{FileMode, Settings, SqliteDatabase};
+use sql::{Database, TransactionAccess, params};
 pub use transaction::Tx;
 use transaction::go_on;
-use trouble::{PATIENCE, Sql as _, damaged, trouble};
+use trouble::{PATIENCE, damaged};
 
-/// One script per version of the schema, oldest first. Never change a released one: add another.
-const MIGRATIONS: [&str; 11] = [
-    include_str!("store.sql"),
-    include_str!("version_2.sql"),
-    include_str!("version_3.sql"),
-    include_str!("console.sql"),
-    include_str!("version_5.sql"),
-    include_str!("pages.sql"),
-    include_str!("timeline.sql"),
-    include_str!("node.sql"),
-    include_str!("revision.sql"),
-    include_str!("processes.sql"),
-    include_str!("client_changed.sql"),
-];
+/// What makes each version of the schema.
+const SCRIPTS: Scripts = Scripts {
+    sqlite: &[
+        include_str!("store.sql"),
+        include_str!("version_2.sql"),
+        include_str!("version_3.sql"),
+        include_str!("console.sql"),
+        include_str!("version_5.sql"),
+        include_str!("pages.sql"),
+        include_str!("timeline.sql"),
+        include_str!("node.sql"),
+        include_str!("revision.sql"),
+        include_str!("processes.sql"),
+        include_str!("client_changed.sql"),
+        include_str!("algorithm.sql"),
+        include_str!("shared.sql"),
+    ],
+    postgres: &[
+        include_str!("postgres/store.sql"),
+        include_str!("algorithm.sql"),
+        include_str!("postgres/shared.sql"),
+    ],
+};
 
 /// The name for messages.
 const THE_STORE: &str = "the store";
 
+/// FULL: what was committed survives a power failure, in WAL mode too. Ids and digests are random,
+/// so bulk work touches pages all over the file: with a small cache each would be encrypted many
+/// times over. 128 MiB at most, as needed.
+const SETTINGS: Settings = Settings {
+    patience: PATIENCE,
+    pragmas: "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -131072;",
+    statements: 64,
+};
+
 /// An open store.
 pub struct Store {
-    db: Connection,
+    db: Database,
     path: PathBuf,
     /// Inside [`Store::together`].
     joined: bool,
@@ -95,23 +134,21 @@ pub struct Store {
     usage: Option<UsageStore>,
     /// How often the end of the audit log could not be written beside it.
     unnoted: u64,
+    /// Seals secrets, unless the whole store is encrypted.
+    seal: Option<Arc<Seal>>,
 }
 
 impl Store {
     /// Makes a store at a path where there is nothing.
     pub fn create(path: &Path, key: &MasterKey, id: StoreId) -> Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut store = Self::connect(path, key, flags)?;
-        store.db.pragma_update(None, "journal_mode", "WAL").sql()?;
-        schema::update(&mut store.db, THE_STORE, &MIGRATIONS, None)?;
-        store
-            .db
-            .execute(
-                "INSERT INTO meta (one, store, version, issued_at, audit_seq, audit_hash, timeline)
+        let store = Self::connect(path, key, FileMode::Made)?;
+        store.db.file()?.write_ahead()?;
+        schema::update(&store.db, THE_STORE, &SCRIPTS, None)?;
+        store.db.execute(
+            "INSERT INTO meta (one, store, version, issued_at, audit_seq, audit_hash, timeline)
              VALUES (1, ?, 0, 0, 0, ?, randomblob(8))",
-                params![id.0, Link::GENESIS.0],
-            )
-            .sql()?;
+            params![id.0, Link::GENESIS.0],
+        )?;
         Ok(store)
     }
 
@@ -123,12 +160,12 @@ impl Store {
     /// Opens a store that others may have open. `alone` takes it exclusively if the schema has to
     /// be updated; without it, the schema is left as it is.
     pub fn open_beside(path: &Path, key: &MasterKey, alone: Option<ExclusiveHold>) -> Result<Self> {
-        let mut store = Self::connect(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        if schema::version(&store.db).sql()? == 0 {
+        let mut store = Self::connect(path, key, FileMode::Existing)?;
+        if store.db.schema_version()? == 0 {
             // An empty file is an empty database for SQLite, but not one of ours.
             return Err(damaged("it is empty"));
         }
-        schema::update(&mut store.db, THE_STORE, &MIGRATIONS, alone.as_ref())?;
+        schema::update(&store.db, THE_STORE, &SCRIPTS, alone.as_ref())?;
         store.alone = alone;
         Ok(store)
     }
@@ -138,39 +175,30 @@ impl Store {
     /// # Errors
     /// What is damaged.
     pub fn check(&mut self) -> Result<()> {
-        whole(&self.db, &self.path, damaged)
+        match self.db.server() {
+            // It checks its own pages.
+            Some(_) => Ok(()),
+            None => self.db.file()?.check(&self.path, damaged),
+        }
     }
 
-    fn connect(path: &Path, key: &MasterKey, flags: OpenFlags) -> Result<Self> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let db = Connection::open_with_flags(path, flags).sql()?;
-        // SQLCipher would print to stderr what we report in our own words.
-        db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
-        db.pragma_update(None, "key", key.raw_key().as_str())
-            .sql()?;
-        db.busy_timeout(PATIENCE).sql()?;
-        // FULL: what was committed survives a power failure, in WAL mode too. Ids and
-        // digests are random, so bulk work touches pages all over the file: with a small
-        // cache each would be encrypted many times over. 128 MiB at most, as needed.
-        db.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -131072;",
-        )
-        .sql()?;
-        // The first page that is read shows whether the master key fits.
-        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-            .sql()?;
-        Ok(Self {
+    fn connect(path: &Path, key: &MasterKey, mode: FileMode) -> Result<Self> {
+        let db = SqliteDatabase::open(path, key.raw_key().as_str(), mode, &SETTINGS)?;
+        Ok(Self::new(Database::Sqlite(db), path.to_owned()))
+    }
+
+    fn new(db: Database, path: PathBuf) -> Self {
+        Self {
             db,
-            path: path.to_owned(),
+            path,
             joined: false,
             glancing: false,
             stop: Arc::default(),
             alone: Some(schema::nobody_else()),
             usage: None,
             unnoted: 0,
-        })
+            seal: None,
+        }
     }
 
     /// Whether it can be read. Another process may have changed the master key; it must then be
@@ -186,12 +214,12 @@ impl Store {
 
     /// Moves everything that was written into the main file and closes it.
     pub fn close(self) -> Result<()> {
-        self.db.close().map_err(|(_, e)| trouble(e))
+        self.db.close()
     }
 
     /// Reads consistently.
     pub fn read<T>(&mut self, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
-        let tx = self.begin(TransactionBehavior::Deferred, 0)?;
+        let tx = self.begin(TransactionAccess::Read, 0)?;
         f(&tx)
     }
 
@@ -203,14 +231,14 @@ impl Store {
         f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         if self.glancing {
-            let mut tx = self.begin(TransactionBehavior::Deferred, world.now.ms())?;
+            let mut tx = self.begin(TransactionAccess::Read, world.now.ms())?;
             let out = f(&mut tx)?;
             return match tx.is_untouched() {
                 true => Ok(out),
                 false => Err(only_glancing()),
             };
         }
-        let mut tx = self.begin(TransactionBehavior::Immediate, world.now.ms())?;
+        let mut tx = self.begin(TransactionAccess::Write, world.now.ms())?;
         let out = f(&mut tx)?;
         tx.commit(world)?;
         if !self.joined {
@@ -232,15 +260,15 @@ impl Store {
         go_on(&self.stop)
     }
 
-    fn begin(&mut self, behavior: TransactionBehavior, now_ms: u64) -> Result<Tx<'_>> {
-        let tx = TransactionScope::begin(&self.db, behavior, self.joined).sql()?;
-        schema::unchanged(&tx, THE_STORE, &MIGRATIONS)?;
-        let (meta, unsealed) = tx.query_row(
+    fn begin(&mut self, access: TransactionAccess, now_ms: u64) -> Result<Tx<'_>> {
+        let tx = TransactionScope::begin(&self.db, access, self.joined)?;
+        schema::unchanged(&tx, THE_STORE, &SCRIPTS)?;
+        let (meta, unsealed) = tx.one(
             "SELECT store, version, issued_at, audit_seq, audit_hash, audit_start, audit_start_hash,
                audit_secret IS NULL, timeline, began FROM meta",
-            [],
+            &[],
             |r| {
-                let head = |seq: usize| -> rusqlite::Result<Head> {
+                let head = |seq: usize| -> Result<Head> {
                     Ok(Head {
                         seq: column::unsigned(r, seq)?,
                         link: Link(r.get(seq + 1)?),
@@ -255,9 +283,9 @@ impl Store {
                     head: head(3)?,
                     start: head(5)?,
                 };
-                Ok((meta, r.get::<_, bool>(7)?))
+                Ok((meta, r.get::<bool>(7)?))
             },
-        ).sql()?;
+        )?;
         Ok(Tx {
             tx,
             meta,
@@ -266,6 +294,7 @@ impl Store {
             next: now_ms.max(meta.version.saturating_add(1)),
             changed: false,
             stop: Arc::clone(&self.stop),
+            seal: self.seal.clone(),
             unwritten: RefCell::default(),
         })
     }
@@ -301,42 +330,6 @@ impl Store {
             tracing::warn!(error = %e, "the end of the audit log cannot be kept beside the store");
         }
     }
-}
-
-/// Reads every page of a database and checks it; `damaged` says what is wrong.
-fn whole(db: &Connection, path: &Path, damaged: impl Fn(&str) -> Error) -> Result<()> {
-    // Pages of the file, including free ones, bypassing SQLite. While there is a write-ahead log,
-    // the present state of a page may only be there, or on its way into the file.
-    if let Some(wrong) = complaint(db, "cipher_integrity_check").sql()?
-        && !has_log(path)
-    {
-        return Err(damaged(&wrong));
-    }
-    // Pages in use, in a consistent state: read again, and each authenticated.
-    db.execute_batch("PRAGMA shrink_memory").sql()?;
-    match complaint(db, "quick_check") {
-        Ok(None) => Ok(()),
-        Ok(Some(wrong)) => Err(damaged(&wrong)),
-        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
-            Err(damaged("a page of it is not as it was written"))
-        }
-        Err(e) => Err(trouble(e)),
-    }
-}
-
-/// The first problem that SQLite's check reports.
-fn complaint(db: &Connection, pragma: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = db.prepare(&format!("PRAGMA {pragma}"))?;
-    let mut rows = statement.query_map([], |r| r.get::<_, String>(0))?;
-    rows.find(|line| line.as_ref().is_ok_and(|l| l != "ok") || line.is_err())
-        .transpose()
-}
-
-/// Whether there is anything in the write-ahead log.
-fn has_log(path: &Path) -> bool {
-    let mut log = path.to_owned().into_os_string();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|m| m.len() > 0)
 }
 
 fn only_glancing() -> Error {

@@ -1,7 +1,6 @@
 //! The audit log in the store.
 
-use crate::trouble::Sql as _;
-use rusqlite::{OptionalExtension as _, Row, params};
+use crate::sql::{SqlRow, params};
 use zeroize::Zeroizing;
 
 use super::rows::{self, Sql};
@@ -16,17 +15,20 @@ mod walk;
 
 pub use walk::FoundRecords;
 
-const COLUMNS: &str = "seq, at_ms, uid, user, host, action, subject, before, after, prev, hash,
+const COLUMNS: &str = "seq, at_ms, uid, \"user\", host, action, subject, before, after, prev, hash,
     format, address, request, client, outcome, reason";
 
 const INSERT: Sql<'_> = Sql {
     head:
-        "INSERT INTO audit (at_ms, uid, user, host, address, request, seq, action, subject, before,
+        "INSERT INTO audit (at_ms, uid, \"user\", host, address, request, seq, action, subject, before,
         after, prev, hash, format, client, outcome, reason) VALUES ",
     shared: 6,
     row: "(?1, ?2, ?3, ?4, ?5, ?6, #, #, #, #, #, #, #, #, #, #, #)",
     tail: "",
 };
+
+/// Where the secret of the log is kept.
+const SECRET: &str = "meta.audit_secret";
 
 /// How many records one statement removes.
 const PRUNED_AT_ONCE: u64 = 5_000;
@@ -75,7 +77,7 @@ pub struct Deed {
     pub is_done: bool,
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+fn read(row: &SqlRow<'_>) -> Result<Record> {
     let uid: i64 = row.get(2)?;
     let format: u8 = row.get(11)?;
     let outcome: String = row.get(15)?;
@@ -140,45 +142,42 @@ impl Tx<'_> {
                 &INSERT,
                 now,
                 |v| {
-                    v.push(column::signed(first.at.ms()))?;
-                    v.push(first.actor.uid.map_or(-1, i64::from))?;
-                    v.push(&first.actor.user)?;
-                    v.push(&first.actor.host)?;
-                    v.push(&first.actor.address)?;
-                    v.push(&first.actor.request)
+                    v.give(column::signed(first.at.ms()));
+                    v.give(first.actor.uid.map_or(-1, i64::from));
+                    v.push(&first.actor.user);
+                    v.push(&first.actor.host);
+                    v.push(&first.actor.address);
+                    v.push(&first.actor.request);
                 },
                 |v, r| {
-                    v.push(column::signed(r.seq))?;
-                    v.push(&r.action)?;
-                    v.push(&r.subject)?;
-                    v.push(&r.before)?;
-                    v.push(&r.after)?;
-                    v.push(r.prev.0)?;
-                    v.push(r.hash.0)?;
-                    v.push(match r.format {
+                    v.give(column::signed(r.seq));
+                    v.push(&r.action);
+                    v.push(&r.subject);
+                    v.push(&r.before);
+                    v.push(&r.after);
+                    v.push(&r.prev.0);
+                    v.push(&r.hash.0);
+                    v.give(match r.format {
                         Format::One => 1,
                         Format::Two => 2,
-                    })?;
-                    v.push(&r.client)?;
-                    v.push(r.outcome.as_str())?;
-                    v.push(&r.reason)
+                    });
+                    v.push(&r.client);
+                    v.push(r.outcome.as_str());
+                    v.push(&r.reason);
                 },
-            )
-            .sql()?;
+            )?;
             let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             let refused = now.iter().filter(|r| r.outcome != Outcome::Done).count();
-            self.tx
-                .prepare_cached(
-                    "INSERT INTO audit_day VALUES (?1 / 86400000, ?2, ?3) ON CONFLICT DO UPDATE
-                     SET done = done + excluded.done, refused = refused + excluded.refused",
-                )
-                .sql()?
-                .execute(params![
+            self.tx.execute(
+                "INSERT INTO audit_day VALUES (?1 / 86400000, ?2, ?3) ON CONFLICT (day) DO UPDATE
+                     SET done = audit_day.done + excluded.done,
+                       refused = audit_day.refused + excluded.refused",
+                params![
                     column::signed(first.at.ms()),
                     count(now.len() - refused),
                     count(refused)
-                ])
-                .sql()?;
+                ],
+            )?;
             left = later;
         }
         Ok(())
@@ -188,65 +187,52 @@ impl Tx<'_> {
     pub fn each_audit(&self, mut each: impl FnMut(Record) -> Result<()>) -> Result<()> {
         self.write_audit()?;
         let sql = format!("SELECT {COLUMNS} FROM audit ORDER BY seq");
-        let mut statement = self.tx.prepare(&sql).sql()?;
-        let mut rows = statement.query([]).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            each(read(row).sql()?)?;
-        }
-        Ok(())
+        self.tx.each(&sql, &[], |row| {
+            each(read(row)?)?;
+            Ok(true)
+        })
     }
 
     /// What the first records after `seq` are about, oldest first, without the states before and
     /// after, which may be large.
     pub fn deeds_after(&self, seq: u64, most: u32) -> Result<Vec<Deed>> {
         self.write_audit()?;
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT seq, action, outcome FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
-            )
-            .sql()?;
-        let rows = statement
-            .query_map(params![column::signed(seq), most], |row| {
+        self.tx.all(
+            "SELECT seq, action, outcome FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
+            params![column::signed(seq), most],
+            |row| {
                 let outcome: String = row.get(2)?;
                 Ok(Deed {
                     seq: column::unsigned(row, 0)?,
                     action: row.get(1)?,
                     is_done: Outcome::from_word(&outcome) == Some(Outcome::Done),
                 })
-            })
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+            },
+        )
     }
 
     /// Where restores cut the log, after a record: the number of the record that a restore left,
     /// and the timeline that it ended, if known.
     pub fn restores_after(&self, seq: u64) -> Result<Vec<(u64, Option<String>)>> {
         self.write_audit()?;
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT seq, json_extract(after, '$.former_timeline') FROM audit
+        self.tx.all(
+            "SELECT seq, after FROM audit
              WHERE action = 'store.restore' AND outcome = 'done' AND seq > ? ORDER BY seq",
-            )
-            .sql()?;
-        let rows = statement
-            .query_map([column::signed(seq)], |r| {
-                Ok((column::unsigned(r, 0)?, r.get(1)?))
-            })
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+            params![column::signed(seq)],
+            |r| {
+                let after: serde_json::Value =
+                    serde_json::from_str(column::text(r, 1)?).unwrap_or_default();
+                let former = after.get("former_timeline").and_then(|t| t.as_str());
+                Ok((column::unsigned(r, 0)?, former.map(str::to_owned)))
+            },
+        )
     }
 
     /// One record.
     pub fn audit_record(&self, seq: u64) -> Result<Option<Record>> {
         self.write_audit()?;
         let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq = ?");
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        statement
-            .query_row([column::signed(seq)], read)
-            .optional()
-            .sql()
+        self.tx.optional(&sql, params![column::signed(seq)], read)
     }
 
     /// The last record of the first ones, all of which are older than a time in
@@ -256,15 +242,11 @@ impl Tx<'_> {
         // The clock may have been set back, so the first recent record ends what may be removed.
         // Searched from the beginning: this costs as much as what is removed, however long the rest
         // is.
-        let first_young: Option<i64> = self
-            .tx
-            .query_row(
-                "SELECT seq FROM audit WHERE +at_ms >= ? ORDER BY seq LIMIT 1",
-                [column::signed(before_ms)],
-                |r| r.get(0),
-            )
-            .optional()
-            .sql()?;
+        let first_young: Option<i64> = self.tx.optional(
+            "SELECT seq FROM audit WHERE +at_ms >= ? ORDER BY seq LIMIT 1",
+            params![column::signed(before_ms)],
+            |r| r.get(0),
+        )?;
         let end = match first_young {
             Some(seq) => u64::try_from(seq).unwrap_or(0),
             None => self.meta.head.seq.saturating_add(1),
@@ -287,25 +269,21 @@ impl Tx<'_> {
             // A few at a time, so that urgent changes need not wait for all.
             self.go_on()?;
             until = start.seq.min(until.saturating_add(PRUNED_AT_ONCE));
-            removed += self
-                .tx
-                .prepare_cached("DELETE FROM audit WHERE seq <= ?")
-                .sql()?
-                .execute([column::signed(until)])
-                .sql()?;
+            removed += self.tx.execute(
+                "DELETE FROM audit WHERE seq <= ?",
+                params![column::signed(until)],
+            )?;
         }
-        self.tx
-            .execute(
-                "UPDATE meta SET audit_start = ?, audit_start_hash = ?, audit_start_tag = ?",
-                params![
-                    column::signed(start.seq),
-                    start.link.0,
-                    tag.map(|t| t.to_vec())
-                ],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE meta SET audit_start = ?, audit_start_hash = ?, audit_start_tag = ?",
+            params![
+                column::signed(start.seq),
+                start.link.0,
+                tag.map(|t| t.to_vec())
+            ],
+        )?;
         self.meta.start = start;
-        Ok(removed as u64)
+        Ok(removed)
     }
 
     /// Whether the beginning of the log is the first record, or where it was cut by
@@ -317,8 +295,7 @@ impl Tx<'_> {
         }
         let tag: Option<Vec<u8>> = self
             .tx
-            .query_row("SELECT audit_start_tag FROM meta", [], |r| r.get(0))
-            .sql()?;
+            .one("SELECT audit_start_tag FROM meta", &[], |r| r.get(0))?;
         let good = match (self.audit_secret()?, tag) {
             (Some(secret), Some(tag)) => secret.signed_start(self.meta.store, start, &tag),
             _ => false,
@@ -353,23 +330,19 @@ impl Tx<'_> {
     fn audit_secret(&self) -> Result<Option<CheckpointSecret>> {
         let secret: Option<Vec<u8>> = self
             .tx
-            .prepare_cached("SELECT audit_secret FROM meta")
-            .sql()?
-            .query_row([], |r| r.get(0))
-            .sql()?;
-        Ok(secret.map(|s| CheckpointSecret::new(Zeroizing::new(s))))
+            .one("SELECT audit_secret FROM meta", &[], |r| r.get(0))?;
+        let secret = secret.map(|s| self.revealed(SECRET, s)).transpose()?;
+        Ok(secret.map(CheckpointSecret::new))
     }
 
     /// Creates the secret that signs checkpoints.
     pub(super) fn insert_audit_secret(&mut self, world: &World) -> Result<()> {
         let mut secret = Zeroizing::new([0u8; 32]);
         (world.entropy)(secret.as_mut_slice())?;
-        self.tx
-            .execute(
-                "UPDATE meta SET audit_secret = ? WHERE audit_secret IS NULL",
-                [secret.as_slice()],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE meta SET audit_secret = ? WHERE audit_secret IS NULL",
+            params![self.sealed(SECRET, secret.as_slice())?],
+        )?;
         Ok(())
     }
 }

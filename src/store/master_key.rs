@@ -58,6 +58,11 @@ impl MasterKey {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
     }
 
+    /// The bytes. A secret.
+    pub(crate) fn expose_bytes(&self) -> &[u8; BYTES] {
+        &self.0
+    }
+
     /// SQLCipher's raw key, which needs no key derivation: `x'…'`. A secret.
     pub fn raw_key(&self) -> Zeroizing<String> {
         raw_key(&self.0)

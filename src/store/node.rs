@@ -1,7 +1,6 @@
 //! Envoys with a secret of their own.
 
-use crate::trouble::Sql as _;
-use rusqlite::{OptionalExtension as _, Row, params};
+use crate::sql::{SqlRow, params};
 use zeroize::Zeroizing;
 
 use super::{Tx, column};
@@ -19,24 +18,30 @@ pub struct EnrolledNode {
     pub revoked: Option<u64>,
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<EnrolledNode> {
+fn read(tx: &Tx<'_>, row: &SqlRow<'_>) -> Result<EnrolledNode> {
+    let node: String = row.get(0)?;
+    let secret: Option<Vec<u8>> = row.get(1)?;
     Ok(EnrolledNode {
-        node: row.get(0)?,
-        secret: row.get::<_, Option<Vec<u8>>>(1)?.map(Zeroizing::new),
+        secret: secret.map(|s| tx.revealed(&place(&node), s)).transpose()?,
+        node,
         enrolled: column::unsigned(row, 2)?,
         revoked: column::optional(row, 3)?,
     })
 }
 
+/// Where the secret of a node is kept.
+fn place(node: &str) -> String {
+    format!("node.secret {node}")
+}
+
 impl Tx<'_> {
     /// All of them, by node id.
     pub fn enrolled_nodes(&self) -> Result<Vec<EnrolledNode>> {
-        let mut statement = self
-            .tx
-            .prepare_cached("SELECT node, secret, enrolled, revoked FROM node ORDER BY node")
-            .sql()?;
-        let rows = statement.query_map([], read).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(
+            "SELECT node, secret, enrolled, revoked FROM node ORDER BY node",
+            &[],
+            |r| read(self, r),
+        )
     }
 
     /// Passes them to `each`, by node id, after this one, until `each` has enough.
@@ -45,43 +50,37 @@ impl Tx<'_> {
         node: &str,
         mut each: impl FnMut(EnrolledNode) -> bool,
     ) -> Result<()> {
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT node, secret, enrolled, revoked FROM node WHERE node > ? ORDER BY node",
-            )
-            .sql()?;
-        let mut rows = statement.query([node]).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            if !each(read(row).sql()?) {
-                break;
-            }
-        }
-        Ok(())
+        self.tx.each(
+            "SELECT node, secret, enrolled, revoked FROM node WHERE node > ? ORDER BY node",
+            params![node],
+            |row| Ok(each(read(self, row)?)),
+        )
     }
 
     /// One of them.
     pub fn enrolled_node(&self, node: &str) -> Result<Option<EnrolledNode>> {
-        self.tx
-            .prepare_cached("SELECT node, secret, enrolled, revoked FROM node WHERE node = ?")
-            .sql()?
-            .query_row([node], read)
-            .optional()
-            .sql()
+        self.tx.optional(
+            "SELECT node, secret, enrolled, revoked FROM node WHERE node = ?",
+            params![node],
+            |r| read(self, r),
+        )
     }
 
     /// Stores one as it is.
     pub fn keep_enrolled_node(&mut self, node: &EnrolledNode) -> Result<()> {
-        self.tx
-            .prepare_cached("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?)")
-            .sql()?
-            .execute(params![
+        let secret = node.secret.as_ref();
+        let sealed = secret.map(|s| self.sealed(&place(&node.node), s));
+        let secret = sealed.transpose()?;
+        self.tx.execute(
+            "INSERT INTO node VALUES (?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET
+               secret = excluded.secret, enrolled = excluded.enrolled, revoked = excluded.revoked",
+            params![
                 node.node,
-                node.secret.as_ref().map(|s| s.as_slice()),
+                secret,
                 column::signed(node.enrolled),
                 node.revoked.map(column::signed),
-            ])
-            .sql()?;
+            ],
+        )?;
         Ok(())
     }
 }

@@ -1,8 +1,7 @@
 //! Figures for the whole store, each read from an index.
 
-use crate::trouble::Sql as _;
+use crate::sql::params;
 use keystile_core::key::KeyId;
-use rusqlite::{OptionalExtension as _, params};
 
 use super::{Tx, column};
 use keystile_model::error::Result;
@@ -30,17 +29,13 @@ impl Tx<'_> {
         let sql = "SELECT (SELECT count(*) FROM client WHERE deleted IS NULL),
             (SELECT count(*) FROM key),
             (SELECT count(*) FROM key INDEXED BY key_revoked WHERE revoked IS NOT NULL)";
-        self.tx
-            .prepare_cached(sql)
-            .sql()?
-            .query_row([], |r| {
-                let (all, revoked) = (column::unsigned(r, 1)?, column::unsigned(r, 2)?);
-                Ok(StoreNumbers {
-                    clients: column::unsigned(r, 0)?,
-                    keys: all.saturating_sub(revoked),
-                })
+        self.tx.one(sql, &[], |r| {
+            let (all, revoked) = (column::unsigned(r, 1)?, column::unsigned(r, 2)?);
+            Ok(StoreNumbers {
+                clients: column::unsigned(r, 0)?,
+                keys: all.saturating_sub(revoked),
             })
-            .sql()
+        })
     }
 
     /// The first keys to expire between two times, in seconds.
@@ -48,14 +43,11 @@ impl Tx<'_> {
         let sql = format!(
             "SELECT id FROM key INDEXED BY key_ends WHERE {EXPIRING} AND {EXPIRES} > ?1 AND {EXPIRES} <= ?2 ORDER BY {EXPIRES} LIMIT ?3"
         );
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        let rows = statement
-            .query_map(
-                params![column::signed(from), column::signed(until), most],
-                |r| column::id(r, 0),
-            )
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(
+            &sql,
+            params![column::signed(from), column::signed(until), most],
+            |r| column::id(r, 0),
+        )
     }
 
     /// How many keys expire on each of this many days from a time on. One index range per day,
@@ -65,14 +57,14 @@ impl Tx<'_> {
             "SELECT count(*) FROM key INDEXED BY key_ends
              WHERE {EXPIRING} AND {EXPIRES} > ?1 AND {EXPIRES} <= ?2"
         );
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
         let day = |n: u64| {
             let start = from.saturating_add(n.saturating_mul(DAY));
-            let range = params![
-                column::signed(start),
-                column::signed(start.saturating_add(DAY))
-            ];
-            statement.query_row(range, |r| column::unsigned(r, 0)).sql()
+            let end = start.saturating_add(DAY);
+            self.tx.one(
+                &sql,
+                params![column::signed(start), column::signed(end)],
+                |r| column::unsigned(r, 0),
+            )
         };
         (0..days).map(day).collect()
     }
@@ -80,15 +72,12 @@ impl Tx<'_> {
     /// How much was done and refused on each of this many days from one on; days since the epoch.
     pub fn audit_by_day(&self, first: u64, days: u64) -> Result<Vec<(u64, u64)>> {
         self.write_audit()?;
-        let mut statement = self
-            .tx
-            .prepare_cached("SELECT done, refused FROM audit_day WHERE day = ?")
-            .sql()?;
+        let sql = "SELECT done, refused FROM audit_day WHERE day = ?";
         let day = |day: u64| {
-            let found = statement.query_row([column::signed(day)], |r| {
+            let found = self.tx.optional(sql, params![column::signed(day)], |r| {
                 Ok((column::unsigned(r, 0)?, column::unsigned(r, 1)?))
-            });
-            Ok(found.optional().sql()?.unwrap_or_default())
+            })?;
+            Ok(found.unwrap_or_default())
         };
         (first..first.saturating_add(days)).map(day).collect()
     }
@@ -103,23 +92,15 @@ impl Tx<'_> {
             "SELECT {} FROM client WHERE deleted IS NULL AND name > ?1 ORDER BY name",
             super::client::COLUMNS
         );
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        let mut rows = statement.query([cursor]).sql()?;
-        while let Some(row) = rows.next().sql()? {
-            if !each(super::client::read(row).sql()?)? {
-                break;
-            }
-        }
-        Ok(())
+        self.tx
+            .each(&sql, params![cursor], |row| each(super::client::read(row)?))
     }
 
     /// How many keys of a client are not revoked.
     pub fn living_keys(&self, client: u32) -> Result<u64> {
         let sql = "SELECT count(*) FROM key INDEXED BY key_living
             WHERE client = ? AND revoked IS NULL";
-        let mut statement = self.tx.prepare_cached(sql).sql()?;
-        statement
-            .query_row([client], |r| column::unsigned(r, 0))
-            .sql()
+        self.tx
+            .one(sql, params![client], |r| column::unsigned(r, 0))
     }
 }

@@ -1,15 +1,14 @@
 //! Policies and signing keys in the store.
 
-use crate::trouble::Sql as _;
-use keystile_core::keyset::SigningKey;
-use rusqlite::{OptionalExtension as _, Row, params};
+use crate::sql::{SqlRow, params};
+use keystile_core::keyset::{Algorithm, SigningKey, SigningKeyError};
 use zeroize::Zeroizing;
 
 use super::{Tx, column};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::{Revision, SigningRecord, SigningState};
 
-fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
+fn revision(row: &SqlRow<'_>) -> Result<Revision> {
     Ok(Revision {
         revision: column::unsigned(row, 0)?,
         text: column::text(row, 1)?.to_owned(),
@@ -17,118 +16,123 @@ fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
     })
 }
 
+/// Where the secret of a signing key is kept.
+fn place(kid: &str) -> String {
+    format!("signing_key.secret {kid}")
+}
+
+/// A signing key, from what the store has of it.
+fn key(
+    algorithm: Algorithm,
+    kid: &str,
+    secret: Zeroizing<Vec<u8>>,
+) -> std::result::Result<SigningKey, SigningKeyError> {
+    match algorithm {
+        Algorithm::HmacSha256 => SigningKey::new(kid, secret),
+        Algorithm::Ed25519 => SigningKey::ed25519(kid, &secret),
+    }
+}
+
 impl Tx<'_> {
     /// The policy in force.
     pub fn policy(&self) -> Result<Revision> {
         let sql = "SELECT revision, text, applied FROM policy ORDER BY revision DESC LIMIT 1";
-        self.tx.query_row(sql, [], revision).sql()
+        self.tx.one(sql, &[], revision)
     }
 
     /// An earlier policy.
     pub fn policy_revision(&self, number: u64) -> Result<Option<Revision>> {
         let sql = "SELECT revision, text, applied FROM policy WHERE revision = ?";
         self.tx
-            .query_row(sql, [column::signed(number)], revision)
-            .optional()
-            .sql()
+            .optional(sql, params![column::signed(number)], revision)
     }
 
     /// Passes every policy ever applied to `each`, oldest first: together they may be too large for
     /// memory.
     pub fn each_policy(&self, mut each: impl FnMut(Revision)) -> Result<()> {
-        let mut statement = self
-            .tx
-            .prepare("SELECT revision, text, applied FROM policy ORDER BY revision")
-            .sql()?;
-        for found in statement.query_map([], revision).sql()? {
-            each(found.sql()?);
-        }
-        Ok(())
+        let sql = "SELECT revision, text, applied FROM policy ORDER BY revision";
+        self.tx.each(sql, &[], |row| {
+            each(revision(row)?);
+            Ok(true)
+        })
     }
 
     /// Puts a policy in force; gives its number.
     pub fn insert_policy(&mut self, text: &str, now: u64) -> Result<u64> {
-        self.tx
-            .execute(
-                "INSERT INTO policy (text, applied) VALUES (?, ?)",
-                params![text, column::signed(now)],
-            )
-            .sql()?;
-        Ok(u64::try_from(self.tx.last_insert_rowid()).unwrap_or(0))
+        self.tx.one(
+            "INSERT INTO policy (text, applied) VALUES (?, ?) RETURNING revision",
+            params![text, column::signed(now)],
+            |r| column::unsigned(r, 0),
+        )
     }
 
     /// Signing keys, the oldest first.
     pub fn signing_keys(&self) -> Result<Vec<SigningRecord>> {
-        let mut statement = self.tx.prepare(
-            "SELECT kid, secret, state, created, retired FROM signing_key ORDER BY created, rowid",
-        ).sql()?;
-        let rows = statement
-            .query_map([], |r| {
-                let secret: Zeroizing<Vec<u8>> = Zeroizing::new(r.get(1)?);
-                let state: String = r.get(2)?;
-                Ok((
-                    r.get::<_, String>(0)?,
-                    secret,
-                    state,
-                    column::unsigned(r, 3)?,
-                    column::optional(r, 4)?,
-                ))
-            })
-            .sql()?;
-        rows.map(|row| {
-            let (kid, secret, state, created, retired) = row.sql()?;
+        let sql = "SELECT kid, secret, state, created, retired, algorithm FROM signing_key
+             ORDER BY created, rowid";
+        self.tx.all(sql, &[], |r| {
+            let kid: String = r.get(0)?;
+            let kept: Vec<u8> = r.get(1)?;
+            let state: String = r.get(2)?;
+            let algorithm: String = r.get(5)?;
+            let algorithm = Algorithm::from_word(&algorithm).unwrap_or(Algorithm::HmacSha256);
             let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
-                _ => Some(SigningKey::new(&kid, secret).map_err(|e| {
-                    refuse(
-                        Code::StoreDamaged,
-                        format_args!("signing key `{kid}` {e}"),
-                        "restore the folder from a backup",
-                    )
-                })?),
+                _ => {
+                    let secret = self.revealed(&place(&kid), kept)?;
+                    Some(key(algorithm, &kid, secret).map_err(|e| {
+                        refuse(
+                            Code::StoreDamaged,
+                            format_args!("signing key `{kid}` {e}"),
+                            "restore the folder from a backup",
+                        )
+                    })?)
+                }
             };
             Ok(SigningRecord {
                 kid,
+                algorithm,
                 state,
                 key,
-                created,
-                retired,
+                created: column::unsigned(r, 3)?,
+                retired: column::optional(r, 4)?,
             })
         })
-        .collect()
     }
 
     /// Adds a signing key.
-    pub fn insert_signing_key(&mut self, kid: &str, secret: &[u8], now: u64) -> Result<()> {
-        self.tx
-            .execute(
-                "INSERT INTO signing_key (kid, secret, state, created) VALUES (?, ?, 'active', ?)",
-                params![kid, secret, column::signed(now)],
-            )
-            .sql()?;
+    pub fn insert_signing_key(
+        &mut self,
+        kid: &str,
+        algorithm: Algorithm,
+        secret: &[u8],
+        now: u64,
+    ) -> Result<()> {
+        let secret = self.sealed(&place(kid), secret)?;
+        self.tx.execute(
+            "INSERT INTO signing_key (kid, algorithm, secret, state, created)
+             VALUES (?, ?, ?, 'active', ?)",
+            params![kid, algorithm.as_str(), secret, column::signed(now)],
+        )?;
         Ok(())
     }
 
     /// Makes the active key no longer active.
     pub fn demote_signing_key(&mut self) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE signing_key SET state = 'accepted' WHERE state = 'active'",
-                [],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE signing_key SET state = 'accepted' WHERE state = 'active'",
+            &[],
+        )?;
         Ok(())
     }
 
     /// Erases the secret of a signing key.
     pub fn retire_signing_key(&mut self, kid: &str, now: u64) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE signing_key SET state = 'retired', secret = x'', retired = ? WHERE kid = ?",
-                params![column::signed(now), kid],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE signing_key SET state = 'retired', secret = ?, retired = ? WHERE kid = ?",
+            params![[0_u8; 0], column::signed(now), kid],
+        )?;
         Ok(())
     }
 }

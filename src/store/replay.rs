@@ -1,9 +1,7 @@
 //! Answers to requests that may be repeated.
 
-use crate::trouble::Sql as _;
-use rusqlite::{OptionalExtension as _, params};
-
 use super::{Tx, column};
+use crate::sql::params;
 use keystile_model::error::Result;
 
 /// An answer that was given before.
@@ -22,22 +20,19 @@ pub struct Replay {
 impl Tx<'_> {
     /// The answer to a caller's request with this `key`, unless it was before `since`, in seconds.
     pub fn replay(&self, caller: &str, key: &str, since: u64) -> Result<Option<Replay>> {
-        self.tx
-            .prepare_cached(
-                "SELECT request, status, body, created FROM replay
+        self.tx.optional(
+            "SELECT request, status, body, created FROM replay
                  WHERE caller = ? AND key = ? AND created >= ?",
-            )
-            .sql()?
-            .query_row(params![caller, key, column::signed(since)], |r| {
+            params![caller, key, column::signed(since)],
+            |r| {
                 Ok(Replay {
                     request: r.get(0)?,
                     status: r.get(1)?,
                     body: r.get(2)?,
                     created: column::unsigned(r, 3)?,
                 })
-            })
-            .optional()
-            .sql()
+            },
+        )
     }
 
     /// Stores an answer, and deletes those from before `since`.
@@ -48,26 +43,22 @@ impl Tx<'_> {
         answer: &Replay,
         since: u64,
     ) -> Result<()> {
-        self.tx
-            .execute(
-                "DELETE FROM replay WHERE created < ?",
-                [column::signed(since)],
-            )
-            .sql()?;
-        self.tx
-            .execute(
-                "INSERT INTO replay (caller, key, request, status, body, created)
+        self.tx.execute(
+            "DELETE FROM replay WHERE created < ?",
+            params![column::signed(since)],
+        )?;
+        self.tx.execute(
+            "INSERT INTO replay (caller, key, request, status, body, created)
              VALUES (?, ?, ?, ?, ?, ?)",
-                params![
-                    caller,
-                    key,
-                    answer.request,
-                    answer.status,
-                    answer.body,
-                    column::signed(answer.created)
-                ],
-            )
-            .sql()?;
+            params![
+                caller,
+                key,
+                answer.request,
+                answer.status,
+                answer.body,
+                column::signed(answer.created)
+            ],
+        )?;
         Ok(())
     }
 }

@@ -5,7 +5,9 @@
 
 use std::fmt::Write as _;
 
-use rusqlite::{CachedStatement, Connection, Result, ToSql};
+use keystile_model::error::Result;
+
+use crate::sql::{Database, ToValue, Value};
 
 /// Rows per statement. More gain little.
 pub const MANY: usize = 64;
@@ -45,42 +47,40 @@ impl Sql<'_> {
 }
 
 /// The values of a statement, one after the other.
-pub struct Values<'s, 'c> {
-    statement: &'s mut CachedStatement<'c>,
-    given: usize,
-}
+#[derive(Default)]
+pub struct Values<'v>(Vec<Value<'v>>);
 
-impl Values<'_, '_> {
+impl<'v> Values<'v> {
     /// The next one.
-    pub fn push(&mut self, value: impl ToSql) -> Result<()> {
-        self.given += 1;
-        self.statement.raw_bind_parameter(self.given, value)
+    pub fn push<T: ToValue + ?Sized>(&mut self, value: &'v T) {
+        self.0.push(value.to_value());
+    }
+
+    /// The next one, which was made for this.
+    pub fn give(&mut self, value: impl Into<Value<'v>>) {
+        self.0.push(value.into());
     }
 }
 
 /// Writes rows with as few statements as possible. `shared` gives the values that are the same for
 /// all rows, `own` those of one.
-pub fn write<T>(
-    db: &Connection,
+pub fn write<'v, T>(
+    db: &Database,
     sql: &Sql<'_>,
-    rows: &[T],
-    shared: impl Fn(&mut Values<'_, '_>) -> Result<()>,
-    own: impl Fn(&mut Values<'_, '_>, &T) -> Result<()>,
+    rows: &'v [T],
+    shared: impl Fn(&mut Values<'v>),
+    own: impl Fn(&mut Values<'v>, &'v T),
 ) -> Result<()> {
     let (whole, rest) = rows.as_chunks::<MANY>();
     let whole = whole.iter().map(|part| part.as_slice());
     // The rest is written one by one: a statement for each number would fill the statement cache.
     for part in whole.chain(rest.chunks(1)) {
-        let mut statement = db.prepare_cached(&sql.over(part.len()))?;
-        let mut values = Values {
-            statement: &mut statement,
-            given: 0,
-        };
-        shared(&mut values)?;
+        let mut values = Values::default();
+        shared(&mut values);
         for row in part {
-            own(&mut values, row)?;
+            own(&mut values, row);
         }
-        statement.raw_execute()?;
+        db.execute(&sql.over(part.len()), &values.0)?;
     }
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! The version of a store's schema, and updating it.
 
-use crate::trouble::Sql as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
-
+use crate::scope::TransactionScope;
+use crate::sql::{Database, TransactionAccess};
 use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
 /// How often, and for how long, to check whether another process has done it meanwhile.
@@ -21,34 +20,71 @@ pub fn nobody_else() -> ExclusiveHold {
     Arc::new(|| Ok(Box::new(())))
 }
 
-/// The version that a database has.
-pub fn version(db: &Connection) -> rusqlite::Result<usize> {
-    let mut statement = db.prepare_cached("PRAGMA user_version")?;
-    let n: i64 = statement.query_row([], |r| r.get(0))?;
-    Ok(usize::try_from(n).unwrap_or(usize::MAX))
+/// What makes each version of a schema, oldest first. Never change a released script: add another.
+pub struct Scripts {
+    /// For SQLite, from version 1 on.
+    pub sqlite: &'static [&'static str],
+    /// For PostgreSQL: the first makes the version that was the newest when this was added. Each
+    /// further version has a script in both; one that changes nothing is empty.
+    pub postgres: &'static [&'static str],
 }
 
-/// Updates a database to the newest version: each of `scripts` makes the next one. `what` names it
-/// in messages. Without `alone` it is left as it is.
+impl Scripts {
+    /// The newest version.
+    pub fn newest(&self) -> usize {
+        self.sqlite.len()
+    }
+
+    /// Those that are to be run on a database of a version; 0 if it is empty.
+    fn after(&self, db: &Database, seen: usize) -> &'static [&'static str] {
+        let all = match db {
+            Database::Sqlite(_) => self.sqlite,
+            Database::Postgres(_) => self.postgres,
+        };
+        let missing = match seen {
+            0 => all.len(),
+            _ => self.newest().saturating_sub(seen),
+        };
+        all.get(all.len().saturating_sub(missing)..)
+            .unwrap_or_default()
+    }
+}
+
+/// Makes the newest version in an empty database, in the transaction that is running.
+///
+/// # Errors
+/// Those of the database.
+pub fn make(db: &Database, scripts: &Scripts) -> Result<()> {
+    bring(db, 0, scripts)
+}
+
+fn bring(db: &Database, seen: usize, scripts: &Scripts) -> Result<()> {
+    for script in scripts.after(db, seen) {
+        db.batch(script)?;
+    }
+    db.set_schema_version(scripts.newest())
+}
+
+/// Updates a database to the newest version. `what` names it in messages. Without `alone` it is left as it is.
 ///
 /// # Errors
 /// If it has a newer version, or an earlier one but may not be changed or is open elsewhere; and
 /// those of the database.
 pub fn update(
-    db: &mut Connection,
+    db: &Database,
     what: &str,
-    scripts: &[&str],
+    scripts: &Scripts,
     alone: Option<&ExclusiveHold>,
 ) -> Result<()> {
     let mut tries = TRIES;
     let _alone = loop {
-        match scripts.len().checked_sub(version(db).sql()?) {
+        match scripts.newest().checked_sub(db.schema_version()?) {
             Some(0) => return Ok(()),
             Some(_) => {}
             None => return Err(newer(what)),
         }
         // An empty database is just being created.
-        if version(db).sql()? == 0 {
+        if db.schema_version()? == 0 {
             break None;
         }
         match alone.map(|alone| alone()) {
@@ -63,25 +99,19 @@ pub fn update(
             Some(Err(e)) => return Err(e),
         }
     };
-    let tx = db
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .sql()?;
+    let tx = TransactionScope::begin(db, TransactionAccess::Write, false)?;
     // Read again: another process may have done it meanwhile.
-    let seen = version(&tx).sql()?;
-    for script in scripts.iter().skip(seen) {
-        tx.execute_batch(script).sql()?;
-    }
-    tx.pragma_update(None, "user_version", scripts.len() as i64)
-        .sql()?;
-    tx.commit().sql()
+    let seen = tx.schema_version()?;
+    bring(&tx, seen, scripts)?;
+    tx.commit()
 }
 
 /// Checks that a database still has the version that it was opened with.
 ///
 /// # Errors
 /// If another process has updated it.
-pub fn unchanged(db: &Connection, what: &str, scripts: &[&str]) -> Result<()> {
-    match version(db).sql()? == scripts.len() {
+pub fn unchanged(db: &Database, what: &str, scripts: &Scripts) -> Result<()> {
+    match db.schema_version()? == scripts.newest() {
         true => Ok(()),
         false => Err(newer(what)),
     }

@@ -2,23 +2,24 @@
 
 use std::ops::Deref;
 
-use rusqlite::{Connection, Result, TransactionBehavior};
+use keystile_model::error::Result;
+
+use crate::sql::{Database, TransactionAccess};
 
 /// A transaction of the database, or a nested part of one. Rolled back unless committed.
 pub struct TransactionScope<'s> {
-    db: &'s Connection,
+    db: &'s Database,
     inner: bool,
     open: bool,
 }
 
 impl<'s> TransactionScope<'s> {
     /// Begins one; nested in the running one if `inner`.
-    pub fn begin(db: &'s Connection, behavior: TransactionBehavior, inner: bool) -> Result<Self> {
-        db.execute_batch(match (inner, behavior) {
-            (true, _) => "SAVEPOINT part",
-            (false, TransactionBehavior::Immediate) => "BEGIN IMMEDIATE",
-            (false, _) => "BEGIN",
-        })?;
+    pub fn begin(db: &'s Database, access: TransactionAccess, inner: bool) -> Result<Self> {
+        match inner {
+            true => db.begin_part()?,
+            false => db.begin(access)?,
+        }
         Ok(Self {
             db,
             inner,
@@ -28,30 +29,29 @@ impl<'s> TransactionScope<'s> {
 
     /// Commits it; if nested, together with the outer one.
     pub fn commit(mut self) -> Result<()> {
-        self.db
-            .execute_batch(if self.inner { "RELEASE part" } else { "COMMIT" })?;
+        match self.inner {
+            true => self.db.commit_part()?,
+            false => self.db.commit()?,
+        }
         self.open = false;
         Ok(())
     }
 }
 
 impl Deref for TransactionScope<'_> {
-    type Target = Connection;
+    type Target = Database;
 
-    fn deref(&self) -> &Connection {
+    fn deref(&self) -> &Database {
         self.db
     }
 }
 
 impl Drop for TransactionScope<'_> {
     fn drop(&mut self) {
-        if self.open && !self.db.is_autocommit() {
-            // What cannot be rolled back now is rolled back when the connection closes.
-            let _ = self.db.execute_batch(if self.inner {
-                "ROLLBACK TO part; RELEASE part"
-            } else {
-                "ROLLBACK"
-            });
+        match (self.open, self.inner) {
+            (false, _) => {}
+            (true, true) => self.db.roll_back_part(),
+            (true, false) => self.db.roll_back(),
         }
     }
 }

@@ -1,9 +1,7 @@
 //! Timelines, which distinguish stores that were restored from the same backup.
 
-use crate::trouble::Sql as _;
-
+use crate::sql::params;
 use keystile_core::key::KeyId;
-use rusqlite::params;
 use sha2::{Digest as _, Sha256};
 
 use super::meta::Timeline;
@@ -29,13 +27,11 @@ impl Tx<'_> {
         let mut id = [0; 8];
         (world.entropy)(&mut id)?;
         let began = column::signed(self.next);
-        self.tx
-            .execute(
-                "UPDATE meta SET timeline = ?, began = ?, base = NULL",
-                params![id, began],
-            )
-            .sql()?;
-        self.tx.execute("DELETE FROM lost_key", []).sql()?;
+        self.tx.execute(
+            "UPDATE meta SET timeline = ?, began = ?, base = NULL",
+            params![id, began],
+        )?;
+        self.tx.execute("DELETE FROM lost_key", &[])?;
         self.meta.timeline = Timeline(id);
         self.meta.began = self.next;
         Ok(self.meta.timeline)
@@ -50,17 +46,14 @@ impl Tx<'_> {
     /// Stores the base that is published from now on, by its manifest.
     pub fn set_base(&mut self, manifest: &[u8]) -> Result<()> {
         let tag = self.base_tag(manifest);
-        self.tx.execute("UPDATE meta SET base = ?", [tag]).sql()?;
+        self.tx.execute("UPDATE meta SET base = ?", params![tag])?;
         Ok(())
     }
 
     /// Whether the base that was published last, on this timeline, is the one with this
     /// manifest.
     pub fn is_base(&self, manifest: &[u8]) -> Result<bool> {
-        let noted: Option<Vec<u8>> = self
-            .tx
-            .query_row("SELECT base FROM meta", [], |r| r.get(0))
-            .sql()?;
+        let noted: Option<Vec<u8>> = self.tx.one("SELECT base FROM meta", &[], |r| r.get(0))?;
         Ok(noted.is_some_and(|noted| noted == self.base_tag(manifest)))
     }
 
@@ -75,42 +68,30 @@ impl Tx<'_> {
 
     /// Stores a key that a restore lost.
     pub fn insert_lost_key(&mut self, key: &LostKey) -> Result<()> {
-        self.tx
-            .prepare_cached("INSERT OR REPLACE INTO lost_key VALUES (?, ?, ?)")
-            .sql()?
-            .execute(params![
-                column::signed(key.id.as_u64()),
-                key.client,
-                key.revoked
-            ])
-            .sql()?;
+        self.tx.execute(
+            "INSERT INTO lost_key VALUES (?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET client = excluded.client, revoked = excluded.revoked",
+            params![column::signed(key.id.as_u64()), key.client, key.revoked],
+        )?;
         Ok(())
     }
 
     /// What the last restore lost, by id, after `after`, without keys that have been dealt with
     /// since.
     pub fn lost_keys(&self, after: Option<KeyId>, most: u32) -> Result<Vec<LostKey>> {
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT lost_key.id, lost_key.client, lost_key.revoked
+        let sql = "SELECT lost_key.id, lost_key.client, lost_key.revoked
              FROM lost_key LEFT JOIN key ON key.id = lost_key.id
              WHERE lost_key.id > ?
                AND CASE WHEN lost_key.revoked THEN key.revoked IS NULL AND NOT key.disabled
                    ELSE key.id IS NULL END
-             ORDER BY lost_key.id LIMIT ?",
-            )
-            .sql()?;
+             ORDER BY lost_key.id LIMIT ?";
         let after = after.map_or(-1, |id| column::signed(id.as_u64()));
-        let rows = statement
-            .query_map(params![after, most], |r| {
-                Ok(LostKey {
-                    id: column::id(r, 0)?,
-                    client: r.get(1)?,
-                    revoked: r.get(2)?,
-                })
+        self.tx.all(sql, params![after, most], |r| {
+            Ok(LostKey {
+                id: column::id(r, 0)?,
+                client: r.get(1)?,
+                revoked: r.get(2)?,
             })
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! Several changes as one, and a glance at what a change would write.
 
-use super::trouble::Sql as _;
 use keystile_model::error::{Kind, Result};
 
 use super::Store;
+use super::sql::TransactionAccess;
 
 impl Store {
     /// Combines several changes: everything that `f` writes, in any number of transactions, is
@@ -15,13 +15,22 @@ impl Store {
         if self.glancing {
             return f(self);
         }
-        self.db.execute_batch("BEGIN IMMEDIATE").sql()?;
+        let out = self.all_or_nothing(TransactionAccess::Write, f)?;
+        self.note();
+        Ok(out)
+    }
+
+    /// The same, without a note of the audit log's end.
+    pub(super) fn all_or_nothing<T>(
+        &mut self,
+        access: TransactionAccess,
+        f: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.db.begin(access)?;
         let joined = Joined { store: self };
         joined.store.joined = true;
         let out = f(&mut *joined.store)?;
-        joined.store.db.execute_batch("COMMIT").sql()?;
-        drop(joined);
-        self.note();
+        joined.store.db.commit()?;
         Ok(out)
     }
 
@@ -31,7 +40,7 @@ impl Store {
     /// # Errors
     /// Those of `f`, except those of the store, which the write will encounter.
     pub fn glance<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
-        self.db.pragma_update(None, "query_only", true).sql()?;
+        self.db.only_read(true)?;
         let glancing = Glancing { store: self };
         glancing.store.glancing = true;
         let out = f(&mut *glancing.store);
@@ -54,7 +63,7 @@ impl Drop for Glancing<'_> {
         self.store.glancing = false;
         // A connection that stays read-only refuses to write and is not reopened; but this fails
         // only if nothing works any more.
-        let _ = self.store.db.pragma_update(None, "query_only", false);
+        let _ = self.store.db.only_read(false);
     }
 }
 
@@ -66,9 +75,6 @@ struct Joined<'s> {
 impl Drop for Joined<'_> {
     fn drop(&mut self) {
         self.store.joined = false;
-        if !self.store.db.is_autocommit() {
-            // What cannot be rolled back now is rolled back when the connection closes.
-            let _ = self.store.db.execute_batch("ROLLBACK");
-        }
+        self.store.db.roll_back();
     }
 }

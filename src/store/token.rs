@@ -1,8 +1,7 @@
 //! Tokens in the store.
 
-use crate::trouble::Sql as _;
+use crate::sql::{SqlRow, params};
 use keystile_core::key::{Digest, KeyId};
-use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Tx, column};
 use keystile_model::caller::{Ceilings, Grant, Role};
@@ -16,7 +15,7 @@ const COLUMNS: &str =
 const TABLES: &str =
     "token LEFT JOIN client ON client.number = token.client AND client.deleted IS NULL";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
+fn read(row: &SqlRow<'_>) -> Result<TokenRecord> {
     let role: String = row.get(3)?;
     Ok(TokenRecord {
         grant: Grant {
@@ -47,30 +46,19 @@ impl Tx<'_> {
     pub fn token(&self, id: KeyId) -> Result<Option<TokenRecord>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE token.id = ?");
         self.tx
-            .prepare_cached(&sql)
-            .sql()?
-            .query_row([column::signed(id.as_u64())], read)
-            .optional()
-            .sql()
+            .optional(&sql, params![column::signed(id.as_u64())], read)
     }
 
     /// The id of the token of a name that is not revoked.
     pub fn living_token(&self, name: &str) -> Result<Option<KeyId>> {
         let sql = "SELECT id FROM token WHERE name = ? AND revoked IS NULL";
-        self.tx
-            .prepare_cached(sql)
-            .sql()?
-            .query_row([name], |r| column::id(r, 0))
-            .optional()
-            .sql()
+        self.tx.optional(sql, params![name], |r| column::id(r, 0))
     }
 
     /// All tokens, oldest first.
     pub fn tokens(&self) -> Result<Vec<TokenRecord>> {
         let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY token.created, token.id");
-        let mut statement = self.tx.prepare(&sql).sql()?;
-        let rows = statement.query_map([], read).sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx.all(&sql, &[], read)
     }
 
     /// Tokens, oldest first, after one, until `each` gives false.
@@ -85,26 +73,19 @@ impl Tx<'_> {
                 (SELECT before.created, before.id FROM token AS before WHERE before.id = ?1)
              ORDER BY token.created, token.id"
         );
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
-        let mut rows = statement
-            .query([after.map(|id| column::signed(id.as_u64()))])
-            .sql()?;
-        while let Some(row) = rows.next().sql()? {
-            if !each(read(row).sql()?) {
-                break;
-            }
-        }
-        Ok(())
+        self.tx.each(
+            &sql,
+            params![after.map(|id| column::signed(id.as_u64()))],
+            |row| Ok(each(read(row)?)),
+        )
     }
 
     /// Adds a token, bound to the client of a number.
     pub fn insert_token(&mut self, token: &TokenRecord, client: Option<u32>) -> Result<()> {
         let grant = &token.grant;
-        self.tx.execute(
-            "INSERT INTO token (id, digest, name, role, client, scopes, plans, max_expiry, max_keys,
+        self.tx.execute("INSERT INTO token (id, digest, name, role, client, scopes, plans, max_expiry, max_keys,
                networks, created, created_by, expires, invitation)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            params![
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", params![
                 column::signed(grant.id.as_u64()),
                 token.digest.0,
                 grant.name,
@@ -119,30 +100,25 @@ impl Tx<'_> {
                 token.created_by,
                 column::signed(token.expires),
                 token.invitation,
-            ],
-        ).sql()?;
+            ])?;
         Ok(())
     }
 
     /// Revokes a token.
     pub fn revoke_token(&mut self, id: KeyId, now: u64) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE token SET revoked = ? WHERE id = ?",
-                params![column::signed(now), column::signed(id.as_u64())],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE token SET revoked = ? WHERE id = ?",
+            params![column::signed(now), column::signed(id.as_u64())],
+        )?;
         Ok(())
     }
 
     /// Stores when a token was used.
     pub fn token_used(&mut self, id: KeyId, now: u64) -> Result<()> {
-        self.tx
-            .execute(
-                "UPDATE token SET last_used = ?1 WHERE id = ?2 AND coalesce(last_used < ?1, TRUE)",
-                params![column::signed(now), column::signed(id.as_u64())],
-            )
-            .sql()?;
+        self.tx.execute(
+            "UPDATE token SET last_used = ?1 WHERE id = ?2 AND coalesce(last_used < ?1, TRUE)",
+            params![column::signed(now), column::signed(id.as_u64())],
+        )?;
         Ok(())
     }
 }

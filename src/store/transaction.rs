@@ -1,19 +1,21 @@
 //! One transaction: what it has changed, what it writes down, and how it ends.
 
-use super::trouble::Sql as _;
+use crate::sql::params;
 use keystile_model::audit::{Outcome, Record};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::Key;
 use keystile_model::world::World;
-use rusqlite::params;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use zeroize::Zeroizing;
 
 use super::column;
 use super::meta::Meta;
 use super::scope::TransactionScope;
+use super::seal::Seal;
+use super::shared;
 
 /// A transaction: a consistent view for reading, all or nothing for writing.
 pub struct Tx<'s> {
@@ -26,6 +28,8 @@ pub struct Tx<'s> {
     /// The keyset differs from the one of `meta.version`.
     pub(super) changed: bool,
     pub(super) stop: Arc<AtomicBool>,
+    /// Seals secrets, unless the whole store is encrypted.
+    pub(super) seal: Option<Arc<Seal>>,
     /// Audit records that are chained but not yet written; see [`Tx::audit`].
     pub(super) unwritten: RefCell<Vec<Record>>,
 }
@@ -120,6 +124,23 @@ impl Tx<'_> {
         })
     }
 
+    /// A secret, as it is kept in a place: a column, and what names its row.
+    pub(super) fn sealed(&self, place: &str, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        match &self.seal {
+            Some(seal) => seal.close(place, secret).map(Zeroizing::new),
+            None => Ok(Zeroizing::new(secret.to_vec())),
+        }
+    }
+
+    /// The secret that is kept in a place.
+    pub(super) fn revealed(&self, place: &str, kept: Vec<u8>) -> Result<Zeroizing<Vec<u8>>> {
+        let kept = Zeroizing::new(kept);
+        match &self.seal {
+            Some(seal) => seal.reveal(place, &kept),
+            None => Ok(kept),
+        }
+    }
+
     /// Whether no change was noted.
     pub(super) fn is_untouched(&self) -> bool {
         !self.changed && self.unwritten.borrow().is_empty()
@@ -141,20 +162,17 @@ impl Tx<'_> {
             head,
             ..
         } = self.meta;
-        self.tx
-            .prepare_cached(
-                "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
-            )
-            .sql()?
-            .execute(params![
+        self.tx.execute(
+            "UPDATE meta SET version = ?, issued_at = ?, audit_seq = ?, audit_hash = ?",
+            params![
                 column::signed(version),
                 column::signed(issued_at),
                 column::signed(head.seq),
                 head.link.0,
-            ])
-            .sql()?;
-        self.tx.commit().sql()?;
-        Ok(())
+            ],
+        )?;
+        shared::tell(&self.tx, shared::STORE)?;
+        self.tx.commit()
     }
 }
 

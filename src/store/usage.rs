@@ -2,17 +2,18 @@
 //! revocation. Encrypted with a key derived from a secret in the store, so that a new master key
 //! for the store does not require changing a second file at the same time.
 
-use crate::trouble::Sql as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::schema::{self, ExclusiveHold};
+use super::schema::{self, ExclusiveHold, Scripts};
 use super::scope::TransactionScope;
+use super::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
+use super::sql::sqlite::{FileMode, Settings, SqliteDatabase};
+use super::sql::{Database, TransactionAccess};
 use crate::master_key as seal;
 use keystile_model::error::{Code, Result, refuse};
 
@@ -29,8 +30,11 @@ pub use keep::{Anomaly, Untold};
 pub use read::{Dimension, Grouped, These, Whose};
 pub use step::Step;
 
-/// As [`super::MIGRATIONS`].
-const MIGRATIONS: [&str; 2] = [include_str!("usage.sql"), include_str!("usage_2.sql")];
+/// As [`super::SCRIPTS`].
+pub(super) const SCRIPTS: Scripts = Scripts {
+    sqlite: &[include_str!("usage.sql"), include_str!("usage_2.sql")],
+    postgres: &[include_str!("postgres/usage.sql")],
+};
 
 /// The name for messages.
 const USAGE: &str = "usage";
@@ -44,12 +48,12 @@ pub(super) struct UsageKey(Zeroizing<[u8; 32]>);
 
 /// An open usage database.
 pub struct UsageStore {
-    db: Connection,
+    pub(super) db: Database,
 }
 
 /// A transaction of it: a consistent view for reading, all or nothing for writing.
 pub struct UsageTx<'s> {
-    tx: TransactionScope<'s>,
+    pub(super) tx: TransactionScope<'s>,
 }
 
 impl UsageKey {
@@ -73,29 +77,33 @@ impl UsageKey {
 
 impl UsageStore {
     pub(super) fn open(path: &Path, key: &UsageKey, alone: Option<&ExclusiveHold>) -> Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let db = connect(path, key, flags)?;
-        db.pragma_update(None, "journal_mode", "WAL").sql()?;
-        let mut usage = Self { db };
-        schema::update(&mut usage.db, USAGE, &MIGRATIONS, alone)?;
-        Ok(usage)
+        let db = connect(path, key, FileMode::Made)?;
+        db.write_ahead()?;
+        Self::with(Database::Sqlite(db), alone)
+    }
+
+    /// Of a store in a database.
+    pub(super) fn open_in(
+        address: &Arc<DatabaseAddress>,
+        alone: Option<&ExclusiveHold>,
+    ) -> Result<Self> {
+        let db = PostgresDatabase::open(address, Part::Usage)?;
+        Self::with(Database::Postgres(db.into()), alone)
     }
 
     /// Of a store that has counted nothing.
     pub(super) fn nothing() -> Result<Self> {
-        let mut usage = Self {
-            db: Connection::open_in_memory().sql()?,
-        };
-        schema::update(&mut usage.db, USAGE, &MIGRATIONS, None)?;
-        Ok(usage)
+        Self::with(Database::Sqlite(SqliteDatabase::in_memory()?), None)
+    }
+
+    fn with(db: Database, alone: Option<&ExclusiveHold>) -> Result<Self> {
+        schema::update(&db, USAGE, &SCRIPTS, alone)?;
+        Ok(Self { db })
     }
 
     /// Waits longer for others than a server's operations do; used for counting.
     pub fn be_patient(&mut self) -> Result<()> {
-        self.db.busy_timeout(crate::trouble::PATIENCE).sql()
+        self.db.wait_for_others(crate::trouble::PATIENCE)
     }
 
     /// Reads consistently.
@@ -103,8 +111,8 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn read<T>(&mut self, f: impl FnOnce(&UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = TransactionScope::begin(&self.db, TransactionBehavior::Deferred, false).sql()?;
-        schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
+        let tx = TransactionScope::begin(&self.db, TransactionAccess::Read, false)?;
+        schema::unchanged(&tx, USAGE, &SCRIPTS)?;
         f(&UsageTx { tx })
     }
 
@@ -113,66 +121,51 @@ impl UsageStore {
     /// # Errors
     /// Those of `f`, and of the database.
     pub fn write<T>(&mut self, f: impl FnOnce(&mut UsageTx<'_>) -> Result<T>) -> Result<T> {
-        let tx = TransactionScope::begin(&self.db, TransactionBehavior::Immediate, false).sql()?;
-        schema::unchanged(&tx, USAGE, &MIGRATIONS)?;
+        let tx = TransactionScope::begin(&self.db, TransactionAccess::Write, false)?;
+        schema::unchanged(&tx, USAGE, &SCRIPTS)?;
         let mut tx = UsageTx { tx };
         let out = f(&mut tx)?;
-        tx.tx.commit().sql()?;
+        tx.tx.commit()?;
         Ok(out)
     }
 
     pub(super) fn copy_to(&self, file: &Path, key: &UsageKey) -> Result<()> {
-        let mut copy = connect(file, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        {
-            let backup = Backup::new(&self.db, &mut copy).sql()?;
-            // All pages in one step: in WAL mode that stops nobody from counting.
-            if backup.step(-1).sql()? != StepResult::Done {
-                return Err(refuse(
-                    Code::StoreBusy,
-                    "usage was busy",
-                    "nothing was written; try again",
-                ));
-            }
-        }
-        // One file, and no log beside it.
-        copy.pragma_update(None, "journal_mode", "DELETE").sql()?;
-        let sound: String = copy
-            .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
-            .sql()?;
-        copy.close().map_err(|(_, e)| crate::trouble::trouble(e))?;
-        match sound.as_str() {
-            "ok" => Ok(()),
-            wrong => Err(refuse(
+        let mut copy = connect(file, key, FileMode::Existing)?;
+        // In WAL mode, that stops nobody from counting.
+        self.file()?.copy_to(&mut copy, 0)?;
+        copy.check(file, |wrong| {
+            refuse(
                 Code::UsageDamaged,
                 format_args!("usage is damaged: {wrong}"),
                 "move `usage.db` away to count anew, and back up again",
-            )),
-        }
+            )
+        })?;
+        Database::Sqlite(copy).close()
     }
 
     pub(super) fn close(self) -> Result<()> {
-        self.db.close().map_err(|(_, e)| crate::trouble::trouble(e))
+        self.db.close()
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> Result<&SqliteDatabase> {
+        self.db.file()
     }
 
     #[doc(hidden)]
-    pub fn sql(&self) -> &Connection {
-        &self.db
+    pub fn sql(&self) -> &rusqlite::Connection {
+        self.db.raw()
     }
 }
 
-fn connect(path: &Path, key: &UsageKey, flags: OpenFlags) -> Result<Connection> {
-    let db = Connection::open_with_flags(path, flags).sql()?;
-    db.pragma_update(None, "cipher_log_level", "NONE").sql()?;
-    db.pragma_update(None, "key", key.raw().as_str()).sql()?;
-    db.busy_timeout(PATIENCE).sql()?;
-    // FULL: a batch is acknowledged only when it is on disk, because nobody else has it after that.
-    db.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
+/// FULL: a batch is acknowledged only when it is on disk, because nobody else has it after that.
+const SETTINGS: Settings = Settings {
+    patience: PATIENCE,
+    pragmas: "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;",
-    )
-    .sql()?;
-    db.set_prepared_statement_cache_capacity(64);
-    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-        .sql()?;
-    Ok(db)
+    statements: 64,
+};
+
+fn connect(path: &Path, key: &UsageKey, mode: FileMode) -> Result<SqliteDatabase> {
+    SqliteDatabase::open(path, key.raw().as_str(), mode, &SETTINGS)
 }

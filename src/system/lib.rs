@@ -85,6 +85,14 @@ pub fn of_scanner(address: IpAddr, request: &str) -> World {
     }
 }
 
+/// The real world, for somebody who presents a key to have it revoked.
+pub fn of_holder(address: IpAddr, request: &str) -> World {
+    World {
+        actor: remote("holder of the key".to_owned(), address, request),
+        ..of_scanner(address, request)
+    }
+}
+
 /// The real world, for a request by an unknown caller: only good for recording its refusal.
 pub fn of_stranger(address: IpAddr, request: &str) -> World {
     World {

@@ -277,5 +277,26 @@ fn usage(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, lookups, loads, overlays, usage);
+/// What checking a signature adds to a push: once for each, and nothing to a request.
+fn signatures(c: &mut Criterion) {
+    let pair = SigningKey::ed25519("bench", &[7; 32]).unwrap();
+    let public = SigningKeys::parse_public(&pair.public_entry().unwrap()).unwrap();
+    let (secret, shared) = signing();
+    let built = build(&content(&keys(10), "gold")).unwrap();
+    let mut group = c.benchmark_group("signature");
+    for (name, signer, keys) in [("hmac", secret, shared), ("ed25519", pair, public)] {
+        let bytes = built.seal_raw(&signer, 0);
+        group.bench_function(format!("check, {name}"), |b| {
+            b.iter(|| Keyset::load(&mut black_box(&bytes[..]), &keys, |_| {}).unwrap());
+        });
+        group.bench_function(format!("make, {name}"), |b| {
+            b.iter(|| black_box(built.seal_raw(&signer, 0)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(
+    benches, decisions, lookups, loads, overlays, usage, signatures
+);
 criterion_main!(benches);

@@ -8,6 +8,8 @@
 //! `keystile.wasm`:
 //!
 //!     cargo bench --profile release --bench delivery -- --beside FOLDER
+//!
+//! Less of it, to see that it works: `--rounds 2 --keys 1000`.
 #![cfg_attr(target_family = "wasm", no_main)]
 #![cfg(not(target_family = "wasm"))]
 #![allow(dead_code, unused_imports)]
@@ -26,22 +28,23 @@ report: { cluster: keystile-control, every: 10s }
 routes:
   - { path: "/v1/{*rest}" }
 "#;
-const KEYS: usize = 100_000;
-const ROUNDS: usize = 15;
+/// What is asked of this build, in what the other one took.
+const ASKED: f64 = 2.0 / 3.0;
 
 fn main() {
-    let mut arguments = std::env::args().skip_while(|a| a != "--beside");
-    let beside = arguments.nth(1).map(PathBuf::from);
+    let number = |name, usual| value_of(name).map_or(usual, |n| n.parse().expect("a number"));
+    let (rounds, keys) = (number("--rounds", 15), number("--keys", 100_000));
     let here = root().join("target/dist");
+    let beside = value_of("--beside").map(PathBuf::from);
     let beds: Vec<Bed> = [Some(here), beside]
         .into_iter()
         .flatten()
-        .map(Bed::start)
+        .map(|build| Bed::start(build, rounds, keys))
         .collect();
-    println!("{KEYS} keys, 2 Envoys of 2 workers, 8 connections each; milliseconds");
+    println!("{keys} keys, 2 Envoys of 2 workers, 8 connections each; milliseconds");
     println!("round   answered  last 200  proved  worst request");
     let mut found: Vec<Vec<Round>> = beds.iter().map(|_| Vec::new()).collect();
-    for n in 0..ROUNDS {
+    for n in 0..rounds {
         for (bed, rounds) in beds.iter().zip(&mut found) {
             let round = bed.round(n);
             let [answered, last, proved, worst] = round;
@@ -52,15 +55,39 @@ fn main() {
             rounds.push(round);
         }
     }
-    for (bed, rounds) in beds.iter().zip(found) {
+    for (bed, rounds) in beds.iter().zip(&found) {
         println!("{}", bed.name);
-        for (what, at) in [("last 200:     ", 1), ("worst request:", 3)] {
-            let mut all: Vec<f64> = rounds.iter().filter_map(|r| r.get(at).copied()).collect();
-            all.sort_by(f64::total_cmp);
-            let at = |n: usize| all.get(n).copied().unwrap_or_default();
-            let (low, median, high) = (at(0), at(all.len() / 2), at(all.len() - 1));
-            println!("{what} median {median:.1}, {low:.1} to {high:.1}");
+        for (what, at) in SHOWN {
+            let [low, median, high] = spread(rounds, at);
+            println!("{what:<14} median {median:.1}, {low:.1} to {high:.1}");
         }
+    }
+    if let [here, beside] = found.as_slice() {
+        targets(here, beside);
+    }
+}
+
+/// What follows a word on the command line.
+fn value_of(name: &str) -> Option<String> {
+    std::env::args().skip_while(|a| a != name).nth(1)
+}
+
+const SHOWN: [(&str, usize); 2] = [("last 200:", 1), ("worst request:", 3)];
+
+/// The least, the median and the most.
+fn spread(rounds: &[Round], at: usize) -> [f64; 3] {
+    let mut all: Vec<f64> = rounds.iter().map(|round| round[at]).collect();
+    all.sort_by(f64::total_cmp);
+    [0, all.len() / 2, all.len() - 1].map(|n| all[n])
+}
+
+fn targets(here: &[Round], beside: &[Round]) {
+    for (what, at) in SHOWN {
+        let [_, median, _] = spread(here, at);
+        let [_, other, _] = spread(beside, at);
+        let measured = median / other;
+        let verdict = if measured <= ASKED { "met" } else { "missed" };
+        println!("{what:<14} asked {ASKED:.2} of the other's, measured {measured:.2}: {verdict}");
     }
 }
 
@@ -80,12 +107,12 @@ struct Bed {
 }
 
 impl Bed {
-    fn start(build: PathBuf) -> Self {
+    fn start(build: PathBuf, rounds: usize, keys: usize) -> Self {
         let companion = Companion::init_by(&build, &fresh_dir(), POLICY);
         companion.run(&["client", "create", "acme"]);
         let (survivor, _) = companion.issue(&["acme"]);
-        let doomed: Vec<_> = (0..ROUNDS).map(|_| companion.issue(&["acme"])).collect();
-        let others = KEYS - 1 - ROUNDS;
+        let doomed: Vec<_> = (0..rounds).map(|_| companion.issue(&["acme"])).collect();
+        let others = keys - 1 - rounds;
         companion.json(&["key", "issue", "acme", "--count", &others.to_string()]);
         let server = Server::delivering(&companion, build.join("keystile.wasm"));
         let upstream = Upstream::start();

@@ -2,10 +2,6 @@
 //! looks at nothing.
 #![cfg(target_family = "wasm")]
 #![allow(missing_docs)]
-#![expect(
-    clippy::disallowed_types,
-    reason = "as the SDK's users write their filters; it asks for nothing that may panic"
-)]
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;

@@ -2,6 +2,7 @@
 //! and faults that must not cost a key.
 
 mod cluster;
+mod database;
 mod faults;
 mod handing_over;
 mod imports;
@@ -14,4 +15,4 @@ mod schemas;
 mod transcripts;
 mod updating;
 
-use keystile_tests::{server, support};
+use keystile_tests::{pki, postgres, server, support};

@@ -44,6 +44,7 @@ fn printed() -> Vec<Value> {
         "--gateway",
         "public",
     ];
+    let module = ["--shell", "module"];
     let file = ["--image", "https://files.example/keystile.wasm"];
     let kubernetes = [
         "render",
@@ -56,9 +57,13 @@ fn printed() -> Vec<Value> {
         [&istio[..], &sidecar, &image, &digest].concat(),
         [&istio[..], &image].concat(),
         [&istio[..], &SERVER].concat(),
+        [&istio[..], &module, &image, &digest].concat(),
+        [&istio[..], &module, &SERVER].concat(),
         [&gateway[..], &image, &digest].concat(),
         [&gateway[..], &file, &digest].concat(),
         [&gateway[..], &SERVER].concat(),
+        [&gateway[..], &module, &image, &digest].concat(),
+        [&gateway[..], &module, &SERVER].concat(),
         [&kubernetes[..], &from].concat(),
         kubernetes.to_vec(),
     ];
@@ -72,15 +77,24 @@ fn printed() -> Vec<Value> {
     commands.iter().flat_map(documents).collect()
 }
 
-/// One of each kind, of what is printed.
+/// One of each kind, of what is printed; of those that can carry the native module one with it, too.
 fn kinds() -> Vec<Value> {
+    const MODULES: [&str; 3] = [
+        "/spec/dynamicModules",
+        "/spec/dynamicModule",
+        "/spec/configPatches/0/patch/value/typed_config",
+    ];
+    let form = |d: &Value| {
+        let of_module = MODULES.iter().any(|place| d.pointer(place).is_some());
+        (d["kind"].clone(), of_module)
+    };
     let mut kinds: Vec<Value> = Vec::new();
     for document in printed() {
-        if kinds.iter().all(|k| k["kind"] != document["kind"]) {
+        if kinds.iter().all(|k| form(k) != form(&document)) {
             kinds.push(document);
         }
     }
-    assert_eq!(kinds.len(), 12);
+    assert_eq!(kinds.len(), 12 + MODULES.len());
     kinds
 }
 
@@ -195,7 +209,11 @@ fn a_field_of_another_type_is_noticed_wherever_it_is() {
     };
     let mut changes = each_field(change);
     // Envoy Gateway takes any JSON there.
-    let any = ["/wasm/0/config", "/operation/value"];
+    let any = [
+        "/wasm/0/config",
+        "/dynamicModule/0/config",
+        "/operation/value",
+    ];
     changes.retain(|(name, _)| !any.iter().any(|end| name.ends_with(end)));
     all_are_mistakes(changes);
 }
@@ -234,12 +252,20 @@ fn a_missing_field_is_noticed_where_it_must_be() {
         ("EnvoyExtensionPolicy", "/spec/targetRefs/0/name"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0/code"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0/code/image/url"),
+        ("EnvoyProxy", "/spec/dynamicModules/0/source"),
+        ("EnvoyProxy", "/spec/dynamicModules/0/source/local/path"),
+        (
+            "EnvoyProxy",
+            "/spec/provider/kubernetes/envoyDeployment/container/volumeMounts/0/mountPath",
+        ),
+        ("EnvoyExtensionPolicy", "/spec/dynamicModule/0/name"),
         ("EnvoyPatchPolicy", "/spec/targetRef"),
         ("EnvoyPatchPolicy", "/spec/jsonPatches/0/operation/op"),
     ];
     let kinds = kinds();
     let without = |(kind, place): (&str, &str)| {
-        let resource = kinds.iter().find(|k| k["kind"] == kind).unwrap();
+        let mut of_kind = kinds.iter().filter(|k| k["kind"] == kind);
+        let resource = of_kind.find(|k| k.pointer(place).is_some()).unwrap();
         let name = format!("{kind} {place}");
         (name, changed(resource, place, |_, _| None))
     };

@@ -11,8 +11,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::postgres::Postgres;
 use crate::server::{Server, token};
-use crate::support::{Home, KEYSTILECTL, prepare, text};
+use crate::support::{Home, KEYSTILECTL, text};
 
 macro_rules! sessions {
     ($($name:ident)*) => {$(
@@ -91,10 +92,43 @@ through_a_server! {
     audit_of_a_server
 }
 
+/// The same words with the store in PostgreSQL, but for what works on its file.
+macro_rules! in_a_database {
+    ($($name:ident)*) => {
+        mod in_a_database {$(
+            #[test]
+            fn $name() {
+                super::session(concat!(stringify!($name), ".txt"), super::Way::Database);
+            }
+        )*}
+    };
+}
+
+in_a_database! {
+    clients
+    keys
+    keys_that_are_refused
+    certificates
+    rotation
+    handing_over
+    import
+    policy
+    policy_mistakes
+    keyset
+    push
+    signing_keys
+    render
+    explain
+    tokens
+    audit
+    usage
+}
+
 /// How a session reaches its store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Store,
+    Database,
     Server,
     ServerAlone,
 }
@@ -131,8 +165,12 @@ fn folder() -> std::path::PathBuf {
 fn session(name: &str, way: Way) {
     let file = folder().join(name);
     let wanted = fs::read_to_string(&file).unwrap();
-    let home = Home::empty();
-    let _server = (way != Way::Store).then(|| serve(&home));
+    let home = match way {
+        Way::Database => Home::empty().in_database(&Postgres::shared().fresh()),
+        _ => Home::empty(),
+    };
+    let is_served = matches!(way, Way::Server | Way::ServerAlone);
+    let _server = is_served.then(|| serve(&home));
     let mut ids = Ids::default();
     let mut found = String::new();
     for part in parts(&wanted) {
@@ -144,7 +182,7 @@ fn session(name: &str, way: Way) {
             }
         }
     }
-    if way != Way::Server && std::env::var_os("BLESS").is_some() {
+    if matches!(way, Way::Store | Way::ServerAlone) && std::env::var_os("BLESS").is_some() {
         fs::write(file, found).unwrap();
         return;
     }
@@ -190,7 +228,7 @@ fn parts(text: &str) -> impl Iterator<Item = Part<'_>> {
 fn run(home: &Home, ids: &mut Ids, line: &str) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", line]);
-    prepare(&mut command, &home.path(""));
+    home.prepare(&mut command);
     if let Ok(token) = fs::read_to_string(home.path("bin/token")) {
         let path = format!(
             "{}:{}",
@@ -312,6 +350,9 @@ impl Ids {
             w => match w.split_once(':') {
                 Some((kid, secret)) if secret.len() == 43 && kid.len() == 16 => {
                     "[kid]:[secret]".to_owned()
+                }
+                Some((kid, key)) if key.starts_with("ed25519:") && kid.len() == 16 => {
+                    "[kid]:ed25519:[public]".to_owned()
                 }
                 Some((seq, link)) if digits(seq) && hex(link, 64) => format!("{seq}:[hash]"),
                 _ => w.to_owned(),

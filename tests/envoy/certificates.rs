@@ -169,12 +169,7 @@ fn says_validated() -> bool {
     if shell::is_module() {
         return false;
     }
-    let version = keystile_tests::proxy::version();
-    let minor = version
-        .split('.')
-        .nth(1)
-        .and_then(|m| m.parse::<u32>().ok());
-    minor.unwrap() >= 39
+    keystile_tests::proxy::minor() >= 39
 }
 
 /// The policy as the example has it, for an Envoy of any version.

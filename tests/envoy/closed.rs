@@ -18,7 +18,7 @@ fn before_the_first_keyset_every_request_is_refused() {
 
 #[test]
 fn without_the_filter_the_guard_refuses() {
-    if shell::leaves_out("a worker without the filter") {
+    if shell::leaves_out(shell::Vms::Missing) {
         return;
     }
     let upstream = Upstream::start();
@@ -38,7 +38,7 @@ fn without_the_filter_the_guard_refuses() {
 /// What the guard asks for as a header, which anybody may send.
 #[test]
 fn nobody_passes_the_guard_by_a_header() {
-    if shell::leaves_out("a worker without the filter") {
+    if shell::leaves_out(shell::Vms::Missing) {
         return;
     }
     let upstream = Upstream::start();
@@ -53,7 +53,7 @@ fn nobody_passes_the_guard_by_a_header() {
 /// Whoever upgrades puts the filter in force first, and renders the guard anew when it suits.
 #[test]
 fn the_guard_of_earlier_versions_works_on() {
-    if shell::leaves_out("a worker without the filter") {
+    if shell::leaves_out(shell::Vms::Missing) {
         return;
     }
     let upstream = Upstream::start();

@@ -37,6 +37,30 @@ fn a_keyset_with_a_bad_signature_leaves_the_last_good_one_in_force() {
 }
 
 #[test]
+fn a_keyset_that_is_cut_off_or_changed_opens_nothing_and_undoes_nothing() {
+    let upstream = Upstream::start();
+    let mut keys = Keys::new(POLICY);
+    let key = keys.issue("acme");
+    let good = keys.sealed();
+    let envoy = keys.start(&upstream);
+    let changed = good.replacen("\"manifest\":\"", "\"manifest\":\"A", 1);
+    assert_ne!(changed, good);
+    for bad in [&good[..good.len() / 2], &good[..good.len() - 2], &changed] {
+        let fixed = Setup::fixed(&upstream, bad).signing_keys(&keys.signing_keys());
+        let log = Envoy::try_start(fixed).err().expect("it does not start");
+        assert!(log.contains("keystile"), "{log}");
+        let setup = Setup::ecds(&upstream).signing_keys(&keys.signing_keys());
+        setup.ecds_file().configure(bad);
+        let closed = Envoy::start(setup);
+        assert_eq!(closed.send(&get("/v1/a").bearer(&key)).status, 500);
+        assert_eq!(envoy.push(|file| file.configure(bad)), Push::Refused);
+        assert_eq!(envoy.send(&get("/v1/a").bearer(&key)).status, 200);
+        assert_eq!(envoy.send(&get("/v1/a")).status, 401);
+    }
+    assert_eq!(upstream.requests(), 3);
+}
+
+#[test]
 fn after_the_same_refused_bytes_twice_a_good_push_is_taken() {
     let upstream = Upstream::start();
     let mut keys = Keys::new(POLICY);

@@ -6,7 +6,7 @@ mod listener;
 use crate::istio::mesh::documents;
 use crate::support::{
     Client, Companion, Envoy, Request, Response, Server, Upstream, echoed, eventually, fault,
-    fresh_dir, get, part, shell,
+    fresh_dir, get, shell,
 };
 use crate::traps::{trapping, write_broken};
 use listener::{Chains, extend, listener, orders, patch, setup};
@@ -23,6 +23,8 @@ routes:
 "#;
 const NAME: &str = "edge/public/http";
 const WASM_FILTER: &str = "envoy.filters.http.wasm/envoyextensionpolicy/edge/keystile/wasm/0";
+const MODULE_FILTER: &str =
+    "envoy.filters.http.dynamic_modules/envoyextensionpolicy/edge/keystile/dynamic-module/0";
 
 fn companion() -> Companion {
     let companion = Companion::init(&fresh_dir(), POLICY);
@@ -42,7 +44,7 @@ const IMAGE: [&str; 2] = ["--image", "oci://registry.example/keystile@sha256:00"
 fn plain(companion: &Companion, wasm: &str) -> (Value, Value) {
     let mut all = rendered(companion, &IMAGE);
     let mut listeners = [listener(NAME, Chains::Plain)];
-    extend(&mut listeners[0], &all[1], wasm);
+    extend(&mut listeners[0], &all[0], &all[1], wasm);
     assert_eq!(patch(&mut listeners, &all[2]), [""; 0]);
     let [listener] = listeners;
     (listener, all.swap_remove(0))
@@ -59,20 +61,18 @@ fn send(envoy: &Envoy, request: &Request) -> Response {
 }
 
 fn delivered() -> String {
-    part("target/dist/keystile.wasm", "scripts/build")
-        .display()
-        .to_string()
+    shell::file().display().to_string()
 }
 
 #[test]
 fn the_guard_stands_right_before_the_router_of_every_filter_chain() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
-        return;
-    }
     let companion = companion();
     let want = [
         "envoy.filters.http.cors",
-        WASM_FILTER,
+        match shell::is_module() {
+            true => MODULE_FILTER,
+            false => WASM_FILTER,
+        },
         "envoy.filters.http.local_ratelimit",
         "keystile-guard",
         "envoy.filters.http.router",
@@ -96,7 +96,7 @@ fn the_guard_stands_right_before_the_router_of_every_filter_chain() {
             .map(|name| listener(name, Chains::Tls(&hosts)))
             .collect();
         for listener in &mut listeners {
-            extend(listener, &all[1], "keystile.wasm");
+            extend(listener, &all[0], &all[1], &delivered());
         }
         assert_eq!(patch(&mut listeners, &all[2]), [""; 0], "{options:?}");
         for listener in &listeners {
@@ -107,9 +107,6 @@ fn the_guard_stands_right_before_the_router_of_every_filter_chain() {
 
 #[test]
 fn on_discovery_the_filters_come_first_in_every_filter_chain() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
-        return;
-    }
     let companion = companion();
     let plane = ["--discovery", "127.0.0.1:1", "--control", "127.0.0.1:1"];
     let all = rendered(&companion, &plane);
@@ -119,7 +116,7 @@ fn on_discovery_the_filters_come_first_in_every_filter_chain() {
     ] {
         let mut listeners = [listener(NAME, chains)];
         assert_eq!(patch(&mut listeners, &all[1]), [""; 0]);
-        let want = [
+        let mut want = vec![
             "keystile-base",
             "keystile",
             "envoy.filters.http.cors",
@@ -127,15 +124,13 @@ fn on_discovery_the_filters_come_first_in_every_filter_chain() {
             "keystile-guard",
             "envoy.filters.http.router",
         ];
+        want.retain(|filter| !shell::is_module() || *filter != "keystile-guard");
         assert_eq!(orders(&listeners[0]), vec![want; count]);
     }
 }
 
 #[test]
 fn a_gateway_lets_keys_in_and_nobody_else() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
-        return;
-    }
     let (companion, upstream) = (companion(), Upstream::start());
     let (key, _) = companion.issue(&["acme"]);
     companion.run(&["client", "create", "daily", "--plan", "day"]);
@@ -170,7 +165,7 @@ fn a_gateway_lets_keys_in_and_nobody_else() {
 
 #[test]
 fn a_worker_without_the_filter_lets_nothing_through_a_gateway() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
+    if shell::leaves_out(shell::Vms::Missing) {
         return;
     }
     let (companion, upstream) = (companion(), Upstream::start());
@@ -186,9 +181,6 @@ fn a_worker_without_the_filter_lets_nothing_through_a_gateway() {
 
 #[test]
 fn a_gateway_that_loses_its_listener_takes_no_older_keyset_afterwards() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
-        return;
-    }
     let (companion, upstream) = (companion(), Upstream::start());
     let (key, id) = companion.issue(&["acme"]);
     let (older, _) = plain(&companion, &delivered());
@@ -218,7 +210,7 @@ fn a_gateway_that_loses_its_listener_takes_no_older_keyset_afterwards() {
 
 #[test]
 fn after_a_trap_its_worker_stays_closed() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
+    if shell::leaves_out(shell::Vms::Fail) {
         return;
     }
     let (companion, upstream) = (companion(), Upstream::start());
@@ -239,9 +231,6 @@ fn after_a_trap_its_worker_stays_closed() {
 
 #[test]
 fn a_gateway_on_discovery_proves_a_revocation() {
-    if shell::leaves_out("what is rendered for Envoy Gateway is for WebAssembly") {
-        return;
-    }
     let policy = format!("{POLICY}report: {{ cluster: keystile-control, every: 1s }}\n");
     let companion = Companion::init(&fresh_dir(), &policy);
     companion.run(&["client", "create", "acme"]);

@@ -1,6 +1,7 @@
 //! Clients that send what no honest one would, as bytes on a socket.
 
 mod paths;
+mod tunnelled;
 
 use crate::fixture::{Keys, id};
 use crate::support::{Envoy, Request, Setup, Upstream, echoed, get, raw::Raw, request};

@@ -323,14 +323,11 @@ fn write(address: &str, token: &str, name: &str) -> Option<String> {
 
 #[test]
 fn a_worker_that_lost_its_base_denies_until_the_server_has_mended_it() {
-    if shell::leaves_out("a VM that fails") {
-        return;
-    }
     let companion = Companion::init(&fresh_dir(), POLICY);
     companion.run(&["client", "create", "acme"]);
     let wasm = write_broken(companion.dir(), fault::trapping);
     let live = Live::over(companion, |companion| {
-        Server::delivering(companion, wasm.into())
+        Server::delivering(companion, shell::named(&wasm))
     });
     let (key, _) = live.server.issue(&["acme"]);
     live.is_open(&key);

@@ -1,7 +1,11 @@
 //! What only the native module can meet.
 
+mod breaks;
+mod ends;
+mod libraries;
+
 use crate::fixture::Keys;
-use crate::support::{Envoy, Setup, Upstream, get, shell};
+use crate::support::{Envoy, Setup, Upstream, get, part, shell};
 
 const POLICY: &str =
     "version: 1\nroutes:\n- {path: /healthz, auth: none}\n- {path: \"/v1/{*rest}\"}\n";
@@ -48,6 +52,15 @@ fn the_guard_of_the_other_filter_lets_pass_what_the_module_lets_in() {
     let envoy = Envoy::start(without);
     assert_eq!(envoy.send(&get("/v1/a").bearer(&key)).status, 403);
     assert_eq!(upstream.requests(), 2);
+}
+
+#[test]
+fn what_is_left_out_for_the_module_stands_on_its_page() {
+    let page = part("envoy/module.md", "git checkout");
+    let page = std::fs::read_to_string(page).unwrap();
+    for vms in shell::Vms::ALL {
+        assert!(page.contains(&format!("| {} |", vms.why())), "{vms:?}");
+    }
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn a_new_base_under_load_loses_no_request() {
 
 #[test]
 fn a_worker_that_lost_its_base_denies_until_it_is_pushed_again() {
-    if shell::leaves_out("a VM that fails") {
+    if shell::leaves_out(shell::Vms::Fail) {
         return;
     }
     let upstream = Upstream::start();

@@ -205,10 +205,10 @@ fn a_websocket_over_http_2_ends_too() {
     connection.abort();
 }
 
-struct WebSocket(TcpStream);
+pub struct WebSocket(TcpStream);
 
 impl WebSocket {
-    fn open(envoy: &Envoy, key: &str, nominated: &str) -> Self {
+    pub fn open(envoy: &Envoy, key: &str, nominated: &str) -> Self {
         let authorization = format!("authorization: Bearer {key}\r\n");
         Self::open_with(envoy, "/v1/ws", &authorization, nominated)
             .expect("the upgrade is let through")
@@ -243,7 +243,7 @@ impl WebSocket {
         Ok(Self(stream))
     }
 
-    fn echoes(&mut self, text: &str) -> bool {
+    pub fn echoes(&mut self, text: &str) -> bool {
         let mut back = vec![0; text.len() + 2];
         self.0.write_all(&frame(text)).is_ok()
             && self.0.read_exact(&mut back).is_ok()
@@ -251,7 +251,7 @@ impl WebSocket {
     }
 
     /// Waits until the other side has closed or reset it.
-    fn ends(&mut self) {
+    pub fn ends(&mut self) {
         eventually("the tunnel to end", || match self.0.read(&mut [0; 16]) {
             Ok(0) => Some(()),
             Ok(_) => None,

@@ -60,7 +60,7 @@ fn a_second_policy_of_the_same_store_is_asked_as_well() {
 /// its own filter alone writes.
 #[test]
 fn neither_filter_stands_in_for_the_other_at_its_guard() {
-    if shell::leaves_out("guards stand behind what a worker may lack") {
+    if shell::leaves_out(shell::Vms::Missing) {
         return;
     }
     let upstream = Upstream::start();

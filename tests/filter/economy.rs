@@ -228,4 +228,12 @@ fn only_the_callbacks_that_are_used_are_exported() {
     let edge = Edge::start(&Store::small().0);
     assert!(edge.vm.exports("proxy_on_request_headers"));
     assert!(edge.vm.exports("proxy_on_memory_allocate"));
+    for unused in [
+        "proxy_on_vm_start",
+        "proxy_on_log",
+        "proxy_on_request_body",
+        "proxy_on_delete",
+    ] {
+        assert!(!edge.vm.exports(unused), "{unused}");
+    }
 }

@@ -371,7 +371,7 @@ impl Vm {
             .collect();
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
         if let Err(error) = function.call(&mut self.store, &arguments, &mut results) {
-            // The SDK's panic message is the last thing on stderr.
+            // A panic's message is the last thing on stderr.
             let process = self.store.data().process.borrow();
             let last = process
                 .log

@@ -388,9 +388,9 @@ fn pushes_of_base_and_overlay_do_not_make_the_vm_grow() {
         pair.push_base(&base);
         pair.edge.tick();
     };
-    (0..3).for_each(|_| round(&mut pair, &mut later));
+    (0..20).for_each(|_| round(&mut pair, &mut later));
     let before = pair.edge.vm.memory();
-    (0..10).for_each(|_| round(&mut pair, &mut later));
+    (0..41).for_each(|_| round(&mut pair, &mut later));
     assert_eq!(pair.edge.vm.memory(), before);
     assert_eq!(pair.code(&key), "disabled_api_key");
 }

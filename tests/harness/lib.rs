@@ -5,10 +5,12 @@
 //! Never tests anything itself. What one program alone needs stands in its own folder.
 
 pub mod browser;
+pub mod database;
 pub mod discovery_client;
 pub mod fixture;
 pub mod fleet;
 pub mod pki;
+pub mod postgres;
 pub mod proxy;
 pub mod reading;
 pub mod server;

@@ -1,5 +1,6 @@
 //! A store in a folder of its own, and the real binary run against it.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -11,6 +12,8 @@ pub const KEYSTILECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/di
 /// A folder with a store in `home`.
 pub struct Home {
     folder: PathBuf,
+    /// The address of the store, if it is in a database.
+    database: Option<String>,
     /// Removed with it, unless the folder is one that stays.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -21,6 +24,7 @@ impl Home {
         let temporary = tempfile::tempdir().unwrap();
         Self {
             folder: temporary.path().to_owned(),
+            database: None,
             _temporary: Some(temporary),
         }
     }
@@ -30,8 +34,27 @@ impl Home {
         std::fs::create_dir_all(folder).unwrap();
         Self {
             folder: folder.to_owned(),
+            database: None,
             _temporary: None,
         }
+    }
+
+    /// Machines with the same store in a database, and a client `acme` in it.
+    pub fn several(store: &str, machines: usize) -> Vec<Self> {
+        let empty = || Self::empty().in_database(store);
+        let all: Vec<Self> = (0..machines).map(|_| empty()).collect();
+        let (first, others) = all.split_first().unwrap();
+        first.ok(&["init"]);
+        first.ok(&["client", "create", "acme", "--plan", "gold"]);
+        for other in others {
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(other.path("home"))
+                .unwrap();
+            let key = "home/master.key";
+            std::fs::copy(first.path(key), other.path(key)).unwrap();
+        }
+        all
     }
 
     /// With a store and a client `acme` in it.
@@ -40,6 +63,19 @@ impl Home {
         home.ok(&["init"]);
         home.ok(&["client", "create", "acme", "--plan", "gold"]);
         home
+    }
+
+    /// The same, with the store in a database.
+    pub fn in_database(self, address: &str) -> Self {
+        Self {
+            database: Some(address.to_owned()),
+            ..self
+        }
+    }
+
+    /// The address of the store.
+    pub fn database(&self) -> &str {
+        self.database.as_deref().unwrap()
     }
 
     /// A path in the folder.
@@ -56,8 +92,16 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(KEYSTILECTL);
         command.args(args);
-        prepare(&mut command, &self.folder);
+        self.prepare(&mut command);
         command
+    }
+
+    /// Sets folder, environment and store of a command.
+    pub fn prepare(&self, command: &mut Command) {
+        prepare(command, &self.folder);
+        if let Some(address) = &self.database {
+            command.env("KEYSTILE_STORE", address);
+        }
     }
 
     /// Runs it.

@@ -17,6 +17,7 @@ use crate::support::{Home, text, word};
 
 mod nodes;
 mod shown;
+mod stolen;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);

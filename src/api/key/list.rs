@@ -44,6 +44,9 @@ pub struct List {
     /// Only keys that expire before this time and have not expired yet.
     #[serde(default)]
     pub expiring: Option<TimeWords>,
+    /// Only keys that never expire.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub endless: bool,
     /// Only keys with this label, `name=value`; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
@@ -79,6 +82,7 @@ impl List {
                 .as_ref()
                 .is_none_or(|e| k.rules.environment == e.0)
             && self.expiring.as_ref().is_none_or(expiring)
+            && (!self.endless || k.effective_expiry().is_none())
             && labels
                 .iter()
                 .all(|(name, v)| k.rules.labels.get(name) == Some(v))

@@ -68,23 +68,28 @@ impl FleetArgs {
             wait(cx, patience)?;
         }
         let limit = Some(PAGE);
-        let mut version = 0;
+        let (mut version, mut signed_with) = (0, Vec::new());
         let pages = AllPages::all(cx.out, |cursor| {
             let found = cx.perform(fleet::List { limit, cursor })?;
             version = found.version;
+            signed_with = found.signed_with;
             Ok((found.nodes, found.next))
         })?;
-        pages.end(|all| known(&all, version, cx.now()))
+        pages.end(|all| known(&all, version, &signed_with, cx.now()))
     }
 }
 
-/// The version that all of them should have, and what each has.
-fn known(nodes: &[FleetNode], version: u64, now: u64) -> String {
+/// The version that all of them should have, how it is signed, and what each has.
+fn known(nodes: &[FleetNode], version: u64, signed_with: &[String], now: u64) -> String {
     let head = match version {
         0 => "no keyset yet\n\n".to_owned(),
         version => {
             let changed = when::relative(version / 1000, now);
-            format!("keyset {version} ({changed})\n\n")
+            let with = match signed_with {
+                [] => String::new(),
+                all => format!(", signed with {}", all.join(" and ")),
+            };
+            format!("keyset {version} ({changed}){with}\n\n")
         }
     };
     format!("{head}{}", table(nodes, version))
@@ -159,6 +164,7 @@ fn table(nodes: &[FleetNode], version: u64) -> String {
             "acknowledged",
             "in force",
             "workers",
+            "enrolled",
             "refused",
         ],
         nodes.iter().map(|n| {
@@ -172,6 +178,7 @@ fn table(nodes: &[FleetNode], version: u64) -> String {
                 cell(yes(acknowledged)),
                 cell(yes(n.in_force)),
                 cell(n.vms.len()),
+                cell(if n.enrolled { "yes" } else { "no" }),
                 cell(refused.map_or("", |r| r.message.as_str())),
             ]
         }),

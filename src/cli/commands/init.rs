@@ -35,7 +35,7 @@ impl Init {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
-        if self.unless_there && cx.home.exists() {
+        if self.unless_there && cx.home.exists()? {
             return Ok(());
         }
         let file = match &self.policy {

@@ -50,6 +50,7 @@ pub enum KeyCommand {
 Examples:
   keystilectl key list --client acme
   keystilectl key list --status active --expiring 30d
+  keystilectl key list --endless --status active
   keystilectl key list --unused 90d --status active
   keystilectl key list --label team=payments --output json
 
@@ -70,6 +71,9 @@ pub struct List {
     /// Only keys with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
+    /// Only keys that never expire
+    #[arg(long)]
+    endless: bool,
     /// Only keys that no request has used for this long, as far as usage was counted
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     unused: Option<u64>,
@@ -133,6 +137,7 @@ impl List {
             status: self.status.into_iter().map(KeyStatus).collect(),
             environment: self.environment.map(Environment),
             expiring: self.expiring.map(TimeWords),
+            endless: self.endless,
             label: words(&self.label),
             unused: self.unused.map(Span),
             limit: Some(PAGE),

@@ -124,7 +124,7 @@ impl PolicyCommand {
 impl Check {
     fn run(self, cx: &Context) -> Result<()> {
         let (name, text) = read(&self.file)?;
-        let no_store = cx.server.is_none() && !cx.home.exists();
+        let no_store = cx.server.is_none() && !cx.home.exists()?;
         let checked = if self.alone || no_store {
             Checked::from_file(&policy_file::parse(&name, text)?, Vec::new())
         } else {

@@ -1,8 +1,10 @@
 //! `keystilectl render …`
 
 mod envoy_gateway;
+mod image;
 mod istio;
 mod kubernetes;
+mod module;
 mod plane;
 
 use std::path::{self, PathBuf};

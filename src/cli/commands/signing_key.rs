@@ -2,19 +2,22 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::Context;
 use crate::output::{self, cell};
-use keystile_api::signing_key;
-use keystile_model::error::Result;
+use keystile_api::signing_key::{self, RotatedSigningKey, SigningAlgorithm};
+use keystile_core::keyset::Algorithm;
+use keystile_model::error::{Code, Result, refuse};
 use keystile_model::record::SigningState;
 use keystile_model::when;
-use keystile_render::ecds::SIGNING_KEYS;
+use keystile_render::ecds::{SIGNING_KEYS, VERIFY_KEYS};
 
 /// Signing keys, by which the filter trusts keysets
 #[derive(Subcommand)]
 pub enum SigningKeyCommand {
     List(List),
+    Create(Create),
     Rotate(Rotate),
     Retire(Retire),
     Export(Export),
@@ -27,7 +30,24 @@ Example:
   keystilectl signing-key list")]
 pub struct List {}
 
-/// Create a new signing key; the old one is accepted until it is retired
+/// Create a signing key of an algorithm; the old one is accepted until it is retired
+#[derive(Args)]
+#[command(after_help = "\
+Example, from HMAC to Ed25519 without rejected keysets at any time:
+  keystilectl signing-key create --algorithm ed25519
+  # give every Envoy `signing-key export --public` beside its environment and restart it, one by one
+  keystilectl signing-key retire k20270131-0a1b2c
+  # take KEYSTILE_SIGNING_KEYS out of every Envoy's environment
+
+With Ed25519, Envoys hold public keys, which check keysets and cannot sign any. Until the old key is
+retired, every push is signed with both. Reports need a secret: see `node enroll`.")]
+pub struct Create {
+    /// How it signs
+    #[arg(long, value_name = "ALGORITHM")]
+    algorithm: SigningAlgorithm,
+}
+
+/// Create a new signing key of the same algorithm; the old one is accepted until it is retired
 #[derive(Args)]
 #[command(after_help = "\
 Example, without rejected keysets at any time:
@@ -49,17 +69,21 @@ pub struct Retire {
     kid: String,
 }
 
-/// Print KEYSTILE_SIGNING_KEYS for Envoy's environment: a secret
+/// Print KEYSTILE_SIGNING_KEYS for Envoy's environment, a secret, or public keys, which are none
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   export \"$(keystilectl signing-key export)\"
   keystilectl signing-key export > /etc/envoy/keystile.env    # EnvironmentFile= of systemd
-  kubectl create secret generic keystile --from-literal=\"$(keystilectl signing-key export)\"")]
+  kubectl create secret generic keystile --from-literal=\"$(keystilectl signing-key export)\"
+  keystilectl signing-key export --public                     # KEYSTILE_VERIFY_KEYS=…")]
 pub struct Export {
-    /// Print only the value, without `KEYSTILE_SIGNING_KEYS=`
+    /// Print only the value, without the name of the variable
     #[arg(long)]
     value: bool,
+    /// Print KEYSTILE_VERIFY_KEYS: the public keys of Ed25519 signing keys
+    #[arg(long)]
+    public: bool,
 }
 
 impl SigningKeyCommand {
@@ -67,7 +91,11 @@ impl SigningKeyCommand {
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::List(_) => list(cx),
-            Self::Rotate(_) => rotate(cx),
+            Self::Create(c) => {
+                let algorithm = c.algorithm;
+                created(cx, &cx.perform(signing_key::Create { algorithm })?)
+            }
+            Self::Rotate(_) => created(cx, &cx.perform(signing_key::Rotate {})?),
             Self::Retire(c) => {
                 let retired = cx.perform(signing_key::Retire { kid: c.kid })?;
                 cx.out.show(&retired, || {
@@ -86,11 +114,12 @@ fn list(cx: &Context) -> Result<()> {
     let all = cx.perform(signing_key::List {})?.signing_keys;
     cx.out.show(&all, || {
         output::table(
-            ["kid", "state", "created", "retired"],
+            ["kid", "algorithm", "state", "created", "retired"],
             all.iter().map(|k| {
                 let retired = k.retired.as_ref().map(|t| when::short(t.0));
                 [
                     cell(&k.kid),
+                    cell(Algorithm::from(k.algorithm).as_str()),
                     cell(&k.state),
                     cell(when::short(k.created.0)),
                     cell(retired.unwrap_or_default()),
@@ -100,9 +129,8 @@ fn list(cx: &Context) -> Result<()> {
     })
 }
 
-fn rotate(cx: &Context) -> Result<()> {
-    let rotated = cx.perform(signing_key::Rotate {})?;
-    cx.out.show(&rotated, || {
+fn created(cx: &Context, rotated: &RotatedSigningKey) -> Result<()> {
+    cx.out.show(rotated, || {
         format!(
             "{} signs from now on, {} is accepted until it is retired\n",
             rotated.active, rotated.accepted
@@ -110,7 +138,7 @@ fn rotate(cx: &Context) -> Result<()> {
     })?;
     if !cx.out.is_json() {
         cx.out.note(
-            "give every Envoy the new `keystilectl signing-key export` when it next restarts; until the old key is retired, every push is signed with both",
+            "give every Envoy the new `keystilectl signing-key export` (with --public for Ed25519) when it next restarts; until the old key is retired, every push is signed with both",
         );
     }
     Ok(())
@@ -118,28 +146,62 @@ fn rotate(cx: &Context) -> Result<()> {
 
 impl Export {
     fn run(self, cx: &Context) -> Result<()> {
-        let mut all = cx.store_as_it_is()?.read(|tx| tx.signing_keys())?;
-        all.sort_by_key(|k| k.state != SigningState::Active);
-        let keys: Vec<_> = all
-            .iter()
-            .filter_map(|k| k.key.as_ref())
-            .map(|k| k.expose_secret())
-            .collect();
-        let mut line = zeroize::Zeroizing::new(String::new());
+        let (variable, entries) = match self.public {
+            true => (VERIFY_KEYS, public(cx)?),
+            false => (SIGNING_KEYS, secret(cx)?),
+        };
+        let mut line = Zeroizing::new(String::new());
         if !self.value && !cx.out.is_json() {
-            line.push_str(SIGNING_KEYS);
+            line.push_str(variable);
             line.push('=');
         }
-        for (i, key) in keys.iter().enumerate() {
+        for (i, entry) in entries.iter().enumerate() {
             if i > 0 {
                 line.push(',');
             }
-            line.push_str(key);
+            line.push_str(entry);
         }
         if cx.out.is_json() {
-            return cx.out.json(&json!({SIGNING_KEYS: line.as_str()}));
+            return cx.out.json(&json!({variable: line.as_str()}));
         }
         line.push('\n');
         output::raw(line.as_bytes())
+    }
+}
+
+/// The secrets, which leave the store only on its own machine; that of the active key first.
+fn secret(cx: &Context) -> Result<Vec<Zeroizing<String>>> {
+    let mut all = cx.store_as_it_is()?.read(|tx| tx.signing_keys())?;
+    all.sort_by_key(|k| k.state != SigningState::Active);
+    let keys = all.iter().filter_map(|k| k.key.as_ref());
+    let secrets: Vec<_> = keys
+        .filter(|k| k.algorithm() == Algorithm::HmacSha256)
+        .map(keystile_core::keyset::SigningKey::expose_secret)
+        .collect();
+    match secrets.is_empty() {
+        false => Ok(secrets),
+        true => Err(refuse(
+            Code::SigningKeyNotFound,
+            "no signing key is an HMAC secret",
+            "give Envoys the public keys with `keystilectl signing-key export --public`",
+        )),
+    }
+}
+
+/// The public keys, which any server may tell.
+fn public(cx: &Context) -> Result<Vec<Zeroizing<String>>> {
+    let all = cx.perform(signing_key::List {})?.signing_keys;
+    let public: Vec<_> = all
+        .into_iter()
+        .filter_map(|k| k.verify_key)
+        .map(Zeroizing::new)
+        .collect();
+    match public.is_empty() {
+        false => Ok(public),
+        true => Err(refuse(
+            Code::SigningKeyNotFound,
+            "no signing key has a public key",
+            "create one with `keystilectl signing-key create --algorithm ed25519`",
+        )),
     }
 }

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::build::{Lack, Packed, Tables, sorted};
 use super::overlay::{BaseName, OverlayManifest};
 use super::{ArtefactKind, BuildError, Built, Content, Manifest};
+use crate::json;
 use crate::policy::{Policy, RawPolicy};
 
 /// What overlays need from their base: its name, its policy, and the tables that entries refer to.
@@ -35,7 +36,7 @@ impl Base {
     /// # Errors
     /// [`BuildError::NotABase`] if they are not a keyset's manifest.
     pub fn from_manifest(bytes: &[u8]) -> Result<Self, BuildError> {
-        let manifest: Manifest = serde_json::from_slice(bytes).map_err(|_| BuildError::NotABase)?;
+        let manifest: Manifest = json::read(bytes).map_err(|_| BuildError::NotABase)?;
         let scopes = manifest.scopes.iter().map(String::as_str);
         let policy = Policy::new(&manifest.policy, scopes).map_err(BuildError::Policy)?;
         Ok(Self {
@@ -62,7 +63,7 @@ impl Base {
     fn fits(&self, content: &Content) -> Result<(), BuildError> {
         let what = if content.store.to_string() != self.store {
             "store"
-        } else if content.policy != self.policy {
+        } else if content.policy.for_filters() != self.policy {
             "policy"
         } else if content.version < self.name.version {
             "later version"

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{ArtefactKind, Manifest, SigningKey, StoreId};
+use super::{Algorithm, ArtefactKind, Manifest, SigningKey, StoreId};
 use crate::key::{Name, Prefix};
 use crate::limit::quota::{Quota, Zones};
 use crate::policy::{Policy, RawPolicy};
@@ -99,7 +99,7 @@ pub fn build(content: &Content) -> Result<Built, BuildError> {
         certificates: rows.iter().any(|(_, r)| r.is_bound_to_certificates()),
         environments,
         scopes: policy.scopes.clone(),
-        policy: content.policy.clone(),
+        policy: content.policy.for_filters(),
         zones: zones(content)?,
     };
     Ok(Built {
@@ -141,11 +141,21 @@ impl Built {
 
     fn head(&self, signers: &[SigningKey], nonce: u64, more: usize) -> String {
         let encoded = base64::encoded_len(self.manifest.len(), false).unwrap_or_default();
-        let tag = |k: &SigningKey| URL_SAFE_NO_PAD.encode(k.tag(self.kind.into(), &self.manifest));
+        let tag = |k: &&SigningKey| URL_SAFE_NO_PAD.encode(k.tag(self.kind.into(), &self.manifest));
+        let signers: Vec<&SigningKey> = signers.iter().filter(|k| k.signs()).collect();
         let tags: Vec<String> = signers.iter().map(tag).collect();
-        let kids: Vec<&str> = signers.iter().map(SigningKey::kid).collect();
-        let mut out = String::with_capacity(encoded + more + 256 + 80 * signers.len());
-        out.push_str("{\"format\":1,\"hmac\":\"");
+        let kids: Vec<&str> = signers.iter().map(|k| k.kid()).collect();
+        let algorithms: Vec<Algorithm> = signers.iter().map(|k| k.algorithm()).collect();
+        let mut out = String::with_capacity(encoded + more + 256 + 140 * signers.len());
+        out.push('{');
+        // Left out where it says nothing, because older filters do not know it.
+        if algorithms.contains(&Algorithm::Ed25519) {
+            let names: Vec<&str> = algorithms.iter().map(|a| a.as_str()).collect();
+            out.push_str("\"alg\":\"");
+            out.push_str(&names.join(","));
+            out.push_str("\",");
+        }
+        out.push_str("\"format\":1,\"hmac\":\"");
         out.push_str(&tags.join(","));
         out.push_str("\",\"kid\":\"");
         out.push_str(&kids.join(","));

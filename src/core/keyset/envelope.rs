@@ -8,7 +8,8 @@
 //! An overlay also has `"kind":"overlay"`. That is not signed and need not be: it only says in
 //! which domain to check the signature.
 //!
-//! `kid` and `hmac` are comma-separated lists if several keys signed.
+//! `kid` and `hmac` are comma-separated lists if several keys signed. If any of the signatures is
+//! not HMAC-SHA-256, `"alg"` lists the algorithm of each, and `hmac` holds all of them.
 //!
 //! White space and the order of the fields are free, except that `pages` is last, as in
 //! alphabetical order: by then the signature has been checked and the size is known, and the pages
@@ -21,7 +22,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::key_ring::Signatures;
 use super::{ArtefactKind, BaseName, KeysetRefusal, OverlayManifest, Signed, SigningKeys};
+use crate::json;
 
 /// Where the bytes come from: the host's buffer in Envoy, a slice elsewhere.
 pub trait Source {
@@ -46,7 +49,7 @@ impl Source for &[u8] {
 const CHUNK: usize = 128 * 1024;
 /// The longest manifest, encoded.
 const MANIFEST_MAX: usize = 64 << 20;
-/// Ids and tags of some ninety signing keys at once.
+/// Ids and tags of some forty signing keys at once.
 const SIGNATURES_MAX: usize = 4096;
 /// A multiple of four, so that every piece but the last decodes by itself.
 const PIECE: usize = 16_384;
@@ -81,6 +84,7 @@ pub fn open(
         scan.expect(b':')?;
         scan.space();
         let repeated = match name.as_str() {
+            "alg" => fields.alg.replace(scan.string(SIGNATURES_MAX)?).is_some(),
             "format" => fields.format.replace(scan.number()?).is_some(),
             "nonce" => fields.nonce.replace(scan.number()?).is_some(),
             "hmac" => fields.hmac.replace(scan.string(SIGNATURES_MAX)?).is_some(),
@@ -151,6 +155,7 @@ fn raw(
 
 #[derive(Default)]
 struct Fields {
+    alg: Option<String>,
     format: Option<u64>,
     nonce: Option<u64>,
     hmac: Option<String>,
@@ -178,18 +183,21 @@ impl Fields {
             Some("overlay") => ArtefactKind::Overlay,
             Some(other) => return Err(KeysetRefusal::UnknownKind(other.to_owned())),
         };
-        keys.verify(kind, &kid, &hmac, &manifest)?;
-        let bad = |e: serde_json::Error| KeysetRefusal::Manifest(e.to_string());
+        let signed = Signatures {
+            kids: &kid,
+            algorithms: self.alg.as_deref(),
+            tags: &hmac,
+        };
+        keys.verify(kind, &signed, &manifest)?;
+        let bad = |e: json::Error| KeysetRefusal::Manifest(e.to_string());
         Ok(match kind {
             ArtefactKind::Keyset => {
-                let parsed: Box<super::Manifest> =
-                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let parsed: Box<super::Manifest> = json::read(&manifest).map_err(bad)?;
                 let name = BaseName::from_manifest(parsed.version, &manifest);
                 Signed::Keyset(parsed, name)
             }
             ArtefactKind::Overlay => {
-                let parsed: Box<OverlayManifest> =
-                    serde_json::from_slice(&manifest).map_err(bad)?;
+                let parsed: Box<OverlayManifest> = json::read(&manifest).map_err(bad)?;
                 Signed::Overlay(parsed)
             }
         })

@@ -19,3 +19,30 @@ pub enum ArtefactKind {
     /// The keys that changed since.
     Overlay,
 }
+
+/// How a key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Whoever can check a signature can make one.
+    HmacSha256,
+    /// Envoys have the public key, which makes no signatures.
+    Ed25519,
+}
+
+impl Algorithm {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::HmacSha256, Self::Ed25519];
+
+    /// As the envelope, the store and the command line call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// The algorithm with this name.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.as_str() == word)
+    }
+}

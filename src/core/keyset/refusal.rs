@@ -2,14 +2,19 @@
 
 use core::fmt;
 
+use super::format::Algorithm;
+
 /// Why a configuration is rejected. The verdict depends only on the bytes and the signing keys, so
 /// it is the same in Envoy's canary and in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysetRefusal {
     /// No configuration, or an empty one.
     Missing,
-    /// `KEYSTILE_SIGNING_KEYS` is missing or malformed.
+    /// There is neither `KEYSTILE_SIGNING_KEYS` nor `KEYSTILE_VERIFY_KEYS`, or the first is
+    /// malformed.
     SigningKeys(SigningKeyError),
+    /// `KEYSTILE_VERIFY_KEYS` is malformed, or contradicts `KEYSTILE_SIGNING_KEYS`.
+    VerifyKeys(SigningKeyError),
     /// `KEYSTILE_NODE_KEY` is malformed or too short.
     NodeKey(SigningKeyError),
     /// Not the JSON of an envelope.
@@ -35,6 +40,15 @@ pub enum KeysetRefusal {
     UnknownKid(String),
     /// The signature does not match.
     Signature,
+    /// Signed under the id of a key that is used with another algorithm.
+    OtherAlgorithm {
+        /// The id.
+        kid: String,
+        /// What the key is.
+        is: Algorithm,
+    },
+    /// `alg` has another length than `kid`.
+    Algorithms,
     /// Signed, but not a manifest of this format.
     Manifest(String),
     /// The pages have another size than the manifest says.
@@ -52,15 +66,16 @@ impl KeysetRefusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
-            Self::SigningKeys(_) | Self::NodeKey(_) => "signing_keys",
+            Self::SigningKeys(_) | Self::VerifyKeys(_) | Self::NodeKey(_) => "signing_keys",
             Self::Syntax { .. }
             | Self::UnknownField(_)
             | Self::FieldMissing(_)
             | Self::Repeated(_)
-            | Self::Base64(_) => "syntax",
+            | Self::Base64(_)
+            | Self::Algorithms => "syntax",
             Self::Format(_) | Self::UnknownKind(_) => "format",
             Self::UnknownKid(_) => "unknown_kid",
-            Self::Signature => "signature",
+            Self::Signature | Self::OtherAlgorithm { .. } => "signature",
             Self::Manifest(_) | Self::Policy(_) | Self::Overlay => "manifest",
             Self::Size | Self::Directory => "pages",
         }
@@ -71,7 +86,11 @@ impl fmt::Display for KeysetRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no plugin configuration; push the output of `keystilectl keyset build`"),
+            Self::SigningKeys(SigningKeyError::Empty) => f.write_str("there is no key to check keysets with; set the environment variable `KEYSTILE_SIGNING_KEYS` to the output of `keystilectl signing-key export`, or `KEYSTILE_VERIFY_KEYS` to that of `keystilectl signing-key export --public`, and list it in `host_env_keys`"),
             Self::SigningKeys(e) => write!(f, "the environment variable `KEYSTILE_SIGNING_KEYS` {e}; set it to the output of `keystilectl signing-key export` and list it in `host_env_keys`"),
+            Self::VerifyKeys(SigningKeyError::PublicKey) => f.write_str("the environment variable `KEYSTILE_SIGNING_KEYS` has a public key of `KEYSTILE_VERIFY_KEYS` as a secret, with which anybody could sign keysets; take it out of `KEYSTILE_SIGNING_KEYS`"),
+            Self::VerifyKeys(SigningKeyError::Shape | SigningKeyError::NoAlgorithm) => f.write_str("the environment variable `KEYSTILE_VERIFY_KEYS` is not `<kid>:ed25519:<base64url>[,…]`; set it to the output of `keystilectl signing-key export --public`"),
+            Self::VerifyKeys(e) => write!(f, "the environment variable `KEYSTILE_VERIFY_KEYS` {e}; set it to the output of `keystilectl signing-key export --public`"),
             Self::NodeKey(SigningKeyError::Short) => f.write_str("the environment variable `KEYSTILE_NODE_KEY` has a secret of fewer than 32 bytes; set it to the output of `keystilectl node enroll`, or leave it out"),
             Self::NodeKey(_) => f.write_str("the environment variable `KEYSTILE_NODE_KEY` is not `<node>:<base64url>`; set it to the output of `keystilectl node enroll`, or leave it out"),
             Self::Syntax { offset, expected } => write!(f, "not a keyset: byte {offset} should be {expected}"),
@@ -81,8 +100,10 @@ impl fmt::Display for KeysetRefusal {
             Self::Base64(name) => write!(f, "not a keyset: `{name}` is not base64url"),
             Self::Format(n) => write!(f, "keyset format {n} is not known here; update the filter first, then the companion"),
             Self::UnknownKind(kind) => write!(f, "an artefact of kind `{}` is not known here; update the filter first, then the companion", kind.escape_default()),
-            Self::UnknownKid(kid) => write!(f, "signed with key `{}`, which `KEYSTILE_SIGNING_KEYS` does not list", kid.escape_default()),
+            Self::UnknownKid(kid) => write!(f, "signed with key `{}`, which neither `KEYSTILE_SIGNING_KEYS` nor `KEYSTILE_VERIFY_KEYS` lists", kid.escape_default()),
             Self::Signature => f.write_str("the signature does not match: the keyset was changed, or signed with another secret of the same key id"),
+            Self::OtherAlgorithm { kid, is } => write!(f, "signed under the id `{}` with another algorithm than {}, which that key is for", kid.escape_default(), is.as_str()),
+            Self::Algorithms => f.write_str("not a keyset: `alg` has another length than `kid`"),
             Self::Manifest(e) => write!(f, "the manifest is signed but not understood: {e}"),
             Self::Size => f.write_str("`pages` has another size than the manifest says"),
             Self::Directory => f.write_str("the directory of pages does not match the manifest"),
@@ -107,6 +128,12 @@ pub enum SigningKeyError {
     Short,
     /// Two entries have the same id.
     Repeated,
+    /// A public key where a secret is expected.
+    PublicKey,
+    /// Not a public key: no point of the curve, or one that nobody can sign for alone.
+    NoPublicKey,
+    /// A public key without its algorithm, or with another than `ed25519`.
+    NoAlgorithm,
 }
 
 impl fmt::Display for SigningKeyError {
@@ -117,6 +144,11 @@ impl fmt::Display for SigningKeyError {
             Self::Kid => "has a key id that is not 1 to 32 of `A-Z`, `a-z`, `0-9` and `-`",
             Self::Short => "has a secret of fewer than 32 bytes",
             Self::Repeated => "has the same key id twice",
+            Self::PublicKey => {
+                "has a public key among its secrets; public keys belong in `KEYSTILE_VERIFY_KEYS`"
+            }
+            Self::NoPublicKey => "has an entry that is not an Ed25519 public key",
+            Self::NoAlgorithm => "has an entry without `ed25519` between its id and its key",
         })
     }
 }

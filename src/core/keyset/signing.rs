@@ -1,4 +1,9 @@
-//! The secrets that keysets are signed with.
+//! What keysets are signed and checked with: a secret that both sides have (HMAC-SHA-256), or a pair
+//! of keys of which Envoys have the public one only (Ed25519).
+//!
+//! How a signature is checked depends on the key that its id names, never on what the envelope says
+//! of itself: what is signed with HMAC under the id of a public key, whose bytes everybody knows, is
+//! refused.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,8 +11,9 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::format::ArtefactKind;
-use super::refusal::{KeysetRefusal, SigningKeyError};
+use super::ed25519::{self, Pair, Public};
+use super::format::{Algorithm, ArtefactKind};
+use super::refusal::SigningKeyError;
 
 /// What a tag is for: a line that is signed before the message, so that a tag made with the same
 /// secret for another purpose is not accepted.
@@ -43,33 +49,61 @@ impl From<ArtefactKind> for Domain {
     }
 }
 
-/// An HMAC-SHA-256 secret and the id that names it. No `Debug`; wiped when dropped.
+/// A key and the id that names it. No `Debug`; secrets are wiped when dropped.
 #[derive(Clone)]
 pub struct SigningKey {
     kid: String,
-    secret: Zeroizing<Vec<u8>>,
+    material: Material,
+}
+
+#[derive(Clone)]
+enum Material {
+    Secret(Zeroizing<Vec<u8>>),
+    Pair(Pair),
+    Public(Public),
 }
 
 impl SigningKey {
     /// The fewest bytes of a secret (RFC 2104 section 3: the length of the hash).
     pub const MIN_SECRET: usize = 32;
 
+    /// An HMAC-SHA-256 secret.
+    ///
     /// # Errors
     /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the secret is short.
     #[inline(never)]
     pub fn new(kid: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
-        if kid.is_empty()
-            || kid.len() > 32
-            || !kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        {
-            return Err(SigningKeyError::Kid);
-        }
         if secret.len() < Self::MIN_SECRET {
-            return Err(SigningKeyError::Short);
+            // A mistake in the id is the first that is named.
+            return named(kid).and(Err(SigningKeyError::Short));
         }
         Ok(Self {
-            kid: kid.to_owned(),
-            secret,
+            kid: named(kid)?,
+            material: Material::Secret(secret),
+        })
+    }
+
+    /// A pair of Ed25519 keys, from the seed that RFC 8032 calls the private key.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the seed has not 32 bytes.
+    pub fn ed25519(kid: &str, seed: &[u8]) -> Result<Self, SigningKeyError> {
+        let seed: &[u8; ed25519::KEY] = seed.try_into().map_err(|_| SigningKeyError::Short)?;
+        Ok(Self {
+            kid: named(kid)?,
+            material: Material::Pair(Pair::new(seed)),
+        })
+    }
+
+    /// A public Ed25519 key, which checks and does not sign.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] if the id is not `[A-Za-z0-9-]{1,32}` or the bytes are no such key.
+    #[inline(never)]
+    pub fn public(kid: &str, bytes: &[u8]) -> Result<Self, SigningKeyError> {
+        Ok(Self {
+            kid: named(kid)?,
+            material: Material::Public(Public::new(bytes)?),
         })
     }
 
@@ -78,185 +112,123 @@ impl SigningKey {
         &self.kid
     }
 
-    /// The entry for `KEYSTILE_SIGNING_KEYS`: `<kid>:<base64url>`. A secret.
+    /// How it signs.
+    pub fn algorithm(&self) -> Algorithm {
+        match self.material {
+            Material::Secret(_) => Algorithm::HmacSha256,
+            Material::Pair(_) | Material::Public(_) => Algorithm::Ed25519,
+        }
+    }
+
+    /// The entry for `KEYSTILE_SIGNING_KEYS`: `<kid>:<base64url>`. A secret; empty for a key that
+    /// does not belong there.
     pub fn expose_secret(&self) -> Zeroizing<String> {
+        let Material::Secret(secret) = &self.material else {
+            return Zeroizing::default();
+        };
         Zeroizing::new(format!(
             "{}:{}",
             self.kid,
-            URL_SAFE_NO_PAD.encode(&*self.secret)
+            URL_SAFE_NO_PAD.encode(&**secret)
         ))
     }
 
+    /// The entry for `KEYSTILE_VERIFY_KEYS`: `<kid>:ed25519:<base64url>`. Not a secret; `None` for
+    /// HMAC, which has no public key.
+    pub fn public_entry(&self) -> Option<String> {
+        let public = match &self.material {
+            Material::Secret(_) => return None,
+            Material::Pair(pair) => pair.public(),
+            Material::Public(public) => public.clone(),
+        };
+        let bytes = URL_SAFE_NO_PAD.encode(public.bytes());
+        Some(format!(
+            "{}:{}:{bytes}",
+            self.kid,
+            Algorithm::Ed25519.as_str()
+        ))
+    }
+
+    /// Whether it can sign.
+    pub(crate) fn signs(&self) -> bool {
+        !matches!(self.material, Material::Public(_))
+    }
+
+    /// Whether Envoys share it, so that it can sign their messages.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.material, Material::Secret(_))
+    }
+
+    /// Whether the same bytes are a secret here and a public key there.
+    pub(super) fn is_confused_with(&self, other: &Self) -> bool {
+        match (&self.material, &other.material) {
+            (Material::Secret(secret), Material::Public(public)) => {
+                secret.as_slice() == public.bytes()
+            }
+            (Material::Public(_), Material::Secret(_)) => other.is_confused_with(self),
+            _ => false,
+        }
+    }
+
+    /// What stands before the message. Neither the domain nor the key's id, which is signed too, can
+    /// hold a line feed of its own.
+    fn head(&self, domain: Domain) -> [&[u8]; 3] {
+        [domain.line(), self.kid.as_bytes(), b"\n"]
+    }
+
     #[inline(never)]
-    fn mac(&self, domain: Domain, message: &[u8]) -> Option<Hmac<Sha256>> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).ok()?;
-        // Neither the domain nor the key's id, which is signed too, can hold a line feed
-        // of its own.
-        mac.update(domain.line());
-        mac.update(self.kid.as_bytes());
-        mac.update(b"\n");
+    fn mac(&self, secret: &[u8], domain: Domain, message: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
+        for part in self.head(domain) {
+            mac.update(part);
+        }
         mac.update(message);
         Some(mac)
     }
 
-    pub(crate) fn tag(&self, domain: Domain, message: &[u8]) -> Vec<u8> {
-        self.mac(domain, message)
-            .map(|m| m.finalize().into_bytes().to_vec())
-            .unwrap_or_default()
+    #[inline(never)]
+    fn whole(&self, domain: Domain, message: &[u8]) -> Vec<u8> {
+        let mut out = self.head(domain).concat();
+        out.extend_from_slice(message);
+        out
     }
 
-    /// In constant time.
+    /// The signature of a message; empty if the key does not sign.
+    pub(crate) fn tag(&self, domain: Domain, message: &[u8]) -> Vec<u8> {
+        match &self.material {
+            Material::Secret(secret) => self
+                .mac(secret, domain, message)
+                .map(|m| m.finalize().into_bytes().to_vec())
+                .unwrap_or_default(),
+            Material::Pair(pair) => pair.sign(&self.whole(domain, message)),
+            Material::Public(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the signature is that of this key. With a secret, in constant time.
     pub(crate) fn verifies(&self, domain: Domain, message: &[u8], tag: &[u8]) -> bool {
-        self.mac(domain, message)
-            .is_some_and(|m| m.verify_slice(tag).is_ok())
+        match &self.material {
+            Material::Secret(secret) => self
+                .mac(secret, domain, message)
+                .is_some_and(|m| m.verify_slice(tag).is_ok()),
+            Material::Pair(pair) => pair.public().verifies(&self.whole(domain, message), tag),
+            Material::Public(public) => public.verifies(&self.whole(domain, message), tag),
+        }
+    }
+}
+
+/// The id of a key.
+fn named(kid: &str) -> Result<String, SigningKeyError> {
+    let is_name = (1..=32).contains(&kid.len())
+        && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    match is_name {
+        true => Ok(kid.to_owned()),
+        false => Err(SigningKeyError::Kid),
     }
 }
 
 impl AsRef<[SigningKey]> for SigningKey {
     fn as_ref(&self) -> &[SigningKey] {
         core::slice::from_ref(self)
-    }
-}
-
-impl AsRef<[SigningKey]> for SigningKeys {
-    fn as_ref(&self) -> &[SigningKey] {
-        &self.0
-    }
-}
-
-/// A secret that only one Envoy has, for its reports. No `Debug`; wiped when dropped.
-#[derive(Clone)]
-pub struct NodeKey {
-    node: String,
-    key: SigningKey,
-}
-
-impl NodeKey {
-    /// The key id of messages signed with a node secret; the message itself names the node. No
-    /// signing key of a store has this id.
-    pub const KID: &str = "node";
-
-    /// A node's secret.
-    ///
-    /// # Errors
-    /// [`SigningKeyError`] if there is no node, or the secret is short.
-    #[inline(never)]
-    pub fn new(node: &str, secret: Zeroizing<Vec<u8>>) -> Result<Self, SigningKeyError> {
-        if node.is_empty() {
-            return Err(SigningKeyError::Shape);
-        }
-        Ok(Self {
-            node: node.to_owned(),
-            key: SigningKey::new(Self::KID, secret)?,
-        })
-    }
-
-    /// Reads `<node>:<base64url>`, as `KEYSTILE_NODE_KEY` holds it; the name of the variable
-    /// may stand before it.
-    ///
-    /// # Errors
-    /// [`SigningKeyError`].
-    #[inline(never)]
-    pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
-        let text = text.trim();
-        let text = text.strip_prefix("KEYSTILE_NODE_KEY=").unwrap_or(text);
-        let (node, secret) = text.rsplit_once(':').ok_or(SigningKeyError::Shape)?;
-        let secret = URL_SAFE_NO_PAD
-            .decode(secret.trim_end_matches('='))
-            .map_err(|_| SigningKeyError::Shape)?;
-        Self::new(node, Zeroizing::new(secret))
-    }
-
-    /// The value of `KEYSTILE_NODE_KEY`. A secret.
-    pub fn expose_secret(&self) -> Zeroizing<String> {
-        let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*self.key.secret));
-        Zeroizing::new(format!("{}:{}", self.node, secret.as_str()))
-    }
-
-    /// Whose it is.
-    pub fn node(&self) -> &str {
-        &self.node
-    }
-
-    /// What messages are signed with.
-    pub fn signing_key(&self) -> SigningKey {
-        self.key.clone()
-    }
-}
-
-/// The signing keys accepted at once, as `KEYSTILE_SIGNING_KEYS` lists them.
-#[derive(Clone)]
-pub struct SigningKeys(Vec<SigningKey>);
-
-impl SigningKeys {
-    /// Keys in memory.
-    #[inline(never)]
-    pub fn new(keys: Vec<SigningKey>) -> Self {
-        Self(keys)
-    }
-
-    /// Reads `<kid>:<base64url>[,…]`; the name of the variable may stand before it, as in
-    /// an `export` line copied whole.
-    ///
-    /// # Errors
-    /// [`SigningKeyError`], for the first entry that does not hold.
-    #[inline(never)]
-    pub fn parse(text: &str) -> Result<Self, SigningKeyError> {
-        let mut keys: Vec<SigningKey> = Vec::new();
-        let text = text.trim();
-        let text = text.strip_prefix("KEYSTILE_SIGNING_KEYS=").unwrap_or(text);
-        for item in text.split(',').map(str::trim).filter(|s| !s.is_empty()) {
-            let (kid, secret) = item.split_once(':').ok_or(SigningKeyError::Shape)?;
-            let secret = secret.trim_end_matches('=');
-            let secret = URL_SAFE_NO_PAD
-                .decode(secret)
-                .map_err(|_| SigningKeyError::Shape)?;
-            let key = SigningKey::new(kid, Zeroizing::new(secret))?;
-            if keys.iter().any(|k| k.kid == key.kid) {
-                return Err(SigningKeyError::Repeated);
-            }
-            keys.push(key);
-        }
-        if keys.is_empty() {
-            return Err(SigningKeyError::Empty);
-        }
-        Ok(Self(keys))
-    }
-
-    /// The key with this id.
-    pub(crate) fn by_kid(&self, kid: &str) -> Option<&SigningKey> {
-        self.0.iter().find(|k| k.kid == kid)
-    }
-
-    /// Checks the tags of a manifest. Tags of unknown keys are ignored; there must be at least one
-    /// of a known key, and all of those must match.
-    #[inline(never)]
-    pub(super) fn verify(
-        &self,
-        kind: ArtefactKind,
-        kids: &str,
-        tags: &str,
-        manifest: &[u8],
-    ) -> Result<(), KeysetRefusal> {
-        let mut known = false;
-        let mut tags = tags.split(',');
-        for kid in kids.split(',') {
-            let tag = tags.next().ok_or(KeysetRefusal::Base64("hmac"))?;
-            let Some(key) = self.by_kid(kid) else {
-                continue;
-            };
-            let tag = URL_SAFE_NO_PAD
-                .decode(tag)
-                .map_err(|_| KeysetRefusal::Base64("hmac"))?;
-            if !key.verifies(kind.into(), manifest, &tag) {
-                return Err(KeysetRefusal::Signature);
-            }
-            known = true;
-        }
-        match (known, tags.next()) {
-            (true, None) => Ok(()),
-            (true, Some(_)) => Err(KeysetRefusal::Base64("hmac")),
-            (false, _) => Err(KeysetRefusal::UnknownKid(kids.to_owned())),
-        }
     }
 }

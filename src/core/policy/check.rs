@@ -4,11 +4,10 @@ mod credentials;
 mod limits;
 mod routes;
 
-use std::collections::BTreeSet;
-
 use super::{MAX_SCOPES, PolicyError, RawPolicy, is_scope, seconds};
 use crate::advice::Advice;
 use crate::key::Name;
+use crate::sort;
 pub(super) use credentials::{credentials, identity};
 pub(super) use limits::{checked_plan, limits};
 pub(super) use routes::routes;
@@ -95,8 +94,10 @@ pub(super) fn scope_table<'a>(
         .iter()
         .flat_map(|r| r.scopes.iter().chain(&r.any_scope))
         .chain(&raw.publishable.scopes);
-    let mut out: BTreeSet<String> = own.cloned().collect();
-    out.extend(more.into_iter().map(str::to_owned));
+    let more = more.into_iter().map(str::to_owned);
+    let mut out: Vec<String> = own.cloned().chain(more).collect();
+    sort::many(&mut out, |a, b| a < b);
+    out.dedup();
     if out.len() > MAX_SCOPES {
         e.push(
             "routes",
@@ -106,7 +107,7 @@ pub(super) fn scope_table<'a>(
             ),
         );
     }
-    out.into_iter().collect()
+    out
 }
 
 #[inline(never)]
@@ -165,4 +166,17 @@ pub(super) fn not_after(raw: &RawPolicy, e: &mut Errors) -> Option<u64> {
                 None
             }
         })
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn longest(field: &str, text: Option<&String>, e: &mut Errors) -> Option<u64> {
+    let text = text?;
+    let found = seconds(text).filter(|s| *s > 0);
+    if found.is_none() {
+        e.push(
+            field,
+            format!("`{text}` is not a duration; write `90d` or `24h`"),
+        );
+    }
+    found
 }

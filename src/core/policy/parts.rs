@@ -32,6 +32,9 @@ pub struct Plan {
     pub rotate_every: Option<u64>,
     /// Seconds for which a rotated key goes on working.
     pub grace: Option<u64>,
+    /// Seconds for which its keys may live.
+    #[cfg(not(target_family = "wasm"))]
+    pub max_lifetime: Option<u64>,
 }
 
 /// A valid limit.

@@ -60,6 +60,14 @@ pub struct RawPolicy {
     /// Where to report which version is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<RawReport>,
+    /// How long keys may live. Not sent to filters.
+    #[cfg(not(target_family = "wasm"))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub max_lifetime: RawLifetimes,
+    /// Take reports of enrolled Envoys only. Not sent to filters.
+    #[cfg(not(target_family = "wasm"))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub require_enrolment: bool,
     /// Named bundles of limits.
     #[serde(default)]
     pub plans: BTreeMap<String, RawPlan>,
@@ -69,6 +77,47 @@ pub struct RawPolicy {
     /// What happens to requests that no route matches.
     #[serde(default)]
     pub unmatched: Unmatched,
+}
+
+impl RawPolicy {
+    /// What filters get of it: the rest is for who makes keys and takes reports.
+    #[must_use]
+    #[cfg(not(target_family = "wasm"))]
+    pub fn for_filters(&self) -> Self {
+        let mut sent = self.clone();
+        sent.max_lifetime = RawLifetimes::default();
+        sent.require_enrolment = false;
+        for plan in sent.plans.values_mut() {
+            plan.max_lifetime = None;
+        }
+        sent
+    }
+
+    /// They have no more.
+    #[must_use]
+    #[cfg(target_family = "wasm")]
+    pub fn for_filters(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// How long keys may live; the shortest that is about a key holds, that of its plan included.
+#[cfg(not(target_family = "wasm"))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLifetimes {
+    /// Every key: `365d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any: Option<String>,
+    /// Secret keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Publishable keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publishable: Option<String>,
+    /// Keys of an environment, by its name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub environments: BTreeMap<String, String>,
 }
 
 /// Whether decisions are carried out.

@@ -1,6 +1,6 @@
 //! Signed messages between a VM and the control plane: JSON, and an HMAC in two headers.
 //!
-//! Signed with the secret that keysets are signed with, each kind of message in a domain of its
+//! Signed with a node's own secret or with one that keysets are signed with, each kind of message in a domain of its
 //! own, so that none passes for another: without a secret, nobody can claim anything.
 
 use core::fmt;
@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::json;
 use crate::keyset::signing::Domain;
 use crate::keyset::{SigningKey, SigningKeys};
 
@@ -65,9 +66,10 @@ pub(crate) fn seal<T: Serialize>(
     sign(domain, serde_json::to_vec(message).ok()?, keys)
 }
 
-/// Signs a finished body with the first of the keys. `None` if there is none.
+/// Signs a finished body with the first secret. `None` if there is none: a public key signs nothing.
 pub(crate) fn sign(domain: Domain, body: Vec<u8>, keys: &SigningKeys) -> Option<Sealed> {
-    let key: &SigningKey = keys.as_ref().first()?;
+    let all: &[SigningKey] = keys.as_ref();
+    let key = all.iter().find(|k| k.is_shared())?;
     Some(Sealed {
         kid: key.kid().to_owned(),
         tag: URL_SAFE_NO_PAD.encode(key.tag(domain, &body)),
@@ -82,7 +84,7 @@ pub fn node_of(body: &[u8]) -> Option<String> {
     struct Named {
         node: String,
     }
-    serde_json::from_slice::<Named>(body).ok().map(|n| n.node)
+    json::read::<Named>(body).ok().map(|n| n.node)
 }
 
 /// Verifies and reads a message of at most `most` bytes. Nothing in it is read before the signature
@@ -101,12 +103,12 @@ pub(crate) fn open<T: DeserializeOwned>(
     if body.len() > most {
         return Err(MessageError::TooLong(most));
     }
-    let key = keys.by_kid(kid).ok_or(MessageError::UnknownKid)?;
+    let key = keys.shared(kid).ok_or(MessageError::UnknownKid)?;
     let tag = URL_SAFE_NO_PAD
         .decode(tag)
         .map_err(|_| MessageError::Signature)?;
     if !key.verifies(domain, body, &tag) {
         return Err(MessageError::Signature);
     }
-    serde_json::from_slice(body).map_err(|_| MessageError::Shape)
+    json::read(body).map_err(|_| MessageError::Shape)
 }

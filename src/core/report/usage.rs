@@ -244,7 +244,7 @@ pub fn final_refusal(body: &[u8], kid: &str, tag: &str, keys: &SigningKeys) -> O
         return None;
     }
     // With the key that signed the batch, because its Envoy may not know any other.
-    let signer = keys.by_kid(kid)?.clone();
+    let signer = keys.shared(kid)?.clone();
     seal_refusal(&batch.name(), &SigningKeys::new(vec![signer]))
 }
 

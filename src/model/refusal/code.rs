@@ -197,6 +197,7 @@ codes! {
     InvalidAddress "invalid_address" Kind::Invalid, "A URL or an address cannot be read";
     AddressNotAllowed "address_not_allowed" Kind::Invalid, "An address that is not public and not allowed";
     NotEncrypted "not_encrypted" Kind::Invalid, "Something secret would travel without TLS";
+    BeyondMaxLifetime "beyond_max_lifetime" Kind::Invalid, "The key would live longer than the policy allows";
     BeyondCeiling "beyond_ceiling" Kind::Invalid, "It is more than the token, or the client, may have";
     KeyLimitReached "key_limit_reached" Kind::Invalid, "The client has as many keys as it may have";
     ConfirmationMissing "confirmation_missing" Kind::Conflict, "It cannot be undone and was not confirmed";
@@ -281,6 +282,9 @@ codes! {
 
     // The store and its folder.
     StoreMissing "store_missing" Kind::Store(Trouble::Access), "There is no store, or it cannot be reached";
+    StoreAddress "store_address" Kind::Invalid, "The address of the store's database cannot be used";
+    StoreUnreachable "store_unreachable" Kind::Store(Trouble::Access), "The store's database cannot be reached, or the connection to it was lost";
+    StoreInDatabase "store_in_database" Kind::Invalid, "The store is in a database, and this is for stores in files";
     StoreExists "store_exists" Kind::Invalid, "There is a store in the folder already";
     StoreNewer "store_newer" Kind::Store(Trouble::Access), "The store was written by a newer version";
     StoreUndecryptable "store_undecryptable" Kind::Store(Trouble::Damaged), "The store cannot be decrypted";

@@ -148,6 +148,7 @@ acts! {
     NodeEnroll "node.enroll" "node enroll", "POST /v1/nodes", "";
     FleetList "fleet.list" "fleet", "GET /v1/fleet", "Fleet";
     SigningKeyList "signing-key.list" "signing-key list", "GET /v1/signing-keys", "Settings";
+    SigningKeyCreate "signing-key.create" "signing-key create", "POST /v1/signing-keys", "Settings";
     SigningKeyRotate "signing-key.rotate" "signing-key rotate", "POST /v1/signing-keys/rotate", "Settings";
     PolicyCheck "policy.check" "policy check", "POST /v1/policy/check", "Check and compare";
     PolicyTest "policy.test" "policy test", "", "";

@@ -24,11 +24,14 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
     let called = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
         super::fake::break_at(entry);
+        #[cfg(feature = "faults")]
+        super::faults::meet(entry);
         f()
     }));
     called.unwrap_or_else(|what| {
         // To drop it could panic again.
-        core::mem::forget(what);
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(what)));
+        dropped.unwrap_or_else(core::mem::forget);
         log(
             Level::Error,
             &format!("keystile: a mistake in `{entry}`, which is caught; please report it with the line before"),
@@ -204,7 +207,12 @@ unsafe fn judged(
     f: impl FnOnce(&Config, &mut Stream<'_>, &mut request::RequestState) -> bool,
 ) -> u32 {
     let turn = |config: &Config, stream: &mut Stream<'_>, state: &mut request::RequestState| {
-        let done = caught(entry, || None, || Some(f(config, stream, state)));
+        let called = || {
+            #[cfg(feature = "faults")]
+            super::faults::above(stream);
+            Some(f(config, stream, state))
+        };
+        let done = caught(entry, || None, called);
         done.unwrap_or_else(|| {
             caught("close", || (), || request::close(stream, state));
             false

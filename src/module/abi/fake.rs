@@ -10,9 +10,14 @@ use super::entries::{self, CONTINUE};
 use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Map};
 
 mod functions;
+mod odd;
+
+pub use functions::count_schedulers;
+pub use odd::configure_route;
 
 thread_local! {
     static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };
+    static IS_OLDER: Cell<bool> = const { Cell::new(false) };
     static FREED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
     /// Kept until the thread of a test ends.
     static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
@@ -43,6 +48,19 @@ pub fn break_at(entry: &'static str) {
         BROKEN_ENTRY.set("");
         panic!("as the test asked for");
     }
+}
+
+/// Calls `f` while Envoy is older than what tells all.
+pub fn as_older<R>(f: impl FnOnce() -> R) -> R {
+    IS_OLDER.set(true);
+    let result = f();
+    IS_OLDER.set(false);
+    result
+}
+
+/// Whether a test wants that.
+pub fn is_older() -> bool {
+    IS_OLDER.get()
 }
 
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -63,6 +63,7 @@ fn a_panic_at_any_entry_is_caught_and_closes() {
     fake::breaks("config_http_callout_done");
     newer.answer(1, &[(":status", "200")], b"");
     fake::breaks("filter_destroy");
+    upgrade.gives_up();
     drop(upgrade);
     fake::breaks("config_new");
     let (refused, _) = fake::configure("keystile", store.sealed().as_bytes());

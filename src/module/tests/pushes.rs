@@ -1,6 +1,7 @@
 //! Configurations that come, at the start and later.
 
 use super::*;
+use crate::abi::Attribute;
 
 fn refused(bytes: &[u8], reason: &str) {
     let (made, metrics) = fake::configure("keystile", bytes);
@@ -40,8 +41,17 @@ fn what_modules_cannot_enforce_is_refused_and_not_passed_over() {
         "{\"path\": \"/any/{*rest}\", \"virtual_hosts\": [\"corp\"]}",
     );
     let mut store = Store::new(&policy);
-    refused(store.sealed().as_bytes(), "unsupported");
+    fake::as_older(|| refused(store.sealed().as_bytes(), "unsupported"));
     assert!(fake::has_logged("names `virtual_hosts`"));
+    let made = store.made();
+    let ask = |host: &str| {
+        let request = made.request(&get("/any/a", &[]));
+        let request = request.with(Attribute::VirtualHost, host);
+        assert!(!request.headers());
+        refused_as(&request)
+    };
+    assert_eq!(ask("corp").1, "keystile:missing_api_key");
+    assert_eq!(ask("other").1, "keystile:route_denied");
 }
 
 #[test]

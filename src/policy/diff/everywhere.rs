@@ -179,6 +179,20 @@ fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
             "publishable keys, including issued ones, no longer have",
         ),
     );
+    if p.require_enrolment != q.require_enrolment {
+        let whose = match q.require_enrolment {
+            true => "only reports of enrolled Envoys are taken",
+            false => "reports of Envoys that are not enrolled are taken, too",
+        };
+        add("require_enrolment", Effect::Alters, whose.to_owned());
+    }
+    if p.lifetimes != q.lifetimes {
+        add(
+            "max_lifetime",
+            Effect::Alters,
+            "new keys may live for another time; those that there are keep their ends".to_owned(),
+        );
+    }
     if p.not_after != q.not_after {
         let word =
             |n: Option<u64>| n.map_or_else(|| "an unlimited time".to_owned(), |n| format!("{n}s"));
@@ -215,6 +229,7 @@ fn plans(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
 fn plan(plan: &Plan) -> String {
     let mut parts = limit_words(&plan.limits);
     parts.extend(plan.quota.as_ref().map(quota));
+    parts.extend(plan.max_lifetime.map(|s| format!("keys live for {s}s")));
     match parts.is_empty() {
         true => "no limit".to_owned(),
         false => parts.join(" "),

@@ -58,6 +58,7 @@ impl Home {
     /// The same; a failure names the file that it is for.
     fn copy_for(&self, world: &World, folder: &Path, name: &str, to: &Path) -> Result<Copied> {
         world.caller.owner("back the store up")?;
+        self.must_be_file()?;
         let (mut store, key) = self.unlock()?;
         store.write(world, |tx| {
             tx.audit(world, "store.backup", name, None, None)

@@ -151,10 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
         home.create(&system::local(), |store| {
-            store.batch(
-                "DROP INDEX client_changed; ALTER TABLE client DROP COLUMN changed;
-                 PRAGMA user_version = 10",
-            );
+            store.batch("ALTER TABLE signing_key DROP COLUMN algorithm; PRAGMA user_version = 11");
             Ok(())
         })
         .unwrap();

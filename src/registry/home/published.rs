@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn versions_and_numbers_go_on_behind_those_of_the_lost_store_even_if_the_clock_went_back() {
-        let (folder, home) = crate::bench::home("version: 1\n", &["acme"]);
+        let (folder, home) = crate::bench::home_in_folder("version: 1\n", &["acme"]);
         let hook = |store: &mut Store| {
             let draft = webhook::WebhookDraft {
                 name: "siem".to_owned(),
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_keyset_that_nobody_can_verify_tells_its_version_and_no_key() {
-        let (folder, home) = crate::bench::home("version: 1\n", &["acme"]);
+        let (folder, home) = crate::bench::home_in_folder("version: 1\n", &["acme"]);
         let mut store = home.open().ok().unwrap();
         let version = publish(&mut store, folder.path());
         let id = store.read(|tx| Ok(tx.meta().store)).unwrap();

@@ -45,6 +45,7 @@ impl Home {
     /// If there is a store, a server runs on the folder, the backup is damaged, or the master key
     /// is not the one that it was encrypted with.
     pub fn restore(&self, world: &World, from: &Path) -> Result<Restored> {
+        self.must_be_file()?;
         let (shown, path) = (self.folder.display(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
         self.make_folder()?;

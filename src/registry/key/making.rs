@@ -5,6 +5,7 @@ use keystile_core::policy::Policy;
 
 use super::bounds;
 use super::checked::checked;
+use super::lifetime;
 use crate::client;
 use crate::policy;
 use keystile_model::error::{Code, Result, refuse};
@@ -52,6 +53,7 @@ pub fn issue(
         let rules = checked(draft, &policy, now, |rules| {
             ceilings.map_or(Ok(()), |c| c.admit(rules, plan, now))
         })?;
+        lifetime::check(&policy, &rules, plan, now)?;
         if let Some(ceilings) = ceilings {
             bounds::new_schedule(&policy, &rules, plan, None)?;
             if let Some(most) = ceilings.max_keys {
@@ -72,7 +74,7 @@ pub fn issue(
         let ids = random_ids(world, count as usize)?;
         let mut out = Vec::with_capacity(ids.len());
         for some in ids.chunks(MANY) {
-            let new = |id: &KeyId| New::new(*id, &client, rules.clone());
+            let new = |id: &KeyId| New::first(*id, &client, rules.clone());
             out.extend(make(tx, world, &policy, some.iter().map(new).collect())?);
             progress(u32::try_from(out.len()).unwrap_or(count));
         }
@@ -107,7 +109,7 @@ pub(in super::super) struct New {
 
 impl New {
     /// The first of its chain.
-    fn new(id: KeyId, client: &Client, rules: Rules) -> Self {
+    fn first(id: KeyId, client: &Client, rules: Rules) -> Self {
         Self {
             id,
             client_number: client.number,

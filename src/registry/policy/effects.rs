@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use keystile_core::key::Name;
 use keystile_core::policy::Policy;
 
-use crate::key::count;
+use crate::key::{count, latest_end};
 use keystile_model::error::{Code, Fault, Result, refuse};
 use keystile_model::record::Key;
 use keystile_store::Tx;
@@ -22,6 +22,8 @@ pub(super) struct Found {
     narrowed: usize,
     short: usize,
     elsewhere: usize,
+    endless: usize,
+    outlive: usize,
 }
 
 impl Found {
@@ -48,6 +50,11 @@ impl Found {
         let cost = policy.greatest_cost();
         self.short += usize::from(rules.limits.iter().any(|l| l.burst < cost));
         self.elsewhere += usize::from(!policy.environments.contains(&rules.environment));
+        let plan = key.client_plan.as_deref();
+        if let Some(latest) = latest_end(policy, rules, plan, key.created) {
+            self.endless += usize::from(rules.expires.is_none());
+            self.outlive += usize::from(rules.expires.is_some_and(|end| end > latest));
+        }
     }
 
     pub(super) fn refusals(
@@ -115,6 +122,18 @@ impl Found {
             warnings.push(format!(
                 "{} of other environments will be refused: see `environments`",
                 count(self.elsewhere)
+            ));
+        }
+        if self.endless > 0 {
+            warnings.push(format!(
+                "{} from before would never expire in spite of `max_lifetime`: rotation ends that",
+                count(self.endless)
+            ));
+        }
+        if self.outlive > 0 {
+            warnings.push(format!(
+                "{} with a later end than `max_lifetime` allows keep it until it is changed",
+                count(self.outlive)
             ));
         }
         warnings

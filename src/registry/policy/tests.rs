@@ -116,7 +116,7 @@ fn a_look_at_all_keys_is_broken_off_for_what_goes_first() {
 
 #[test]
 fn keys_are_counted_by_plan_from_an_index_alone() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     let world = system::at(NOON);
     let issued = b.issue(&world, 3);
     let on_gold = key::KeyDraft {

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::params;
 use serde_json::json;
 
 use crate::bench::{Bench, NOON};
@@ -90,7 +89,7 @@ fn a_transaction_that_could_not_write_its_records_does_not_commit_without_them()
     let before = b.store.read(|tx| Ok(tx.meta().head)).unwrap();
     // Stands where the next record is to stand.
     b.sql(&format!(
-        "INSERT INTO audit SELECT {}, at_ms, uid, user, host, action, subject, before, after, prev, hash,
+        "INSERT INTO audit SELECT {}, at_ms, uid, \"user\", host, action, subject, before, after, prev, hash,
            format, address, request, client, outcome, reason FROM audit WHERE seq = 1",
         before.seq + 1
     ));

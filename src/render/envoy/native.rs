@@ -12,8 +12,7 @@ const GUARD: &str = "          # The guard. If a worker";
 const KEEPER: &str = "# When the last VM of a `vm_id` ends";
 const LAYER: &str = "      envoy.http.headermap.lazy_map_min_size: 64\n";
 /// Otherwise metrics have a prefix of Envoy's in Prometheus' output.
-const STRIP: &str =
-    "      envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix: true\n";
+pub const STRIP: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
 
 /// Makes it of a configuration for WebAssembly. `name` is the module's.
 ///
@@ -22,7 +21,7 @@ const STRIP: &str =
 pub fn native(text: &str, name: &str) -> Result<String> {
     let text = without(text, GUARD)?;
     let text = without(&text, KEEPER)?;
-    let text = replaced(&text, LAYER, &[LAYER, STRIP].concat())?;
+    let text = replaced(&text, LAYER, &format!("{LAYER}      {STRIP}: true\n"))?;
     let text = replaced(&text, "'^wasmcustom", "'^dynamicmodulescustom")?;
     let text = written_in(&text, name)?;
     Ok(text.replace(WASM, MODULE))

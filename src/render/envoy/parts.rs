@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
+use super::native::{STRIP, native};
 use super::{CLUSTERS, DISCOVERY, FILTERS, HostPort, drifted};
+use crate::ecds;
 use keystile_model::error::Result;
 use keystile_policy::yaml::{self, YamlNode};
 
@@ -20,7 +22,8 @@ pub struct EnvoyParts {
     pub guard: Value,
     /// The rules that turn the names of the filter's metrics into labels.
     pub stats_tags: Value,
-    keeper: Value,
+    /// Only VMs need it.
+    keeper: Option<Value>,
     discovery: Value,
     control: Value,
 }
@@ -49,32 +52,49 @@ impl EnvoyParts {
     /// Reads them out of the template.
     pub fn new() -> Result<Self> {
         let root = yaml::parse(DISCOVERY).map_err(|e| drifted(&e.problem))?;
-        let filter = |n: usize| at(&root, &format!("{FILTERS}[{n}]"));
-        let cluster = |n: usize| at(&root, &format!("{CLUSTERS}[{n}]"));
+        Self::from_template(&root, at(&root, &format!("{FILTERS}[2]"))?)
+    }
+
+    /// Those of the native module. The guard is for hosts that can leave the filter out of a route.
+    pub fn native() -> Result<Self> {
+        let guard = Self::new()?.guard;
+        let text = native(DISCOVERY, ecds::NAME)?;
+        let root = yaml::parse(&text).map_err(|e| drifted(&e.problem))?;
+        Self::from_template(&root, guard)
+    }
+
+    fn from_template(root: &YamlNode, guard: Value) -> Result<Self> {
+        let filter = |n: usize| at(root, &format!("{FILTERS}[{n}]"));
+        let cluster = |n: usize| at(root, &format!("{CLUSTERS}[{n}]"));
         Ok(Self {
             base: filter(0)?,
             active: filter(1)?,
-            guard: filter(2)?,
-            stats_tags: at(&root, "stats_config.stats_tags")?,
-            keeper: at(&root, "bootstrap_extensions[0]")?,
+            guard,
+            stats_tags: at(root, "stats_config.stats_tags")?,
+            keeper: root.at("bootstrap_extensions[0]").map(YamlNode::json),
             discovery: cluster(1)?,
             control: cluster(2)?,
         })
     }
 
-    /// What a bootstrap always needs: the labels of metrics, and the service that keeps what VMs of
-    /// this `vm_id` share. An empty `vm_id` is an id as well.
+    /// What a bootstrap always needs: the labels of metrics; and, for VMs, the service that keeps
+    /// what those of this `vm_id` share. An empty `vm_id` is an id as well.
     pub fn bootstrap(&self, vm_id: &str) -> Result<Value> {
-        let mut keeper = self.keeper.clone();
+        let stats = json!({"stats_tags": self.stats_tags});
+        let Some(mut keeper) = self.keeper.clone() else {
+            // Envoy refuses two layers of one name.
+            let layer = json!({"name": "keystile-module", "static_layer": {STRIP: true}});
+            return Ok(json!({
+                "stats_config": stats,
+                "layered_runtime": {"layers": [layer]},
+            }));
+        };
         let place = "/typed_config/config/vm_config/vm_id";
         match keeper.pointer_mut(place) {
             Some(id) => *id = json!(vm_id),
             None => return Err(drifted(&format!("the keeper has no `{place}`"))),
         }
-        Ok(json!({
-            "stats_config": {"stats_tags": self.stats_tags},
-            "bootstrap_extensions": [keeper],
-        }))
+        Ok(json!({"stats_config": stats, "bootstrap_extensions": [keeper]}))
     }
 
     /// The clusters of this control plane: for discovery, and for reports.
@@ -165,6 +185,28 @@ mod tests {
         assert_eq!(parts.active["name"], "keystile");
         assert_eq!(parts.guard["name"], "keystile-guard");
         assert_eq!(parts.stats_tags[0]["tag_name"], "outcome");
+    }
+
+    #[test]
+    fn a_module_needs_no_keeper_and_its_filters_and_labels_are_of_its_own_type() {
+        let parts = EnvoyParts::native().unwrap();
+        assert_eq!(parts.guard, EnvoyParts::new().unwrap().guard);
+        for (filter, name) in [(&parts.base, "keystile-base"), (&parts.active, "keystile")] {
+            assert_eq!(filter["name"], name);
+            let types = &filter["config_discovery"]["type_urls"];
+            assert_eq!(*types, json!([ecds::MODULE]));
+        }
+        let bootstrap = parts.bootstrap(ecds::NAME).unwrap();
+        assert_eq!(bootstrap.get("bootstrap_extensions"), None);
+        let layer = &bootstrap["layered_runtime"]["layers"][0]["static_layer"];
+        assert_eq!(*layer, json!({STRIP: true}));
+        let labels = bootstrap["stats_config"]["stats_tags"].to_string();
+        assert!(labels.contains("^dynamicmodulescustom"), "{labels}");
+        assert!(!labels.contains("^wasmcustom"), "{labels}");
+        assert_eq!(
+            parts.clusters(&plane(None)).unwrap()[0]["name"],
+            "keystile-discovery"
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn an_extension_holds_the_keyset_and_reads_the_signing_keys_from_the_proxy() {
         serde_json::from_str::<Value>(KEYSET).unwrap()
     );
     assert_eq!(wasm["rootID"], "keystile");
-    assert_eq!(wasm["env"]["hostKeys"], json!([SIGNING_KEYS, NODE_KEY]));
+    assert_eq!(wasm["env"]["hostKeys"], json!(Secrets::VARIABLES));
     assert_eq!(
         wasm["code"],
         json!({"type": "Image", "image": {"url": "registry.example/keystile@sha256:00"}})
@@ -127,13 +127,79 @@ fn a_digest_stands_beside_the_address_that_it_is_of() {
     );
 }
 
-#[test]
-fn a_gateway_on_discovery_has_clusters_in_its_bootstrap_and_filters_in_order() {
-    let all = documents(GatewayDelivery::Discovery(ControlPlane {
+fn plane() -> ControlPlane {
+    ControlPlane {
         discovery: HostPort::parse("keystile.infra.svc:18000").unwrap(),
         control: HostPort::parse("keystile.infra.svc:8443").unwrap(),
         tls: None,
-    }));
+    }
+}
+
+#[test]
+fn a_module_comes_by_image_is_allowed_by_the_proxy_and_used_by_the_policy() {
+    let all = documents(GatewayDelivery::Module {
+        file: "libkeystile-2.so".to_owned(),
+        image: "registry.example/keystile-module@sha256:00".to_owned(),
+        keyset: KEYSET.to_owned(),
+    });
+    let module = &all[1]["spec"]["dynamicModule"][0];
+    let keyset: Value = serde_json::from_str(KEYSET).unwrap();
+    let want = json!({"name": "keystile", "filterName": "keystile", "config": keyset});
+    assert_eq!(*module, want);
+    assert_eq!(all[1]["spec"].get("wasm"), None);
+    let allowed = &all[0]["spec"]["dynamicModules"][0];
+    assert_eq!(allowed["name"], module["name"]);
+    assert_eq!(allowed["doNotClose"], true);
+    let deployment = all[0]
+        .pointer("/spec/provider/kubernetes/envoyDeployment")
+        .unwrap();
+    let mount = &deployment["container"]["volumeMounts"][0];
+    let path = allowed["source"]["local"]["path"].as_str().unwrap();
+    assert_eq!(
+        path,
+        format!("{}/libkeystile-2.so", mount["mountPath"].as_str().unwrap())
+    );
+    let volume = &deployment["pod"]["volumes"][0];
+    assert_eq!(volume["name"], mount["name"]);
+    assert_eq!(
+        volume["image"]["reference"],
+        "registry.example/keystile-module@sha256:00"
+    );
+    let env = deployment["container"]["env"].as_array().unwrap();
+    let names: Vec<_> = env.iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [SIGNING_KEYS, NODE, MODULE_FOLDERS]);
+    // A route with a policy of its own has lost ours, so that the guard stays.
+    let guard = all[2]
+        .pointer("/spec/jsonPatches/0/operation/value/name")
+        .unwrap();
+    assert_eq!(guard, "keystile-guard");
+}
+
+#[test]
+fn a_module_on_discovery_has_its_filters_and_neither_guard_nor_keeper() {
+    let all = documents(GatewayDelivery::Discovery {
+        plane: plane(),
+        is_native: true,
+    });
+    let bootstrap = all[0]["spec"]["bootstrap"]["value"].as_str().unwrap();
+    assert!(!bootstrap.contains("wasm"), "{bootstrap}");
+    assert!(bootstrap.contains("keystile-discovery"));
+    let patches = all[1]["spec"]["jsonPatches"].as_array().unwrap();
+    let names: Vec<_> = patches
+        .iter()
+        .take(2)
+        .map(|p| p["operation"]["value"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["keystile", "keystile-base"]);
+    assert_eq!(patches.len(), 4, "of two listeners");
+}
+
+#[test]
+fn a_gateway_on_discovery_has_clusters_in_its_bootstrap_and_filters_in_order() {
+    let all = documents(GatewayDelivery::Discovery {
+        plane: plane(),
+        is_native: false,
+    });
     let bootstrap = all[0]["spec"]["bootstrap"]["value"].as_str().unwrap();
     let bootstrap = keystile_policy::yaml::parse(bootstrap).ok().unwrap().json();
     let clusters = &bootstrap["static_resources"]["clusters"];

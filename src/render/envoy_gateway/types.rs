@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::kubernetes::pod::EnvVar;
+use crate::kubernetes::pod::{EnvVar, Volume, VolumeMount};
 
 /// Where the filter's code is, and its digest.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +54,19 @@ pub struct Target {
 #[serde(rename_all = "camelCase")]
 pub struct ExtensionPolicy {
     pub target_refs: Vec<Target>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wasm: Vec<Wasm>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dynamic_module: Vec<DynamicModule>,
+}
+
+/// A filter of a module that the EnvoyProxy allows under this name.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DynamicModule {
+    pub name: &'static str,
+    pub filter_name: &'static str,
+    pub config: Value,
 }
 
 #[derive(Serialize)]
@@ -100,8 +112,11 @@ pub struct Operation {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ProxySettings {
     pub provider: Provider,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dynamic_modules: Vec<AllowedModule>,
     pub bootstrap: Bootstrap,
 }
 
@@ -120,12 +135,44 @@ pub struct Kubernetes {
 
 #[derive(Serialize)]
 pub struct Deployment {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
     pub container: Container,
 }
 
 #[derive(Serialize)]
+pub struct Pod {
+    pub volumes: Vec<Volume>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Container {
     pub env: Vec<EnvVar>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volume_mounts: Vec<VolumeMount>,
+}
+
+/// A module that EnvoyExtensionPolicies may use.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedModule {
+    pub name: &'static str,
+    pub source: ModuleSource,
+    /// Its threads and what its configurations share outlive each of them.
+    pub do_not_close: bool,
+}
+
+#[derive(Serialize)]
+pub struct ModuleSource {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub local: LocalModule,
+}
+
+#[derive(Serialize)]
+pub struct LocalModule {
+    pub path: String,
 }
 
 #[derive(Serialize)]

@@ -9,6 +9,7 @@ use super::types::{
     ApplyTo, ConfigPatch, Context, EnvoyFilterSpec, FilterChainMatch, FilterMatch, ListenerMatch,
     Operation, Patch, PatchMatch, SubFilterMatch, WorkloadSelector,
 };
+use crate::ecds::{self, NAME};
 use crate::envoy::parts::EnvoyParts;
 use crate::kubernetes::types::ConfigMap;
 use crate::manifest::{Metadata, Resource};
@@ -26,6 +27,14 @@ const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager"
 const ROUTER: &str = "envoy.filters.http.router";
 const CONNECTION_MANAGER_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
+/// What a module is configured with.
+pub struct TypedConfig<'a> {
+    /// Its name: Envoy looks for `lib<name>.so`.
+    pub name: &'a str,
+    /// The sealed keyset.
+    pub configuration: &'a str,
+}
+
 /// The workload that is patched.
 pub struct Patches<'a> {
     /// Its namespace.
@@ -37,6 +46,40 @@ pub struct Patches<'a> {
 }
 
 impl Patches<'_> {
+    /// The native module, whose configuration comes by Istio's own discovery, so that a change of keys
+    /// changes no listener. It needs no guard: it is in all workers, or Envoy answers 500.
+    pub fn module(&self, config: TypedConfig<'_>) -> EnvoyFilter {
+        let TypedConfig {
+            name,
+            configuration,
+        } = config;
+        let resource = json!({
+            "name": NAME,
+            "typed_config": ecds::module_config(name, NAME, configuration),
+        });
+        let filter = json!({
+            "name": NAME,
+            "config_discovery": {
+                // Until it has come, no port is opened.
+                "config_source": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
+                "type_urls": [ecds::MODULE],
+            },
+        });
+        let added = ConfigPatch {
+            apply_to: ApplyTo::ExtensionConfig,
+            matches: PatchMatch {
+                context: self.context(),
+                listener: None,
+            },
+            patch: Patch {
+                operation: Operation::Add,
+                value: resource,
+            },
+        };
+        let first = self.http_filter(Operation::InsertFirst, None, &filter);
+        self.resource(FILTERS, vec![added, first, self.no_underscores()])
+    }
+
     /// The guard: a worker that fails to load the filter leaves it out and lets requests pass; this
     /// answers 403 unless the filter has set the caller. Right before the router, which is after
     /// every phase of a WasmPlugin.
@@ -65,8 +108,18 @@ impl Patches<'_> {
     /// The filters for base and overlay, before all others: a request is judged before anything
     /// else is done with it. Each is inserted first, so the last one ends up first.
     pub fn filters(&self, parts: &EnvoyParts) -> EnvoyFilter {
+        self.resource(FILTERS, self.both(parts).into())
+    }
+
+    /// The same for the native module, which needs no guard.
+    pub fn native_filters(&self, parts: &EnvoyParts) -> EnvoyFilter {
+        let [active, base] = self.both(parts);
+        self.resource(FILTERS, vec![active, base, self.no_underscores()])
+    }
+
+    fn both(&self, parts: &EnvoyParts) -> [ConfigPatch; 2] {
         let first = |filter| self.http_filter(Operation::InsertFirst, None, filter);
-        self.resource(FILTERS, vec![first(&parts.active), first(&parts.base)])
+        [first(&parts.active), first(&parts.base)]
     }
 
     /// What a proxy must know when it starts: the labels of metrics, the keeper, and the clusters,
@@ -107,18 +160,22 @@ impl Patches<'_> {
         ConfigPatch {
             apply_to: ApplyTo::HttpFilter,
             matches: PatchMatch {
-                context: match self.place {
-                    ProxyKind::Gateway => Context::Gateway,
-                    ProxyKind::Sidecar => Context::SidecarInbound,
-                },
-                listener: ListenerMatch {
+                context: self.context(),
+                listener: Some(ListenerMatch {
                     filter_chain: FilterChainMatch { filter },
-                },
+                }),
             },
             patch: Patch {
                 operation,
                 value: value.clone(),
             },
+        }
+    }
+
+    fn context(&self) -> Context {
+        match self.place {
+            ProxyKind::Gateway => Context::Gateway,
+            ProxyKind::Sidecar => Context::SidecarInbound,
         }
     }
 

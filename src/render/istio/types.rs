@@ -44,7 +44,7 @@ pub enum FailStrategy {
 
 #[derive(Serialize)]
 pub struct VmConfig {
-    pub env: [VmVariable; 2],
+    pub env: [VmVariable; 3],
 }
 
 #[derive(Serialize)]
@@ -97,6 +97,7 @@ pub struct ConfigPatch {
 #[derive(Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ApplyTo {
+    ExtensionConfig,
     HttpFilter,
     NetworkFilter,
 }
@@ -104,7 +105,8 @@ pub enum ApplyTo {
 #[derive(Serialize)]
 pub struct PatchMatch {
     pub context: Context,
-    pub listener: ListenerMatch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<ListenerMatch>,
 }
 
 #[derive(Serialize)]
@@ -149,6 +151,7 @@ pub struct Patch {
 #[derive(Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Operation {
+    Add,
     InsertBefore,
     InsertFirst,
     Merge,

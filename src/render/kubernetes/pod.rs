@@ -68,6 +68,9 @@ pub enum VolumeSource {
         medium: &'static str,
         size_limit: &'static str,
     },
+    Image {
+        reference: String,
+    },
 }
 
 #[derive(Serialize)]
@@ -130,7 +133,20 @@ pub struct EnvVar {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum EnvValue {
     Value(&'static str),
-    ValueFrom { secret_key_ref: SecretKey },
+    ValueFrom(ValueSource),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum ValueSource {
+    SecretKeyRef(SecretKey),
+    FieldRef(FieldPath),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldPath {
+    field_path: &'static str,
 }
 
 #[derive(Serialize)]
@@ -148,8 +164,15 @@ impl EnvVar {
 
     /// With the value of this key of a Secret.
     pub fn of_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
-        let secret_key_ref = SecretKey { name: secret, key };
-        let value = EnvValue::ValueFrom { secret_key_ref };
+        let source = ValueSource::SecretKeyRef(SecretKey { name: secret, key });
+        let value = EnvValue::ValueFrom(source);
+        Self { name, value }
+    }
+
+    /// With the value of this field of the pod.
+    pub fn of_field(name: &'static str, field_path: &'static str) -> Self {
+        let source = ValueSource::FieldRef(FieldPath { field_path });
+        let value = EnvValue::ValueFrom(source);
         Self { name, value }
     }
 }

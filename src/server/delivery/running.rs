@@ -27,6 +27,7 @@ impl Delivery {
             () = publisher::run(Arc::clone(&self)) => {}
             () = self.sweep() => {}
             () = fleet::keeper::run(&self) => {}
+            () = fleet::exchange::run(&self) => {}
             () = follow(&self) => {}
         }
         self.closing.send_replace(true);
@@ -56,11 +57,11 @@ impl Delivery {
 
 /// Follows the store until it is dropped.
 async fn follow(delivery: &Delivery) {
-    let enrolled_only = delivery.settings.limits.enrolled_only;
     let mut records = delivery.pool.records();
     loop {
         records.borrow_and_update();
-        let read = delivery.pool.read(move |tx| Nodes::read(tx, enrolled_only));
+        let only = Arc::clone(&delivery.enrolled_only);
+        let read = delivery.pool.read(move |tx| Nodes::read(tx, &only));
         match read.await {
             Ok(nodes) => delivery.nodes.set(nodes),
             Err(e) => {

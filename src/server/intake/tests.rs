@@ -12,7 +12,7 @@ use keystile_system as system;
 #[tokio::test]
 async fn a_batch_is_judged_by_what_the_store_says_when_it_arrives() {
     let (_folder, pool) = pool("version: 1\nroutes:\n- {path: /, auth: none}\n", &["acme"]);
-    let intake = Intake::new(std::sync::Arc::clone(&pool), false);
+    let intake = Intake::new(std::sync::Arc::clone(&pool), Default::default());
     let counting = tokio::spawn(std::sync::Arc::clone(&intake).run());
     let store = pool.read(|tx| Ok(tx.meta().store)).await.unwrap();
     let batch = |seq| Batch {

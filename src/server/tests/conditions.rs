@@ -55,6 +55,12 @@ fn changes(id: &str, token: &str) -> Vec<Change> {
         alone("keyset.build", "/v1/keyset/build", Value::Null),
         alone("keyset.renew", "/v1/keyset/renew", Value::Null),
         of(
+            "signing-key.create",
+            "/v1/signing-keys",
+            json!({"algorithm": "ed25519"}),
+            "/v1/signing-keys",
+        ),
+        of(
             "signing-key.rotate",
             "/v1/signing-keys/rotate",
             Value::Null,

@@ -1,13 +1,11 @@
 //! Keys as keysets hold them.
 
-use crate::trouble::Sql as _;
+use crate::sql::{SqlRow, Value, params};
 use ipnet::IpNet;
 use keystile_core::key::{Digest, KeyId};
 use keystile_core::keyset::{EXPIRED_KEPT, KeyRow, Network};
 use keystile_model::error::Result;
 use keystile_model::record;
-use rusqlite::Row as SqlRow;
-use rusqlite::{Params, params};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -29,24 +27,27 @@ impl Tx<'_> {
     /// All keys in the form of the keyset, in no particular order. A separate query, because it
     /// runs for every base, over every key.
     pub fn rows(&self) -> Result<Vec<KeyRow>> {
-        self.rows_where("TRUE", [], self.clients_of_rows()?)
+        self.rows_where("TRUE", &[], self.clients_of_rows()?)
     }
 
     /// The keys whose rows in the keyset have changed since a version.
     pub fn rows_since(&self, version: u64) -> Result<Vec<KeyRow>> {
-        let since = [column::signed(version)];
-        self.rows_where(SINCE, since, HashMap::new())
+        self.rows_where(SINCE, params![column::signed(version)], HashMap::new())
     }
 
     /// One key in the form of the keyset.
     pub fn row(&self, id: KeyId) -> Result<Option<KeyRow>> {
-        let rows = self.rows_where("id = ?", [column::signed(id.as_u64())], HashMap::new());
+        let rows = self.rows_where(
+            "id = ?",
+            params![column::signed(id.as_u64())],
+            HashMap::new(),
+        );
         Ok(rows?.pop())
     }
 
     /// The key with a digest, in the form of the keyset.
     pub fn row_of_digest(&self, digest: &Digest) -> Result<Option<KeyRow>> {
-        let rows = self.rows_where("digest = ?", [digest.0], HashMap::new());
+        let rows = self.rows_where("digest = ?", params![digest.0], HashMap::new());
         Ok(rows?.pop())
     }
 
@@ -63,69 +64,62 @@ impl Tx<'_> {
     fn rows_where(
         &self,
         condition: &str,
-        values: impl Params,
+        values: &[Value<'_>],
         mut clients: HashMap<u32, ClientOfRow>,
     ) -> Result<Vec<KeyRow>> {
-        let mut statement = self.tx.prepare_cached(&format!(
+        let sql = format!(
             "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
                not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
              FROM key WHERE {condition}",
-        )).sql()?;
-        let networks = |r: &SqlRow<'_>, column| -> rusqlite::Result<Vec<Network>> {
+        );
+        let networks = |r: &SqlRow<'_>, column| -> Result<Vec<Network>> {
             let nets: Vec<IpNet> = column::list(r, column)?;
             Ok(nets.into_iter().map(record::network).collect())
         };
-        let rows = statement
-            .query_map(values, |r| {
-                let client_number = column::number(r, 3)?;
-                let (client, client_plan) = match clients.entry(client_number) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
-                };
-                let plan: Option<String> = r.get(7)?;
-                Ok(KeyRow {
-                    id: column::id(r, 0)?,
-                    digest: Digest(r.get(1)?),
-                    foreign: r.get(2)?,
-                    client: client.clone(),
-                    client_number,
-                    environment: column::parsed(r, 4)?,
-                    publishable: r.get(5)?,
-                    scopes: column::list(r, 6)?,
-                    plan: plan.or_else(|| client_plan.clone()),
-                    limits: column::limits(r, 8)?,
-                    expires: column::optional(r, 9)?,
-                    not_before: column::optional(r, 10)?,
-                    overlap_end: column::optional(r, 11)?,
-                    disabled: r.get(12)?,
-                    revoked: r.get(13)?,
-                    lineage: column::id(r, 14)?,
-                    allow: networks(r, 15)?,
-                    deny: networks(r, 16)?,
-                    origins: column::list(r, 17)?,
-                    certificates: column::list(r, 18)?,
-                })
+        self.tx.all(&sql, values, |r| {
+            let client_number = column::number(r, 3)?;
+            let (client, client_plan) = match clients.entry(client_number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
+            };
+            let plan: Option<String> = r.get(7)?;
+            Ok(KeyRow {
+                id: column::id(r, 0)?,
+                digest: Digest(r.get(1)?),
+                foreign: r.get(2)?,
+                client: client.clone(),
+                client_number,
+                environment: column::parsed(r, 4)?,
+                publishable: r.get(5)?,
+                scopes: column::list(r, 6)?,
+                plan: plan.or_else(|| client_plan.clone()),
+                limits: column::limits(r, 8)?,
+                expires: column::optional(r, 9)?,
+                not_before: column::optional(r, 10)?,
+                overlap_end: column::optional(r, 11)?,
+                disabled: r.get(12)?,
+                revoked: r.get(13)?,
+                lineage: column::id(r, 14)?,
+                allow: networks(r, 15)?,
+                deny: networks(r, 16)?,
+                origins: column::list(r, 17)?,
+                certificates: column::list(r, 18)?,
             })
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        })
     }
 
     /// Names and plans of all clients, deleted ones too, by number: faster than one by one if all
     /// are needed.
     fn clients_of_rows(&self) -> Result<HashMap<u32, ClientOfRow>> {
-        let mut statement = self
-            .tx
-            .prepare("SELECT number, name, plan FROM client")
-            .sql()?;
-        let rows = statement
-            .query_map([], |r| Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?))))
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx
+            .all("SELECT number, name, plan FROM client", &[], |r| {
+                Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?)))
+            })
     }
 
-    fn client_of_row(&self, number: u32) -> rusqlite::Result<ClientOfRow> {
+    fn client_of_row(&self, number: u32) -> Result<ClientOfRow> {
+        let sql = "SELECT name, plan FROM client WHERE number = ?";
         self.tx
-            .prepare_cached("SELECT name, plan FROM client WHERE number = ?")?
-            .query_row([number], |r| Ok((r.get(0)?, r.get(1)?)))
+            .one(sql, params![number], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 }

@@ -1,10 +1,7 @@
 //! Searching the log, with a limit on the records examined per page.
 
-use crate::trouble::Sql as _;
-use rusqlite::types::Value;
-use rusqlite::{CachedStatement, OptionalExtension as _, params, params_from_iter};
-
 use super::{COLUMNS, Query, read};
+use crate::sql::{Value, params};
 use crate::{Tx, column};
 use keystile_model::audit::{Outcome, Record};
 use keystile_model::error::Result;
@@ -27,11 +24,11 @@ pub struct FoundRecords {
 #[derive(Default)]
 struct Terms {
     sql: Vec<&'static str>,
-    values: Vec<Value>,
+    values: Vec<Value<'static>>,
 }
 
 impl Terms {
-    fn and(&mut self, sql: &'static str, values: impl IntoIterator<Item = Value>) {
+    fn and(&mut self, sql: &'static str, values: impl IntoIterator<Item = Value<'static>>) {
         self.sql.push(sql);
         self.values.extend(values);
     }
@@ -108,14 +105,14 @@ impl Query {
         }
         match (&self.actor, self.token_users()) {
             (Some(from), Some(to)) => plan.lies(
-                "user >= ? AND user < ?",
+                "\"user\" >= ? AND \"user\" < ?",
                 Each {
-                    column: "user",
+                    column: "\"user\"",
                     from: from.clone(),
                     to,
                 },
             ),
-            (actor, _) => plan.equals("user = ?", actor.as_ref()),
+            (actor, _) => plan.equals("\"user\" = ?", actor.as_ref()),
         }
         match self.outcome {
             // Word for word the condition of the index.
@@ -172,31 +169,30 @@ impl Tx<'_> {
         self.write_audit()?;
         let Plan { index, each, rest } = query.plan();
         let (sql, values) = self.candidates(query, index, each, back)?;
-        let mut candidates = self.tx.prepare_cached(&sql).sql()?;
-        let mut candidates = candidates.query(params_from_iter(values)).sql()?;
-        let sql = format!(
+        let wanted = format!(
             "SELECT {COLUMNS} FROM audit WHERE {} AND seq = ?",
             rest.text()
         );
-        let mut wanted = self.tx.prepare_cached(&sql).sql()?;
         let mut found = FoundRecords::default();
         let (mut looked, mut last) = (0, None);
-        while let Some(row) = candidates.next().sql()? {
+        self.tx.each(&sql, &values, |row| {
             if looked == look || room.is_full() {
                 found.next = last;
-                break;
+                return Ok(false);
             }
             looked += 1;
-            let seq: i64 = row.get(0).sql()?;
-            if let Some(record) = record(&mut wanted, &rest, seq)? {
+            let seq: i64 = row.get(0)?;
+            let values: Vec<_> = rest.values.iter().cloned().chain([seq.into()]).collect();
+            if let Some(record) = self.tx.optional(&wanted, &values, read)? {
                 if !room.takes_bytes(record.bytes()) {
                     found.next = last;
-                    break;
+                    return Ok(false);
                 }
                 found.records.push(record);
             }
             last = u64::try_from(seq).ok();
-        }
+            Ok(true)
+        })?;
         Ok(found)
     }
 
@@ -207,7 +203,7 @@ impl Tx<'_> {
         index: Terms,
         each: Option<Each>,
         back: bool,
-    ) -> Result<(String, Vec<Value>)> {
+    ) -> Result<(String, Vec<Value<'static>>)> {
         let place = "seq > ? AND seq < ?";
         let bound = |seq: Option<u64>, other| Value::from(seq.map_or(other, column::signed));
         let bounds = [bound(query.after, -1), bound(query.before, i64::MAX)];
@@ -243,22 +239,17 @@ impl Tx<'_> {
     /// index seek for each.
     fn texts(&self, each: &Each) -> Result<Vec<String>> {
         let column = each.column;
-        let mut statement = self
-            .tx
-            .prepare_cached(&format!(
-                "WITH RECURSIVE found(one) AS (
+        let sql = format!(
+            "WITH RECURSIVE found(one) AS (
                SELECT min({column}) FROM audit WHERE {column} >= ?1 AND {column} < ?2
                UNION ALL
                SELECT (SELECT min({column}) FROM audit WHERE {column} > found.one AND {column} < ?2)
                FROM found WHERE found.one IS NOT NULL
              ) SELECT one FROM found WHERE one IS NOT NULL LIMIT ?3"
-            ))
-            .sql()?;
+        );
         let most = MERGED as i64 + 1;
-        let rows = statement
-            .query_map(params![each.from, each.to, most], |r| r.get(0))
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+        self.tx
+            .all(&sql, params![each.from, each.to, most], |r| r.get(0))
     }
 
     /// The last records that are wanted, however many must be looked at.
@@ -267,12 +258,6 @@ impl Tx<'_> {
         let room = Room::new(most, usize::MAX);
         Ok(self.audit_back(query, room, u32::MAX)?.records)
     }
-}
-
-fn record(wanted: &mut CachedStatement<'_>, rest: &Terms, seq: i64) -> Result<Option<Record>> {
-    let values = rest.values.iter().cloned().chain([seq.into()]);
-    let record = wanted.query_row(params_from_iter(values), read).optional();
-    record.sql()
 }
 
 /// For tests.
@@ -287,7 +272,6 @@ impl crate::Store {
                 tx.candidates(query, way.index, way.each, true)
             })
             .unwrap();
-        let values: Vec<&dyn rusqlite::ToSql> = values.iter().map(|v| v as _).collect();
-        crate::bench::plan(self.database(), &sql, &values)
+        crate::bench::plan(&self.db, &sql, &values)
     }
 }

@@ -1,8 +1,7 @@
 //! What counting needs to know about a key, read from the store.
 
-use crate::trouble::Sql as _;
+use crate::sql::params;
 use keystile_core::key::KeyId;
-use rusqlite::OptionalExtension as _;
 
 use super::super::{Tx, column};
 use keystile_model::error::Result;
@@ -24,33 +23,27 @@ impl Tx<'_> {
     /// What counting needs to know about a key, if there is one with that id.
     pub fn key_facts(&self, id: KeyId) -> Result<Option<KeyFacts>> {
         // A separate query, because it runs for every key of every batch.
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT client, coalesce(key.plan, client.plan), lineage, overlap_end
+        self.tx.optional(
+            "SELECT client, coalesce(key.plan, client.plan), lineage, overlap_end
              FROM key JOIN client ON client.number = key.client WHERE key.id = ?",
-            )
-            .sql()?;
-        statement
-            .query_row([column::signed(id.as_u64())], |r| {
+            params![column::signed(id.as_u64())],
+            |r| {
                 Ok(KeyFacts {
                     client: column::number(r, 0)?,
                     plan: r.get(1)?,
                     lineage: column::id(r, 2)?,
                     overlap_end: column::optional(r, 3)?,
                 })
-            })
-            .optional()
-            .sql()
+            },
+        )
     }
 
     /// The name of a client, a deleted one too, by its number.
     pub fn name_of_client(&self, number: i64) -> Result<Option<String>> {
-        self.tx
-            .prepare_cached("SELECT name FROM client WHERE number = ?")
-            .sql()?
-            .query_row([number], |r| r.get(0))
-            .optional()
-            .sql()
+        self.tx.optional(
+            "SELECT name FROM client WHERE number = ?",
+            params![number],
+            |r| r.get(0),
+        )
     }
 }

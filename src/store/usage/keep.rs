@@ -1,8 +1,7 @@
 //! Retention of usage: settings, anomalies, removal of old rows.
 
-use crate::trouble::Sql as _;
+use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
-use rusqlite::params;
 
 use super::super::column;
 use super::Step;
@@ -40,80 +39,57 @@ pub struct Untold {
 impl UsageTx<'_> {
     /// The settings as JSON; nothing if they are the defaults.
     pub fn usage_settings(&self) -> Result<String> {
-        self.tx
-            .prepare_cached("SELECT settings FROM about")
-            .sql()?
-            .query_row([], |r| r.get(0))
-            .sql()
+        self.tx.one("SELECT settings FROM about", &[], |r| r.get(0))
     }
 
     /// Changes the settings.
     pub fn set_usage_settings(&mut self, json: &str) -> Result<()> {
         self.tx
-            .execute("UPDATE about SET settings = ?", [json])
-            .sql()?;
+            .execute("UPDATE about SET settings = ?", params![json])?;
         Ok(())
     }
 
     /// Since when something has been counted, in seconds.
     pub fn began(&self) -> Result<Option<u64>> {
         self.tx
-            .query_row("SELECT began FROM about", [], |r| column::optional(r, 0))
-            .sql()
+            .one("SELECT began FROM about", &[], |r| column::optional(r, 0))
     }
 
     /// Anomalies since a time, of a client if given, latest first.
     pub fn anomalies(&self, client: Option<i64>, since: u64, most: u32) -> Result<Vec<Anomaly>> {
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT key.id, key.client, rule, at, detail FROM anomaly
+        self.tx.all(
+            "SELECT key.id, key.client, rule, at, detail FROM anomaly
                JOIN key ON key.number = anomaly.key
              WHERE day >= ?1 / 86400 AND at >= ?1 AND (?2 IS NULL OR key.client = ?2)
              ORDER BY day DESC, at DESC, key.id, rule LIMIT ?3",
-            )
-            .sql()?;
-        let rows = statement
-            .query_map(params![column::signed(since), client, most], anomaly)
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+            params![column::signed(since), client, most],
+            anomaly,
+        )
     }
 
     /// Anomalies that are not in the audit log yet.
     pub fn untold(&self, most: u32) -> Result<Vec<Untold>> {
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT key.id, key.client, rule, at, detail, day, key FROM anomaly
+        self.tx.all(
+            "SELECT key.id, key.client, rule, at, detail, day, key FROM anomaly
                JOIN key ON key.number = anomaly.key WHERE NOT told ORDER BY at LIMIT ?",
-            )
-            .sql()?;
-        let rows = statement
-            .query_map([most], |r| {
+            params![most],
+            |r| {
                 Ok(Untold {
                     anomaly: anomaly(r)?,
                     day: column::unsigned(r, 5)?,
                     number: r.get(6)?,
                 })
-            })
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+            },
+        )
     }
 
     /// Marks them as written to the audit log.
     pub fn set_told(&mut self, those: &[Untold]) -> Result<()> {
         for one in those {
-            self.tx
-                .prepare_cached(
-                    "UPDATE anomaly SET told = 1 WHERE day = ? AND key = ? AND rule = ?",
-                )
-                .sql()?
-                .execute(params![
-                    column::signed(one.day),
-                    one.number,
-                    one.anomaly.rule
-                ])
-                .sql()?;
+            self.tx.execute(
+                "UPDATE anomaly SET told = TRUE WHERE day = ? AND key = ? AND rule = ?",
+                params![column::signed(one.day), one.number, one.anomaly.rule],
+            )?;
         }
         Ok(())
     }
@@ -126,18 +102,12 @@ impl UsageTx<'_> {
         for table in [format!("client_{unit}"), format!("key_{unit}")] {
             // Up to the end of the unit that contains the last row of the step: rows of one unit
             // are adjacent, and the key needs no rowid.
-            let until: Option<i64> = self
-                .tx
-                .prepare_cached(&format!(
-                    "SELECT max(t) FROM (SELECT t FROM {table} WHERE t < ?1 ORDER BY t LIMIT {STEP})"
-                )).sql()?
-                .query_row([column::signed(before)], |r| r.get(0)).sql()?;
+            let until: Option<i64> = self.tx.one(&format!(
+                    "SELECT max(t) FROM (SELECT t FROM {table} WHERE t < ?1 ORDER BY t LIMIT {STEP}) AS first"
+                ), params![column::signed(before)], |r| r.get(0))?;
             if let Some(until) = until {
                 self.tx
-                    .prepare_cached(&format!("DELETE FROM {table} WHERE t <= ?"))
-                    .sql()?
-                    .execute([until])
-                    .sql()?;
+                    .execute(&format!("DELETE FROM {table} WHERE t <= ?"), params![until])?;
                 more = true;
             }
         }
@@ -150,57 +120,42 @@ impl UsageTx<'_> {
     pub fn prune_others(&mut self, vms: u64, windows: u64, others: u64) -> Result<()> {
         let at = column::signed(vms);
         self.tx
-            .execute("DELETE FROM vm WHERE seen < ?", [at])
-            .sql()?;
+            .execute("DELETE FROM vm WHERE seen < ?", params![at])?;
+        self.tx.execute("DELETE FROM source WHERE seen < ?1 AND NOT EXISTS (SELECT 1 FROM vm WHERE source = number)
+               AND NOT EXISTS (SELECT 1 FROM quota WHERE quota.source = number)", params![at])?;
         self.tx.execute(
-            "DELETE FROM source WHERE seen < ?1 AND NOT EXISTS (SELECT 1 FROM vm WHERE source = number)
-               AND NOT EXISTS (SELECT 1 FROM quota WHERE quota.source = number)",
-            [at],
-        ).sql()?;
-        self.tx
-            .execute(
-                "DELETE FROM quota WHERE window < ?",
-                [column::signed(windows)],
-            )
-            .sql()?;
+            "DELETE FROM quota WHERE \"window\" < ?",
+            params![column::signed(windows)],
+        )?;
         let at = column::signed(others);
         self.tx
-            .execute("DELETE FROM network WHERE last < ?", [at])
-            .sql()?;
+            .execute("DELETE FROM network WHERE last < ?", params![at])?;
         self.tx
-            .execute("DELETE FROM lost WHERE t < ? / 3600", [at])
-            .sql()?;
-        self.tx
-            .execute("DELETE FROM anomaly WHERE told AND day < ? / 86400", [at])
-            .sql()?;
+            .execute("DELETE FROM lost WHERE t < ? / 3600", params![at])?;
+        self.tx.execute(
+            "DELETE FROM anomaly WHERE told AND day < ? / 86400",
+            params![at],
+        )?;
         Ok(())
     }
 
     /// Deletes the addresses and user agents that used keys.
     pub fn forget_places(&mut self) -> Result<()> {
-        self.tx
-            .execute_batch(
-                "DELETE FROM network;
+        self.tx.batch(
+            "DELETE FROM network;
              UPDATE key SET first_address = NULL, last_address = NULL, agent = NULL
                WHERE first_address IS NOT NULL OR last_address IS NOT NULL OR agent IS NOT NULL;",
-            )
-            .sql()?;
+        )?;
         Ok(())
     }
 
     /// Bytes of the database.
     pub fn bytes(&self) -> Result<u64> {
-        self.tx
-            .query_row(
-                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-                [],
-                |r| column::unsigned(r, 0),
-            )
-            .sql()
+        self.tx.bytes()
     }
 }
 
-fn anomaly(r: &rusqlite::Row<'_>) -> rusqlite::Result<Anomaly> {
+fn anomaly(r: &SqlRow<'_>) -> Result<Anomaly> {
     Ok(Anomaly {
         key: column::id(r, 0)?,
         client: r.get(1)?,

@@ -3,9 +3,8 @@
 //! A query for one client or key jumps from one unit of time to the next, so its cost depends on
 //! the number of units, not on what others have in them.
 
-use crate::trouble::Sql as _;
+use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
-use rusqlite::{OptionalExtension as _, Params, Row, Statement, params};
 
 use super::super::column;
 use super::Step;
@@ -52,8 +51,8 @@ impl These {
             Self::KeysOf(client) => ("key", "key", "client = ?2", "key", client),
         };
         let sql = format!(
-            "SELECT t, {name}, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
-             FROM {table}_{unit} WHERE t = ?1 AND {which} GROUP BY {group}"
+            "SELECT t, {name}, {SUMS}
+             FROM {table}_{unit} WHERE t = ?1 AND {which} GROUP BY t, {group}"
         );
         (sql, client)
     }
@@ -116,6 +115,10 @@ pub struct KeyUsage {
     pub agent: Option<String>,
 }
 
+/// All requests of a group, and those that were let through. PostgreSQL's sums are no integers.
+const SUMS: &str = "CAST(sum(n) AS BIGINT),
+    CAST(coalesce(sum(n) FILTER (WHERE outcome = 0), 0) AS BIGINT)";
+
 /// The units of a range, one per row.
 const UNITS: &str =
     "WITH RECURSIVE unit(t) AS (SELECT ?1 UNION ALL SELECT t + 1 FROM unit WHERE t < ?2)";
@@ -124,16 +127,14 @@ impl UsageTx<'_> {
     /// Requests in each unit of a range that had any.
     pub fn series(&self, whose: Whose, step: Step, (from, until): Range) -> Result<Vec<Grouped>> {
         let (table, condition, client, key) = place(whose, step);
-        let mut statement = self
-            .tx
-            .prepare_cached(&format!(
-                "{UNITS} SELECT c.t, 0, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
+        let sql = format!(
+            "{UNITS} SELECT c.t, 0, {SUMS}
              FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t"
-            ))
-            .sql()?;
-        all(
-            &mut statement,
+        );
+        self.tx.all(
+            &sql,
             params![column::signed(from), column::signed(until), client, key],
+            grouped,
         )
     }
 
@@ -150,16 +151,14 @@ impl UsageTx<'_> {
             Dimension::Route => "route",
             Dimension::Outcome => "outcome",
         };
-        let mut statement = self
-            .tx
-            .prepare_cached(&format!(
-                "{UNITS} SELECT c.t, c.{by}, sum(n), coalesce(sum(n) FILTER (WHERE outcome = 0), 0)
+        let sql = format!(
+            "{UNITS} SELECT c.t, c.{by}, {SUMS}
              FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t, c.{by}"
-            ))
-            .sql()?;
-        all(
-            &mut statement,
+        );
+        self.tx.all(
+            &sql,
             params![column::signed(from), column::signed(until), client, key],
+            grouped,
         )
     }
 
@@ -174,12 +173,12 @@ impl UsageTx<'_> {
         mut each: impl FnMut(Grouped),
     ) -> Result<()> {
         let (sql, client) = these.sql(step);
-        let mut statement = self.tx.prepare_cached(&sql).sql()?;
         for t in from..=until {
-            let mut rows = statement.query(params![column::signed(t), client]).sql()?;
-            while let Some(row) = rows.next().sql()? {
-                each(grouped(row).sql()?);
-            }
+            self.tx
+                .each(&sql, params![column::signed(t), client], |row| {
+                    each(grouped(row)?);
+                    Ok(true)
+                })?;
         }
         Ok(())
     }
@@ -187,53 +186,38 @@ impl UsageTx<'_> {
     /// The keys that had more than this many requests in one hour since the epoch; with an outcome,
     /// only requests with that outcome count.
     pub fn busy_keys(&self, hour: u64, outcome: Option<&str>, more_than: u64) -> Result<Vec<Busy>> {
-        let mut statement = self
-            .tx
-            .prepare_cached(
-                "SELECT client, key, sum(n) FROM key_hour
+        self.tx.all(
+            "SELECT client, key, CAST(sum(n) AS BIGINT) FROM key_hour
              WHERE t = ?1 AND (?2 IS NULL OR outcome = (SELECT number FROM outcome WHERE name = ?2))
              GROUP BY client, key HAVING sum(n) > ?3",
-            )
-            .sql()?;
-        let rows = statement
-            .query_map(
-                params![column::signed(hour), outcome, column::signed(more_than)],
-                |r| {
-                    Ok(Busy {
-                        client: r.get(0)?,
-                        key: r.get(1)?,
-                        requests: column::unsigned(r, 2)?,
-                    })
-                },
-            )
-            .sql()?;
-        rows.collect::<rusqlite::Result<_>>().sql()
+            params![column::signed(hour), outcome, column::signed(more_than)],
+            |r| {
+                Ok(Busy {
+                    client: r.get(0)?,
+                    key: r.get(1)?,
+                    requests: column::unsigned(r, 2)?,
+                })
+            },
+        )
     }
 
     /// Requests that are in no count, in hours from the epoch.
     pub fn lost(&self, (from, until): Range) -> Result<UncountedRequests> {
-        self
-            .tx
-            .prepare_cached(
-                "SELECT coalesce(sum(dropped), 0), coalesce(sum(late), 0) FROM lost WHERE t BETWEEN ? AND ?",
-            ).sql()?
-            .query_row(params![column::signed(from), column::signed(until)], |r| {
+        self.tx.one("SELECT CAST(coalesce(sum(dropped), 0) AS BIGINT), CAST(coalesce(sum(late), 0) AS BIGINT) FROM lost WHERE t BETWEEN ? AND ?", params![column::signed(from), column::signed(until)], |r| {
                 Ok(UncountedRequests {
                     dropped: column::unsigned(r, 0)?,
                     late: column::unsigned(r, 1)?,
                 })
-            }).sql()
+            })
     }
 
     /// How a key was used, if it ever was; and its number.
     pub fn key_usage(&self, id: KeyId) -> Result<Option<(i64, KeyUsage)>> {
-        self.tx
-            .prepare_cached(
-                "SELECT number, first_used, last_used, first_address, last_address, agent
+        self.tx.optional(
+            "SELECT number, first_used, last_used, first_address, last_address, agent
                  FROM key WHERE id = ?",
-            )
-            .sql()?
-            .query_row([column::signed(id.as_u64())], |r| {
+            params![column::signed(id.as_u64())],
+            |r| {
                 let usage = KeyUsage {
                     first_used: column::optional(r, 1)?,
                     last_used: column::optional(r, 2)?,
@@ -242,19 +226,17 @@ impl UsageTx<'_> {
                     agent: r.get(5)?,
                 };
                 Ok((r.get(0)?, usage))
-            })
-            .optional()
-            .sql()
+            },
+        )
     }
 
     /// The id of a key, and its client's number.
     pub fn key_of(&self, number: i64) -> Result<Option<(KeyId, i64)>> {
-        self.tx
-            .prepare_cached("SELECT id, client FROM key WHERE number = ?")
-            .sql()?
-            .query_row([number], |r| Ok((column::id(r, 0)?, r.get(1)?)))
-            .optional()
-            .sql()
+        self.tx.optional(
+            "SELECT id, client FROM key WHERE number = ?",
+            params![number],
+            |r| Ok((column::id(r, 0)?, r.get(1)?)),
+        )
     }
 
     /// The name of a route or an outcome.
@@ -263,11 +245,7 @@ impl UsageTx<'_> {
             Dimension::Route => "SELECT name FROM route WHERE number = ?",
             Dimension::Outcome => "SELECT name FROM outcome WHERE number = ?",
         };
-        self.tx
-            .prepare_cached(sql)
-            .sql()?
-            .query_row([number], |r| r.get(0))
-            .sql()
+        self.tx.one(sql, params![number], |r| r.get(0))
     }
 
     /// What was taken of a quota in the window that began then: what was let through minus what was
@@ -279,38 +257,28 @@ impl UsageTx<'_> {
 
     /// What the operator gave back in the window of a quota that began then.
     pub fn quota_given_back(&self, lineage: KeyId, window: u64) -> Result<u64> {
-        self.tx
-            .prepare_cached(
-                "SELECT coalesce(sum(n), 0) FROM quota
-                 WHERE lineage = ? AND window = ? AND source = 0",
-            )
-            .sql()?
-            .query_row(
-                params![column::signed(lineage.as_u64()), column::signed(window)],
-                |r| column::unsigned(r, 0),
-            )
-            .sql()
+        self.tx.one(
+            "SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM quota
+                 WHERE lineage = ? AND \"window\" = ? AND source = 0",
+            params![column::signed(lineage.as_u64()), column::signed(window)],
+            |r| column::unsigned(r, 0),
+        )
     }
 
     /// What was let through in the window of a quota that began then; without what one run
     /// of Envoy let through, if it is given.
     pub fn quota_used(&self, lineage: KeyId, window: u64, but: Option<i64>) -> Result<u64> {
-        self.tx
-            .prepare_cached(
-                "SELECT coalesce(sum(n), 0) FROM quota
-                 WHERE lineage = ?1 AND window = ?2 AND source <> 0
+        self.tx.one(
+            "SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM quota
+                 WHERE lineage = ?1 AND \"window\" = ?2 AND source <> 0
                    AND (?3 IS NULL OR source <> ?3)",
-            )
-            .sql()?
-            .query_row(
-                params![
-                    column::signed(lineage.as_u64()),
-                    column::signed(window),
-                    but
-                ],
-                |r| column::unsigned(r, 0),
-            )
-            .sql()
+            params![
+                column::signed(lineage.as_u64()),
+                column::signed(window),
+                but
+            ],
+            |r| column::unsigned(r, 0),
+        )
     }
 }
 
@@ -330,12 +298,7 @@ fn place(whose: Whose, step: Step) -> (String, &'static str, i64, i64) {
     }
 }
 
-fn all(statement: &mut Statement<'_>, values: impl Params) -> Result<Vec<Grouped>> {
-    let rows = statement.query_map(values, grouped).sql()?;
-    rows.collect::<rusqlite::Result<_>>().sql()
-}
-
-fn grouped(r: &Row<'_>) -> rusqlite::Result<Grouped> {
+fn grouped(r: &SqlRow<'_>) -> Result<Grouped> {
     Ok(Grouped {
         t: column::unsigned(r, 0)?,
         number: r.get(1)?,

@@ -93,17 +93,40 @@ fn router() -> Value {
     json!({"name": ROUTER, "typed_config": {"@type": kind, "suppress_envoy_headers": true}})
 }
 
-/// An EnvoyExtensionPolicy for the whole Gateway: a filter after those of security and before
-/// those of traffic. A route that has a policy of its own does not get it.
-pub fn extend(listener: &mut Value, policy: &Value, wasm: &str) {
+/// An EnvoyExtensionPolicy for the whole Gateway, and the EnvoyProxy that allows its modules: a filter
+/// after those of security and before those of traffic. A route that has a policy of its own does
+/// not get it.
+pub fn extend(listener: &mut Value, proxy: &Value, policy: &Value, file: &str) {
+    let spec = &policy["spec"];
+    let filter = match spec.get("wasm") {
+        Some(wasm) => of_wasm(policy, &wasm[0], file),
+        None => of_module(proxy, policy, &spec["dynamicModule"][0], file),
+    };
+    let name = filter["name"].as_str().unwrap().to_owned();
+    let kind = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
+    for manager in managers(listener) {
+        let filters = manager["http_filters"].as_array_mut().unwrap();
+        filters.insert(1, filter.clone());
+        let routes = &mut manager["route_config"]["virtual_hosts"][0]["routes"];
+        for route in routes.as_array_mut().unwrap() {
+            if route["name"] != "own" {
+                route["typed_per_filter_config"] = json!({&name: {"@type": kind, "config": {}}});
+            }
+        }
+    }
+}
+
+fn id(policy: &Value, kind: &str) -> String {
     let metadata = |field: &str| policy["metadata"][field].as_str().unwrap().to_owned();
     let (namespace, name) = (metadata("namespace"), metadata("name"));
-    let id = format!("envoyextensionpolicy/{namespace}/{name}/wasm/0");
-    let name = format!("envoy.filters.http.wasm/{id}");
-    let extension = &policy["spec"]["wasm"][0];
+    format!("envoyextensionpolicy/{namespace}/{name}/{kind}/0")
+}
+
+fn of_wasm(policy: &Value, extension: &Value, wasm: &str) -> Value {
+    let id = id(policy, "wasm");
     assert_eq!(extension.get("failOpen"), None, "false if left out");
-    let filter = json!({
-        "name": name,
+    json!({
+        "name": format!("envoy.filters.http.wasm/{id}"),
         "disabled": true,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
@@ -117,24 +140,41 @@ pub fn extend(listener: &mut Value, policy: &Value, wasm: &str) {
                     "code": {"local": {"filename": wasm}},
                     "environment_variables": {"host_env_keys": extension["env"]["hostKeys"]},
                 },
-                "configuration": {
-                    "@type": "type.googleapis.com/google.protobuf.StringValue",
-                    "value": extension["config"].to_string(),
-                },
+                "configuration": configuration(extension),
             },
         },
-    });
-    let kind = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
-    for manager in managers(listener) {
-        let filters = manager["http_filters"].as_array_mut().unwrap();
-        filters.insert(1, filter.clone());
-        let routes = &mut manager["route_config"]["virtual_hosts"][0]["routes"];
-        for route in routes.as_array_mut().unwrap() {
-            if route["name"] != "own" {
-                route["typed_per_filter_config"] = json!({&name: {"@type": kind, "config": {}}});
-            }
-        }
-    }
+    })
+}
+
+/// Under the name that the policy says, the proxy says where the file is: by its path in the image,
+/// which here lies elsewhere.
+fn of_module(proxy: &Value, policy: &Value, extension: &Value, file: &str) -> Value {
+    let allowed = proxy["spec"]["dynamicModules"].as_array().unwrap();
+    let allowed = allowed.iter().find(|m| m["name"] == extension["name"]);
+    let allowed = allowed.expect("the policy is refused otherwise");
+    let path = allowed.pointer("/source/local/path").unwrap();
+    let (_, name) = path.as_str().unwrap().rsplit_once('/').unwrap();
+    assert!(file.ends_with(name), "{file} is {path} there");
+    json!({
+        "name": format!("envoy.filters.http.dynamic_modules/{}", id(policy, "dynamic-module")),
+        "disabled": true,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {
+                "do_not_close": allowed["doNotClose"],
+                "module": {"local": {"filename": file}},
+            },
+            "filter_name": extension["filterName"],
+            "filter_config": configuration(extension),
+        },
+    })
+}
+
+fn configuration(extension: &Value) -> Value {
+    json!({
+        "@type": "type.googleapis.com/google.protobuf.StringValue",
+        "value": extension["config"].to_string(),
+    })
 }
 
 fn managers(listener: &mut Value) -> Vec<&mut Value> {

@@ -2,13 +2,10 @@
 
 use super::POLICY;
 use super::mesh::{Gateway, documents};
-use crate::support::{Companion, Envoy, Server, Upstream, eventually, fresh_dir, get, shell};
+use crate::support::{Companion, Envoy, Server, Upstream, eventually, fresh_dir, get};
 
 #[test]
 fn proxies_of_a_mesh_on_discovery_prove_a_revocation() {
-    if shell::leaves_out("what is rendered for Istio is for WebAssembly") {
-        return;
-    }
     let policy = format!("{POLICY}report: {{ cluster: keystile-control, every: 1s }}\n");
     let companion = Companion::init(&fresh_dir(), &policy);
     companion.run(&["client", "create", "acme"]);

@@ -2,7 +2,7 @@
 //! proxy can tell: EnvoyFilters are merged into the listener, a ConfigMap into the bootstrap, a
 //! WasmPlugin becomes a filter of its phase and a discovery resource.
 
-use crate::support::{EcdsFile, Setup, Upstream, fresh_dir, part};
+use crate::support::{EcdsFile, Setup, Upstream, fresh_dir, part, shell};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -72,6 +72,7 @@ impl Gateway {
 
     pub fn apply(&mut self, resource: &Value) {
         match resource["kind"].as_str().unwrap() {
+            // Its configurations of extensions come by discovery (`resource_of`).
             "EnvoyFilter" => {
                 for patch in resource["spec"]["configPatches"].as_array().unwrap() {
                     self.patch(patch);
@@ -114,7 +115,13 @@ impl Gateway {
                 let at = self.config.pointer_mut(MANAGER).unwrap();
                 merge(at, value["typed_config"].clone());
             }
-            ("HTTP_FILTER", "INSERT_FIRST") => self.first(value),
+            ("HTTP_FILTER", "INSERT_FIRST") => {
+                let text = value.to_string();
+                let file = r#""path_config_source":{"path":"@ECDS@"}"#;
+                let text = text.replace(r#""ads":{}"#, file);
+                self.first(serde_json::from_str(&text).unwrap());
+            }
+            ("EXTENSION_CONFIG", "ADD") => {}
             ("HTTP_FILTER", "INSERT_BEFORE") => {
                 let sub = "/match/listener/filterChain/filter/subFilter/name";
                 let name = patch.pointer(sub).unwrap().as_str().unwrap();
@@ -143,9 +150,25 @@ impl Gateway {
     }
 }
 
-/// The discovery response that Istio's agent hands to the proxy for a WasmPlugin: it has
-/// fetched the code, and taken out what tells it how.
-pub fn resource_of(plugin: &Value, wasm: &str) -> Value {
+/// The discovery response that Istio's agent hands to the proxy: of an EnvoyFilter what it adds, and
+/// of a WasmPlugin what it has translated.
+pub fn resource_of(first: &Value, wasm: &str) -> Value {
+    let patches = first["spec"]["configPatches"].as_array();
+    let added = patches
+        .into_iter()
+        .flatten()
+        .find(|patch| patch["applyTo"] == "EXTENSION_CONFIG");
+    let Some(added) = added else {
+        return resource_of_plugin(first, wasm);
+    };
+    let mut resource = added["patch"]["value"].clone();
+    resource["typed_config"]["dynamic_module_config"]["name"] = json!(shell::in_place_of(wasm));
+    resource["@type"] = json!("type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
+    json!({"version_info": "test", "resources": [resource]})
+}
+
+/// The agent has fetched the code, and taken out what tells it how.
+fn resource_of_plugin(plugin: &Value, wasm: &str) -> Value {
     let spec = &plugin["spec"];
     let name = resource_name(plugin);
     let env = spec["vmConfig"]["env"].as_array().unwrap();

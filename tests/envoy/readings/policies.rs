@@ -35,8 +35,9 @@ pub fn sites() -> Vec<Site> {
         rules: rules.lines().map(rule).collect(),
     };
     let sites = SITES.into_iter().map(site);
-    // The module is not told which virtual host Envoy chose, and takes no policy that names one.
-    let takes = |s: &Site| !shell::is_module() || s.rules.iter().all(|r| !r.by_virtual_host);
+    // A module that is not told which virtual host Envoy chose takes no policy that names one.
+    let is_told = !shell::is_module() || shell::is_told_all();
+    let takes = |s: &Site| is_told || s.rules.iter().all(|r| !r.by_virtual_host);
     sites.filter(takes).collect()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::request::Headers;
 
-/// proxy-wasm status codes, as the host numbers them (the SDK knows fewer).
+/// proxy-wasm status codes, as the host numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Status {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// One running Envoy. Dropped, it is killed; after a failure its files stay, and the
 /// end of its log is shown.
@@ -126,6 +126,17 @@ impl Envoy {
     /// Lets it go on.
     pub fn resume(&self) {
         self.signal("CONT");
+    }
+
+    /// Asks it to end; what became of it.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        eventually("Envoy to end", || self.process.try_wait().unwrap())
     }
 
     fn signal(&self, signal: &str) {
@@ -276,12 +287,19 @@ pub fn version() -> String {
     std::env::var("KEYSTILE_ENVOY_VERSION").unwrap_or_else(|_| "1.40.0".into())
 }
 
+/// The second number of that version.
+pub fn minor() -> u32 {
+    let version = version();
+    let minor = version.split('.').nth(1).and_then(|m| m.parse().ok());
+    minor.unwrap_or_else(|| panic!("KEYSTILE_ENVOY_VERSION is {version}"))
+}
+
 fn command(setup: &Setup) -> Command {
     let config = setup.dir.join("config.yaml");
     fs::write(&config, super::shell::configuration(&setup.config)).unwrap();
     let node = super::shell::node(&setup.config);
 
-    let version = version();
+    let version = setup.version.clone().unwrap_or_else(version);
     let binary = format!(".tools/envoy-{version}/envoy/_bin/envoy");
     let mut command = Command::new(part(&binary, "scripts/setup"));
     command
@@ -295,10 +313,16 @@ fn command(setup: &Setup) -> Command {
         .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .arg("--config-path")
         .arg(config)
-        // No shared memory, which a killed Envoy would leave behind.
-        .arg("--disable-hot-restart")
         .args(["--log-level", "info"])
         .args(&setup.arguments);
+    match setup.generation {
+        Some((base, epoch)) => command
+            .args(["--base-id", &base.to_string()])
+            .args(["--restart-epoch", &epoch.to_string()])
+            .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"]),
+        // No shared memory, which a killed Envoy would leave behind.
+        None => command.arg("--disable-hot-restart"),
+    };
     command
 }
 

@@ -20,7 +20,7 @@ pub use self::{
     companion::Companion,
     delta::Delta,
     ecds::EcdsFile,
-    envoy::{Envoy, Setup, fresh_dir, version},
+    envoy::{Envoy, Setup, fresh_dir, minor, version},
     load::{Answer, Load, burst, count},
     push::Push,
     server::Server,

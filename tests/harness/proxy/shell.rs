@@ -4,10 +4,10 @@
 use super::part;
 use super::proto::module::{DynamicModuleConfig, DynamicModuleFilter};
 use keystile_render::ecds::{MODULE, TYPED_CONFIG, WASM};
-use keystile_render::proto::core::TypedExtensionConfig;
+use keystile_render::proto::core::{CodeSource, DataSpecifier, TypedExtensionConfig};
 use keystile_render::proto::discovery::DiscoveryResponse;
 use keystile_render::proto::google::Any;
-use keystile_render::proto::wasm::Wasm;
+use keystile_render::proto::wasm::{Vm, Wasm};
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -24,13 +24,54 @@ pub fn is_module() -> bool {
     }
 }
 
-/// Whether the module leaves a test out, and why: it is about what only VMs do, or about what
-/// Envoy tells WebAssembly alone.
-pub fn leaves_out(why: &str) -> bool {
+/// Why the module leaves a test out: what happens to VMs alone. `envoy/module.md` has the same table.
+#[derive(Clone, Copy, Debug)]
+pub enum Vms {
+    /// A worker that lacks the filter, and the guard behind it.
+    Missing,
+    /// A VM that fails for good.
+    Fail,
+    /// What VMs share, and what another plugin in the same name space does to it.
+    Share,
+}
+
+impl Vms {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Missing, Self::Fail, Self::Share];
+
+    /// In the words of that page.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Missing => "a worker that Envoy has left the filter out of",
+            Self::Fail => "a VM that fails for good, or loses what it had",
+            Self::Share => "what VMs share, across VMs and images",
+        }
+    }
+}
+
+/// Whether the module leaves a test out.
+pub fn leaves_out(vms: Vms) -> bool {
     if is_module() {
-        println!("left out for the module: {why}");
+        println!("left out for the module: {}", vms.why());
     }
     is_module()
+}
+
+/// The module in the place of this file of WebAssembly. One that a test has broken
+/// ([`super::fault`]) stands for the build that breaks at the same requests.
+pub fn in_place_of(wasm: &str) -> &'static str {
+    match wasm.ends_with("/broken.wasm") {
+        true => {
+            part("target/dist/libkeystile-faults.so", "scripts/build faults");
+            "keystile-faults"
+        }
+        false => "keystile",
+    }
+}
+
+/// Whether this Envoy tells modules what it tells WebAssembly, as far as any does: 1.40.
+pub fn is_told_all() -> bool {
+    super::minor() >= 40
 }
 
 /// The file that Envoy runs, as `scripts/build` delivers it.
@@ -42,15 +83,24 @@ pub fn file() -> PathBuf {
     part(name, "scripts/build")
 }
 
+/// How `serve` is told of this file of WebAssembly, or of the module in its place.
+pub fn named(wasm: &str) -> PathBuf {
+    match is_module() {
+        true => format!("lib{}.so", in_place_of(wasm)).into(),
+        false => wasm.into(),
+    }
+}
+
 /// How many gauges of a version there are: one for each worker and the main thread, which have
 /// VMs of their own, or one.
 pub fn gauges() -> usize {
     if is_module() { 1 } else { 3 }
 }
 
-/// Envoy's own configuration.
+/// Envoy's own configuration. One without the WebAssembly filter is as it is: it was printed for the
+/// module.
 pub fn configuration(text: &str) -> String {
-    if !is_module() {
+    if !is_module() || !text.contains(WASM) {
         return text.to_owned();
     }
     let mut config: Value = serde_saphyr::from_str(text).unwrap();
@@ -102,9 +152,15 @@ pub fn resource(mut resource: TypedExtensionConfig) -> TypedExtensionConfig {
     let of_wasm = of_wasm.filter(|c| is_module() && c.type_url == WASM);
     let wasm = of_wasm.and_then(|c| Wasm::decode(c.value.as_slice()).ok());
     if let Some(plugin) = wasm.and_then(|wasm| wasm.config) {
+        let code = plugin.vm.and_then(|Vm::VmConfig(vm)| vm.code?.specifier);
+        let file = code.and_then(|CodeSource::Local(source)| source.specifier);
+        let file = match file {
+            Some(DataSpecifier::Filename(file)) => file,
+            _ => String::new(),
+        };
         resource.typed_config = Some(Any::pack(&DynamicModuleFilter {
             dynamic_module_config: Some(DynamicModuleConfig {
-                name: "keystile".to_owned(),
+                name: in_place_of(&file).to_owned(),
                 do_not_close: true,
             }),
             filter_name: plugin.name,
@@ -117,9 +173,11 @@ pub fn resource(mut resource: TypedExtensionConfig) -> TypedExtensionConfig {
 fn put_module(value: &mut Value) {
     if value["@type"] == WASM {
         let plugin = value["config"].take();
+        let file = plugin["vm_config"]["code"]["local"]["filename"].as_str();
+        let module = in_place_of(file.unwrap_or_default());
         *value = json!({
             "@type": MODULE,
-            "dynamic_module_config": {"name": "keystile", "do_not_close": true},
+            "dynamic_module_config": {"name": module, "do_not_close": true},
             "filter_name": plugin["name"],
         });
         if !plugin["configuration"].is_null() {

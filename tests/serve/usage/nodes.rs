@@ -5,7 +5,7 @@ use keystile_core::report::{self, Report, StoreState};
 
 use super::*;
 
-fn enroll(home: &Home, node: &str) -> SigningKeys {
+pub fn enroll(home: &Home, node: &str) -> SigningKeys {
     let printed = home.ok(&["node", "enroll", node]);
     let key = NodeKey::parse(&printed).unwrap();
     assert_eq!(key.node(), node);
@@ -21,7 +21,7 @@ fn answer(server: &Server, batch: &Batch, keys: &SigningKeys) -> (u16, String) {
     (answer.status, answer.body)
 }
 
-fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
+pub fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
     let report = Report {
         node: node.to_owned(),
         process: None,
@@ -45,11 +45,11 @@ fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
     answer.unwrap().status().as_u16()
 }
 
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     within(PATIENCE, what, holds);
 }
 
-fn at_once(what: &str, holds: impl Fn() -> bool) {
+pub fn at_once(what: &str, holds: impl Fn() -> bool) {
     within(Duration::from_secs(1), what, holds);
 }
 

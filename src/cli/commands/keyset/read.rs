@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keystile_core::hex;
 use keystile_core::key::Prefix;
-use keystile_core::keyset::{Entry, Keyset, KeysetRefusal, SigningKeys};
+use keystile_core::keyset::{Entry, Keyset, KeysetRefusal, Secrets, SigningKeyError, SigningKeys};
 use serde_json::{Value, json};
 
 use super::versions::{self, version_in_place_of};
@@ -16,9 +16,10 @@ use keystile_model::plural;
 use keystile_model::when;
 use keystile_registry::inspect::{self, Change, Difference, Opened};
 use keystile_registry::signing;
-use keystile_render::ecds::{self, SIGNING_KEYS};
+use keystile_render::ecds::{self, SIGNING_KEYS, VERIFY_KEYS};
 use keystile_system as system;
 use keystile_system::file;
+use zeroize::Zeroizing;
 
 /// Check the signature and every page of keyset files
 #[derive(Args)]
@@ -27,8 +28,8 @@ Examples:
   keystilectl keyset verify keyset.json
   KEYSTILE_SIGNING_KEYS=… keystilectl keyset verify /var/lib/keystile/ecds.pb
 
-Takes files that `keyset build` or `push` wrote. Signing keys come from KEYSTILE_SIGNING_KEYS if that
-is set, as in Envoy, and otherwise from the store.")]
+Takes files that `keyset build` or `push` wrote. Keys come from KEYSTILE_SIGNING_KEYS and
+KEYSTILE_VERIFY_KEYS if one of them is set, as in Envoy, and otherwise from the store.")]
 pub struct Verify {
     /// The keyset files
     #[arg(required = true)]
@@ -67,21 +68,26 @@ pub struct Diff {
 }
 
 fn signing_keys(cx: &Context) -> Result<SigningKeys> {
-    match system::secret_variable(SIGNING_KEYS) {
-        Some(text) => {
-            let text = text
-                .strip_prefix(&format!("{SIGNING_KEYS}="))
-                .unwrap_or(&text);
-            SigningKeys::parse(text).map_err(|e| {
-                refuse(
-                    Code::SettingInvalid,
-                    format_args!("the environment variable `{SIGNING_KEYS}` {e}"),
-                    "set it to the output of `keystilectl signing-key export`, or unset it to use those of the store",
-                )
-            })
-        }
-        None => cx.store_as_it_is()?.read(signing::accepted),
+    let [shared, public] = [SIGNING_KEYS, VERIFY_KEYS].map(system::secret_variable);
+    if shared.is_none() && public.is_none() {
+        return cx.store_as_it_is()?.read(signing::accepted);
     }
+    let text = |found: &Option<Zeroizing<String>>| found.clone().unwrap_or_default();
+    let bad = |variable: &str, e: SigningKeyError, how: &str| {
+        refuse(
+            Code::SettingInvalid,
+            format_args!("the environment variable `{variable}` {e}"),
+            format_args!(
+                "set it to the output of `keystilectl signing-key export{how}`, or unset it to use those of the store"
+            ),
+        )
+    };
+    let secrets = Secrets::parse(&text(&shared), &text(&public), "").map_err(|e| match e {
+        KeysetRefusal::SigningKeys(e) => bad(SIGNING_KEYS, e, ""),
+        KeysetRefusal::VerifyKeys(e) => bad(VERIFY_KEYS, e, " --public"),
+        e => refuse(Code::SettingInvalid, e, "unset both to use the store's"),
+    })?;
+    Ok(secrets.keys)
 }
 
 fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {

@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::super::Context;
-use super::istio::{keyset_for_object, sha256, warn_if_unpinned};
+use super::super::push::Filter;
+use super::image::{sha256, warn_if_unpinned};
+use super::istio::keyset_for_object;
+use super::module::{Module, is_native};
 use super::plane::Plane;
 use crate::output;
 use keystile_model::error::{Result, refuse};
@@ -17,6 +20,8 @@ Examples:
     --image oci://registry.example/keystile@sha256:… | kubectl apply --server-side -f -
   keystilectl render envoy-gateway --namespace edge --gateway public --listener https:443 \\
     --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 --tls-ca /etc/keystile/ca.crt
+  keystilectl render envoy-gateway --namespace edge --gateway public --shell module \\
+    --image registry.example/keystile-module@sha256:…        # Envoy Gateway 1.8 and later
 
 With --image, every change to keys changes the listener, and open connections keep the old keys until
 they drain. With --discovery, a change is in force at once.")]
@@ -34,7 +39,8 @@ pub struct EnvoyGatewayArgs {
     /// The listeners also speak HTTP/3, which adds a second listener for each in Envoy
     #[arg(long)]
     http3: bool,
-    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
+    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256. With --shell module
+    /// an image that holds libkeystile.so
     #[arg(
         long,
         value_name = "URL",
@@ -46,14 +52,27 @@ pub struct EnvoyGatewayArgs {
     #[arg(long, value_name = "HEX", requires = "image", value_parser = sha256)]
     sha256: Option<String>,
     #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
     plane: Plane,
 }
 
 impl EnvoyGatewayArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        let is_native = is_native(&self.filter)?;
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => GatewayDelivery::Discovery(plane),
+            (Some(plane), _) => GatewayDelivery::Discovery { plane, is_native },
+            (None, Some(url)) if is_native => {
+                let Module { file, image, .. } =
+                    Module::new(cx, &self.filter, &url, self.sha256.as_deref())?;
+                let keyset = keyset_for_object(cx)?;
+                GatewayDelivery::Module {
+                    file,
+                    image,
+                    keyset,
+                }
+            }
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
                 GatewayDelivery::Extension {

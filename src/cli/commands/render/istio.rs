@@ -3,6 +3,9 @@
 use clap::Args;
 
 use super::super::Context;
+use super::super::push::Filter;
+use super::image::{sha256, warn_if_unpinned};
+use super::module::{Module, is_native};
 use super::plane::Plane;
 use crate::output;
 use keystile_model::error::{Code, Result, refuse};
@@ -23,6 +26,8 @@ Examples:
     --image oci://registry.example/keystile@sha256:…
   keystilectl render istio --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 \\
     --tls-ca /etc/keystile/tls/ca.crt
+  keystilectl render istio --shell module --image registry.example/keystile-module@sha256:… \\
+    | kubectl apply --server-side -f -                       # Istio 1.30 and later
 
 With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
 Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
@@ -37,7 +42,8 @@ pub struct IstioArgs {
     /// Where the filter runs
     #[arg(long, default_value = "gateway")]
     place: ProxyKind,
-    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256
+    /// Where the filter's code is: oci:// or https://, pinned by @sha256: or --sha256. With --shell module
+    /// an image that holds libkeystile.so
     #[arg(
         long,
         value_name = "URL",
@@ -48,28 +54,13 @@ pub struct IstioArgs {
     /// The digest of the image or file
     #[arg(long, value_name = "HEX", requires = "image", value_parser = sha256)]
     sha256: Option<String>,
-    /// What happens when the filter traps
-    #[arg(long, default_value = "reload")]
-    fail_strategy: FailStrategy,
+    /// What happens when the filter traps [default: reload]
+    #[arg(long)]
+    fail_strategy: Option<FailStrategy>,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     plane: Plane,
-}
-
-/// Reads a SHA-256 digest in hexadecimal.
-pub fn sha256(text: &str) -> std::result::Result<String, String> {
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err("a digest is 64 hexadecimal digits, as `sha256sum` prints them".to_owned())
-}
-
-/// Warns of an image that is not pinned by digest.
-pub fn warn_if_unpinned(cx: &Context, image: &str, sha256: Option<&str>) {
-    if sha256.is_none() && !image.contains("@sha256:") {
-        cx.out.warn(format_args!(
-            "`{image}` names no digest: whoever can write to the registry chooses what runs in front of your services; add `@sha256:…` or --sha256"
-        ));
-    }
 }
 
 /// The keyset for a Kubernetes object, refused if it does not fit.
@@ -92,8 +83,26 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
 impl IstioArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        let is_native = is_native(&self.filter)?;
+        if is_native && self.fail_strategy.is_some() {
+            return Err(refuse(
+                Code::FieldsConflict,
+                "`--fail-strategy` is for WebAssembly",
+                "leave it out: a mistake in the module costs the request that met it, and no other",
+            ));
+        }
         let delivery = match (self.plane.control_plane(cx), self.image) {
-            (Some(plane), _) => MeshDelivery::Discovery(plane),
+            (Some(plane), _) => MeshDelivery::Discovery { plane, is_native },
+            (None, Some(url)) if is_native => {
+                let Module { name, image, .. } =
+                    Module::new(cx, &self.filter, &url, self.sha256.as_deref())?;
+                let keyset = keyset_for_object(cx)?;
+                MeshDelivery::Module {
+                    name,
+                    image,
+                    keyset,
+                }
+            }
             (None, Some(url)) => {
                 warn_if_unpinned(cx, &url, self.sha256.as_deref());
                 if url.starts_with("file://") {
@@ -104,7 +113,7 @@ impl IstioArgs {
                 MeshDelivery::Plugin {
                     url,
                     sha256: self.sha256,
-                    fail_strategy: self.fail_strategy,
+                    fail_strategy: self.fail_strategy.unwrap_or(FailStrategy::Reload),
                     keyset: keyset_for_object(cx)?,
                 }
             }

@@ -2,6 +2,8 @@
 
 use super::super::{Limit, Plan, QuotaPeriod, RawLimit, RawPlan, RawQuota, is_plan_name, seconds};
 use super::Errors;
+#[cfg(not(target_family = "wasm"))]
+use super::longest;
 use crate::advice::Advice;
 use crate::limit::bucket::{Bucket, MAX_LIMITS};
 
@@ -28,6 +30,12 @@ pub(crate) fn checked_plan(name: &str, raw: &RawPlan, e: &mut Errors) -> Plan {
             e,
         ),
         grace: span(&field, "grace", raw.grace.as_deref(), "0", e),
+        #[cfg(not(target_family = "wasm"))]
+        max_lifetime: longest(
+            &format!("{field}.max_lifetime"),
+            raw.max_lifetime.as_ref(),
+            e,
+        ),
     }
 }
 

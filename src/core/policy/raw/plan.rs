@@ -18,6 +18,10 @@ pub struct RawPlan {
     /// How long a replaced key goes on working: `7d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<String>,
+    /// How long its keys may live: `90d`. Not sent to filters.
+    #[cfg(not(target_family = "wasm"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lifetime: Option<String>,
 }
 
 /// A token bucket.

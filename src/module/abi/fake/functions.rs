@@ -163,8 +163,17 @@ extern "C" fn config_scheduler_new(at: Envoys) -> *mut c_void {
     scheduler(&Side::from_pointer(at).wakes)
 }
 
+/// How many there are that nobody has deleted.
+static SCHEDULERS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many schedulers the module has and has not given back.
+pub fn count_schedulers() -> usize {
+    SCHEDULERS.load(Ordering::SeqCst)
+}
+
 /// As Envoy's, it may outlive the stream or the configuration that it is for.
 fn scheduler(wakes: &Arc<AtomicUsize>) -> *mut c_void {
+    SCHEDULERS.fetch_add(1, Ordering::SeqCst);
     Arc::into_raw(Arc::clone(wakes)).cast_mut().cast()
 }
 
@@ -174,6 +183,7 @@ extern "C" fn scheduler_commit(at: *mut c_void, _: u64) {
 }
 
 extern "C" fn scheduler_delete(at: *mut c_void) {
+    SCHEDULERS.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: likewise; nobody uses it any more.
     drop(unsafe { Arc::from_raw(at.cast::<AtomicUsize>().cast_const()) });
 }

@@ -22,13 +22,9 @@ fn did(b: &mut Bench, user: &str, action: &str) {
 fn cut_off(b: &mut Bench, last: u64) {
     let record = b.store.read(|tx| tx.audit_record(last)).unwrap().unwrap();
     b.sql(&format!("DELETE FROM audit WHERE seq > {last}"));
-    b.store
-        .database()
-        .execute(
-            "UPDATE meta SET audit_seq = ?, audit_hash = ?",
-            params![signed(last), record.hash.0],
-        )
-        .unwrap();
+    let values = [signed(last).into(), record.hash.0.to_vec().into()];
+    let sql = "UPDATE meta SET audit_seq = ?, audit_hash = ?";
+    b.store.run(sql, &values);
 }
 
 #[test]
@@ -136,13 +132,10 @@ fn records_removed_by_anybody_else_are_noticed() {
     b.issue(&system::at(NOON), 5);
     let third = b.store.read(|tx| tx.audit_record(3)).unwrap().unwrap();
     b.sql("DELETE FROM audit WHERE seq <= 3");
-    b.store
-        .database()
-        .execute(
-            "UPDATE meta SET audit_start = 3, audit_start_hash = ?, audit_start_tag = zeroblob(32)",
-            [third.hash.0],
-        )
-        .unwrap();
+    b.store.run(
+        "UPDATE meta SET audit_start = 3, audit_start_hash = ?, audit_start_tag = ?",
+        &[third.hash.0.to_vec().into(), vec![0; 32].into()],
+    );
     assert_eq!(b.verify(), Ok(()), "the chain alone does not show it");
     let words = verified(&mut b).unwrap_err().to_string();
     assert!(
@@ -171,8 +164,9 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
     use std::sync::atomic::{AtomicBool, Ordering};
     let mut b = Bench::new();
     let done = AtomicBool::new(false);
+    let door = b.door();
     let write = |n: u64| {
-        let mut store = Store::open(&b.path, &b.key).ok().unwrap();
+        let mut store = door.open().ok().unwrap();
         let mut at = NOON;
         while !done.load(Ordering::Relaxed) {
             at += 1;
@@ -184,7 +178,7 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
     std::thread::scope(|scope| {
         scope.spawn(|| write(1));
         scope.spawn(|| write(2));
-        let mut store = Store::open(&b.path, &b.key).ok().unwrap();
+        let mut store = b.open().ok().unwrap();
         let mut wrong = Vec::new();
         let mut records = 0;
         for runs in 0.. {
@@ -210,7 +204,7 @@ fn a_log_that_others_write_to_meanwhile_is_never_taken_for_one_that_was_changed(
 /// noticed too.
 #[test]
 fn a_damaged_page_is_noticed_while_others_have_the_store_open() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     b.issue(&system::at(NOON), 300);
     let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
     b.store

@@ -14,14 +14,14 @@ fn a_changed_record_is_named_whichever_field_was_changed() {
     for change in [
         "at_ms = at_ms + 1",
         "uid = uid + 1",
-        "user = 'eve'",
+        "\"user\" = 'eve'",
         "host = 'elsewhere'",
         "action = 'key.update'",
         "subject = 'someone'",
         "before = '{}'",
         "after = ''",
-        "prev = zeroblob(32)",
-        "hash = zeroblob(32)",
+        "prev = hash",
+        "hash = prev",
         "format = 1",
         "address = '10.0.0.1'",
         "request = 'r-2'",
@@ -73,7 +73,7 @@ fn records_that_changed_places_are_named() {
 /// As a forger would: with hashes that fit the records, but not the chain.
 fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
     let mut found = None;
-    let mut read = Store::open(&b.path, &b.key).ok().unwrap();
+    let mut read = b.open().ok().unwrap();
     read.read(|tx| {
         tx.each_audit(|r| {
             if r.seq == seq {
@@ -86,13 +86,10 @@ fn reforged(b: &Bench, seq: u64, change: impl FnOnce(&mut Record)) {
     let mut record = found.unwrap();
     change(&mut record);
     record.hash = record.expected();
-    b.store
-        .database()
-        .execute(
-            "UPDATE audit SET subject = ?, hash = ? WHERE seq = ?",
-            params![record.subject, record.hash.0, signed(seq)],
-        )
-        .unwrap();
+    let hash = record.hash.0.to_vec();
+    let values = [record.subject.into(), hash.into(), signed(seq).into()];
+    let sql = "UPDATE audit SET subject = ?, hash = ? WHERE seq = ?";
+    b.store.run(sql, &values);
 }
 
 #[test]
@@ -120,12 +117,8 @@ fn a_record_put_in_at_the_end_is_named() {
             tx.audit(&world, "key.revoke", "0000000000", None, Some(&json!({})))
         })
         .unwrap();
-    b.store
-        .database()
-        .execute(
-            "UPDATE meta SET audit_seq = ?, audit_hash = ?",
-            params![signed(head.seq), head.link.0],
-        )
-        .unwrap();
+    let values = [signed(head.seq).into(), head.link.0.to_vec().into()];
+    let sql = "UPDATE meta SET audit_seq = ?, audit_hash = ?";
+    b.store.run(sql, &values);
     assert_eq!(b.verify(), Err(Broken::Beyond(head.seq + 1)));
 }

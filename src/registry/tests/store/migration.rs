@@ -1,5 +1,7 @@
 //! Stores of former versions.
 
+use rusqlite::params;
+
 use super::*;
 use keystile_model::audit::Format;
 use keystile_system as system;
@@ -84,6 +86,7 @@ fn opened_of_version_1() -> Bench {
     version_1(&path, &key);
     let store = Store::open(&path, &key).ok().unwrap();
     Bench {
+        database: None,
         store,
         key,
         path,

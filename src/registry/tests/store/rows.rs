@@ -54,7 +54,7 @@ fn rows_since_a_version_are_those_that_changed_after_it() {
 
 #[test]
 fn a_change_of_a_clients_plan_writes_no_more_rows_for_many_keys_than_for_one() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     let plan = |b: &mut Bench, plan: &str, at: u64| {
         let patch = client::ClientPatch {
             plan: Some(Some(plan.to_owned())),
@@ -72,7 +72,7 @@ fn a_change_of_a_clients_plan_writes_no_more_rows_for_many_keys_than_for_one() {
 
 #[test]
 fn a_key_is_found_for_the_keyset_without_a_look_at_the_others() {
-    for plan in Bench::new().store.row_plans() {
+    for plan in Bench::in_file().store.row_plans() {
         assert!(
             plan.starts_with("SEARCH") || plan.contains("USING INDEX"),
             "{plan}"
@@ -82,7 +82,7 @@ fn a_key_is_found_for_the_keyset_without_a_look_at_the_others() {
 
 #[test]
 fn clients_and_keys_are_summed_as_they_lie_without_a_look_at_others() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     for step in Step::ALL {
         for these in [These::Clients, These::Keys, These::KeysOf(7)] {
             let found = b.store.usage_plan(step, these);

@@ -1,10 +1,11 @@
 //! What the file of a store shows to somebody without its master key.
 
 use super::*;
+use crate::bench::Door;
 
 #[test]
 fn nothing_readable_is_in_the_file() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     let issued = b.issue(&system::at(NOON), 1);
     let text = issued[0].text.expose_secret().to_owned();
     // From the write-ahead log into the file.
@@ -30,7 +31,7 @@ fn nothing_readable_is_in_the_file() {
 
 #[test]
 fn no_part_of_a_key_but_its_id_is_in_the_store() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     let issued = b.issue(&system::at(NOON), 1);
     let text = issued[0].text.expose_secret();
     let secret = &text[text.len() - 49..text.len() - 6];
@@ -71,23 +72,25 @@ fn no_part_of_a_key_but_its_id_is_in_the_store() {
 fn another_master_key_opens_nothing() {
     let b = Bench::new();
     let other = MasterKey::generate(system::at(NOON).entropy).ok().unwrap();
-    let error = Store::open(&b.path, &other).err().unwrap();
-    assert!(
-        error
-            .to_string()
-            .starts_with("the store cannot be decrypted; "),
-        "{error}"
-    );
-    assert!(Store::open(&b.path, &b.key).is_ok());
+    let error = Door {
+        key: &other,
+        ..b.door()
+    }
+    .open()
+    .err()
+    .unwrap();
+    let code = match b.database {
+        None => Code::StoreUndecryptable,
+        Some(_) => Code::MasterKeyWrong,
+    };
+    assert!(error.is(code), "{error}");
+    assert!(b.open().is_ok());
 }
 
 #[test]
 fn a_store_of_a_newer_schema_is_refused() {
     let b = Bench::new();
-    b.store
-        .database()
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
-    let error = Store::open(&b.path, &b.key).err().unwrap();
+    b.store.set_schema(99);
+    let error = b.open().err().unwrap();
     assert!(error.is(keystile_model::error::Code::StoreNewer));
 }

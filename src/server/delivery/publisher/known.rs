@@ -1,8 +1,9 @@
 //! What is known of the store without asking it.
 
-use keystile_core::keyset::{SigningKeys, StoreId};
+use keystile_core::keyset::{SigningKey, SigningKeys, StoreId};
 use keystile_core::report;
 use keystile_registry::node::Nodes;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::fleet::{Proof, ReportRefusal};
@@ -16,6 +17,14 @@ pub struct Known {
 }
 
 impl Known {
+    /// How keysets are signed, each algorithm once.
+    pub fn algorithms(&self) -> Vec<String> {
+        let keys: &[SigningKey] = self.signers.as_ref();
+        let words = keys.iter().map(|k| k.algorithm().as_str().to_owned());
+        let all: BTreeSet<String> = words.collect();
+        all.into_iter().collect()
+    }
+
     /// Whether the policy asks Envoys to report.
     pub fn reports(&self) -> bool {
         self.report_every.is_some()

@@ -175,7 +175,7 @@ async fn a_new_signing_key_seals_both_anew() {
     let mut envoy = Stream::open(&bed, "e1", &BOTH).await;
     envoy.take().await;
     envoy.take().await;
-    let rotate = |store: &mut keystile_store::Store| signing::rotate(store, &system::local());
+    let rotate = |store: &mut keystile_store::Store| signing::rotate(store, &system::local(), None);
     let (new, _) = bed.delivery.pool.write(rotate).await.unwrap();
     let all = bed.signers().await;
     let new = all.as_ref().iter().find(|k| k.kid() == new).unwrap();

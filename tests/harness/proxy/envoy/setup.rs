@@ -17,6 +17,8 @@ pub struct Setup {
     pub(super) dir: PathBuf,
     pub(super) environment: Vec<(String, String)>,
     pub(super) arguments: Vec<String>,
+    pub(super) version: Option<String>,
+    pub(super) generation: Option<(u32, u32)>,
 }
 
 impl Setup {
@@ -69,6 +71,8 @@ impl Setup {
             dir,
             environment: Vec::new(),
             arguments: Vec::new(),
+            version: None,
+            generation: None,
         }
     }
 
@@ -77,6 +81,18 @@ impl Setup {
     pub fn edit(mut self, from: &str, to: &str) -> Self {
         assert!(self.config.contains(from), "no `{from}` to replace");
         self.config = self.config.replace(from, to);
+        self
+    }
+
+    /// For an Envoy of this version, whatever the others are.
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
+    /// As this epoch of those that restart hot under this base id.
+    pub fn generation(mut self, base: u32, epoch: u32) -> Self {
+        self.generation = Some((base, epoch));
         self
     }
 
@@ -211,6 +227,13 @@ impl Setup {
         self.environment(NAME, &all.join(","))
     }
 
+    /// With just what these lines say, as in an `EnvironmentFile` of systemd.
+    pub fn only_environment(mut self, lines: &str) -> Self {
+        let pairs = lines.lines().filter_map(|line| line.split_once('='));
+        self.environment = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        self
+    }
+
     /// Where this Envoy's files lie, and what the test itself likes to put there.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -233,12 +256,7 @@ impl Setup {
 
     fn shipped(name: &str, upstream: &Upstream) -> Self {
         let config = fs::read_to_string(part("envoy", "git checkout").join(name)).unwrap();
-        let setup = Self {
-            config,
-            dir: fresh_dir(),
-            environment: Vec::new(),
-            arguments: Vec::new(),
-        };
+        let setup = Self::rendered(fresh_dir(), config);
         // Port 0: Envoy takes a free one and tells which, so no two can collide.
         setup
             .edit("address: 0.0.0.0", "address: 127.0.0.1")

@@ -142,7 +142,7 @@ fn records_are_found_by_every_field() {
 
 #[test]
 fn every_way_to_search_for_a_few_uses_an_index() {
-    let mut b = Bench::new();
+    let mut b = Bench::in_file();
     for n in 1..3 {
         did(&mut b, &format!("token x ({n})"), "client.create");
     }

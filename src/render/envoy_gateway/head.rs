@@ -1,0 +1,97 @@
+//! What stands above the resources: what they need, and how to see that they are in force.
+
+use super::{Gateway, GatewayDelivery};
+
+const FILES: &str = "\
+# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
+# Envoy Gateway pulls is a volume as well (Kubernetes 1.35 and later, or an init container); add it
+# to the EnvoyProxy below, and the authority's certificate that --tls-ca names:
+#
+#   envoyDeployment:
+#     pod:
+#       volumes:
+#       - name: keystile
+#         image: {reference: \"registry.example/keystile@sha256:…\"}
+#       - name: keystile-tls
+#         secret: {secretName: keystile-tls}
+#     container:
+#       volumeMounts:
+#       - {name: keystile, mountPath: /etc/keystile/filter, readOnly: true}
+#       - {name: keystile-tls, mountPath: /etc/keystile/tls, readOnly: true}
+#
+#   keystilectl serve --wasm /etc/keystile/filter/plugin.wasm …
+#
+";
+
+const MODULE_FILES: &str = "\
+# The proxies load the module from a file, whose name `keystilectl serve --shell module --wasm` says.
+# An image that holds it is a volume (Kubernetes 1.35 and later, or an init container); add it to the
+# EnvoyProxy below, and the authority's certificate that --tls-ca names:
+#
+#   envoyDeployment:
+#     pod:
+#       volumes:
+#       - name: keystile
+#         image: {reference: \"registry.example/keystile-module@sha256:…\"}
+#       - name: keystile-tls
+#         secret: {secretName: keystile-tls}
+#     container:
+#       volumeMounts:
+#       - {name: keystile, mountPath: /etc/keystile/module, readOnly: true}
+#       - {name: keystile-tls, mountPath: /etc/keystile/tls, readOnly: true}
+#
+";
+
+const GUARD: &str = "\
+# The guard is what keeps a failed filter from letting requests pass. Look that it is in force:
+#
+#   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
+#
+# `ResourceNotFound` there: a listener has another name in Envoy than this says.
+";
+const MODULE_GUARD: &str = "\
+# The guard is what refuses requests to routes that have an EnvoyExtensionPolicy of their own, and
+# so have lost this one. Look that it is in force:
+#
+#   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
+#
+# `ResourceNotFound` there: a listener has another name in Envoy than this says.
+";
+const PLACED: &str = "\
+# The patches are what places the filter. Look that they are in force:
+#
+#   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
+#
+# `ResourceNotFound` there: a listener has another name in Envoy than this says, and checks no keys.
+";
+
+impl Gateway {
+    /// What else has to be done, as a comment.
+    pub(super) fn head(&self) -> String {
+        let (ns, name) = (&self.namespace, &self.name);
+        let (since, files, end) = match self.delivery {
+            GatewayDelivery::Extension { .. } => ("Envoy Gateway 1.3", "", GUARD),
+            GatewayDelivery::Module { .. } => ("Envoy Gateway 1.8", "", MODULE_GUARD),
+            GatewayDelivery::Discovery { is_native, .. } => match is_native {
+                false => ("Envoy Gateway 1.3", FILES, GUARD),
+                true => ("Envoy Gateway 1.8", MODULE_FILES, PLACED),
+            },
+        };
+        let end = end.replace("{ns}", ns);
+        format!(
+            "\
+# Printed by `keystilectl render envoy-gateway`, for {since} and later.
+#
+# Once, before this is applied: the signing keys, as a secret where the proxies run; the
+# Gateway told of its EnvoyProxy; and EnvoyPatchPolicy allowed in Envoy Gateway's own
+# configuration (extensionApis.enableEnvoyPatchPolicy: true).
+#
+#   kubectl -n envoy-gateway-system create secret generic keystile \\
+#     --from-literal=\"$(keystilectl signing-key export)\"
+#   kubectl -n {ns} patch gateway {name} --type merge -p '{{\"spec\": {{\"infrastructure\": {{\"parametersRef\":
+#     {{\"group\": \"gateway.envoyproxy.io\", \"kind\": \"EnvoyProxy\", \"name\": \"keystile\"}}}}}}}}'
+#
+{files}{end}"
+        )
+    }
+}

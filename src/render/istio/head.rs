@@ -1,0 +1,123 @@
+//! What stands above the resources: what has to be done by hand.
+
+use super::patches::BOOTSTRAP;
+use super::{Mesh, MeshDelivery, ProxyKind};
+use crate::ecds::{MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
+
+const APPLIED: &str = "\
+# Print and apply again after every change of keys, with `kubectl apply --server-side -f -`:
+# without --server-side, kubectl keeps a second copy in an annotation, which holds 256 KiB.
+";
+
+impl Mesh {
+    /// As a comment.
+    pub(super) fn head(&self) -> String {
+        let namespace = &self.namespace;
+        let module = match self.is_native() {
+            true => self.module_head(),
+            false => String::new(),
+        };
+        let since = match self.is_native() {
+            true => ", for Istio whose proxies are Envoy 1.38 or later (1.30)",
+            false => "",
+        };
+        let after = match &self.delivery {
+            MeshDelivery::Plugin { .. } => APPLIED.to_owned(),
+            MeshDelivery::Module { .. } => {
+                format!("{APPLIED}{}", WITHOUT_PLUGIN.replace("{ns}", namespace))
+            }
+            MeshDelivery::Discovery { is_native, .. } => discovery_head(namespace, *is_native),
+        };
+        format!(
+            "\
+# Printed by `keystilectl render istio`{since}.
+#
+# Once, before this is applied: the signing keys, as a secret beside the workload.
+#
+#   kubectl -n {namespace} create secret generic keystile \\
+#     --from-literal=\"$(keystilectl signing-key export)\"
+#
+# Once, after it, in the pod's template: that secret as an environment variable of the container
+# `istio-proxy`, and the ConfigMap `{BOOTSTRAP}` as an addition to Envoy's bootstrap.
+#
+#   metadata:
+#     annotations: {{sidecar.istio.io/bootstrapOverride: {BOOTSTRAP}}}
+#   spec:
+#     containers:
+#     - name: istio-proxy
+#       env:
+#       - name: {SIGNING_KEYS}
+#         valueFrom: {{secretKeyRef: {{name: keystile, key: {SIGNING_KEYS}}}}}
+{module}#
+# A proxy reads both when it starts, and not again: restart the workload after rotating the
+# signing key.
+{after}"
+        )
+    }
+
+    /// What else the container needs.
+    fn module_head(&self) -> String {
+        let kind = match self.place {
+            ProxyKind::Gateway => "router",
+            ProxyKind::Sidecar => "sidecar",
+        };
+        let image = match &self.delivery {
+            MeshDelivery::Module { image, .. } => image.as_str(),
+            MeshDelivery::Plugin { .. } | MeshDelivery::Discovery { .. } => {
+                "registry.example/keystile-module@sha256:…"
+            }
+        };
+        let namespace = &self.namespace;
+        format!(
+            "\
+#       - {{name: {MODULE_FOLDERS}, value: {MODULE_FOLDER}}}
+#       # The proxy's name in Istio, with which it signs; only if the policy has `report`.
+#       - {{name: KEYSTILE_IP, valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}}}
+#       - {{name: KEYSTILE_POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}
+#       - name: {NODE}
+#         value: {kind}~$(KEYSTILE_IP)~$(KEYSTILE_POD).{namespace}~{namespace}.svc.cluster.local
+#       volumeMounts:
+#       - {{name: keystile, mountPath: {MODULE_FOLDER}, readOnly: true}}
+#     volumes:                             # Kubernetes 1.35 and later, or an init container
+#     - name: keystile
+#       image: {{reference: \"{image}\"}}
+"
+        )
+    }
+}
+
+const WITHOUT_PLUGIN: &str = "\
+#
+# In the place of a WasmPlugin: delete that one first (`kubectl -n {ns} delete wasmplugin keystile`); until
+# this is in force, its guard answers 403. Then delete the guard (the EnvoyFilter `keystile-guard`).
+";
+
+fn discovery_head(namespace: &str, is_native: bool) -> String {
+    if is_native {
+        return format!(
+            "\
+#
+#   keystilectl serve --shell module …     # `--wasm libNAME.so` if the file has another name
+#
+# Namespace {namespace}: apply both before the workload starts.
+"
+        );
+    }
+    format!(
+        "\
+#
+# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
+# WasmPlugins pull is a volume as well (Kubernetes 1.35 and later, or an init container):
+#
+#   volumes:                               # of the pod, in the pod's template
+#   - name: keystile
+#     image: {{reference: \"registry.example/keystile@sha256:…\"}}
+#   volumeMounts:                          # of istio-proxy
+#   - {{name: keystile, mountPath: /etc/keystile/filter, readOnly: true}}
+#
+#   keystilectl serve --wasm /etc/keystile/filter/plugin.wasm …
+#
+# Namespace {namespace}: apply all three before the workload starts.
+"
+    )
+}

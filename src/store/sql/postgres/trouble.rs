@@ -1,0 +1,92 @@
+//! PostgreSQL's errors, turned into ours. None says more than the kind of error and the server's
+//! first line: details would repeat values of a statement.
+
+use keystile_model::error::{Code, Error, refuse};
+use postgres::error::SqlState;
+
+use super::address::DatabaseAddress;
+use crate::trouble::{PATIENCE, busy};
+
+/// A refusal for what PostgreSQL says.
+pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
+    let Some(db) = e.as_db_error() else {
+        return match e.is_closed() {
+            true => lost(address),
+            false => unreachable(e, address),
+        };
+    };
+    let (code, said) = (db.code(), db.message());
+    if [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+    ]
+    .contains(code)
+    {
+        return busy(PATIENCE);
+    }
+    match code.code().get(..2).unwrap_or_default() {
+        // Connections, and a server that starts, stops or has too many of them.
+        "08" | "57" => lost(address),
+        "53" if *code == SqlState::DISK_FULL => refuse(
+            Code::StoreFull,
+            format_args!("the disk under {address} is full"),
+            "nothing was changed; free some space",
+        ),
+        "53" => refuse(
+            Code::StoreUnreachable,
+            format_args!("{address} has no room for a connection ({said})"),
+            "nothing was changed; try again, or let the server take more connections",
+        ),
+        "28" | "3D" => refuse(
+            Code::StoreAccess,
+            format_args!("{address} lets nobody in with this user, password and database ({said})"),
+            "check the address, and the password in PGPASSFILE",
+        ),
+        "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => refuse(
+            Code::StoreAccess,
+            format_args!("the user may not do this in {address} ({said})"),
+            "let the user own the store's schemas",
+        ),
+        "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION => refuse(
+            Code::StoreAccess,
+            format_args!("{address} is open for reading only"),
+            "nothing was changed; name the primary, not a standby",
+        ),
+        _ => refuse(
+            Code::StoreIo,
+            format_args!(
+                "{address} does not work as it should ({said}, {})",
+                code.code()
+            ),
+            "nothing was changed; if it stays, look at the server's log",
+        ),
+    }
+}
+
+/// The connection ended.
+pub(super) fn lost(address: &DatabaseAddress) -> Error {
+    refuse(
+        Code::StoreUnreachable,
+        format_args!("the connection to {address} was lost"),
+        "look whether the change was made before you try again",
+    )
+}
+
+fn unreachable(e: &postgres::Error, address: &DatabaseAddress) -> Error {
+    // What caused it says more: `error connecting to server` alone is no help.
+    let mut said = e.to_string();
+    let mut cause = std::error::Error::source(e);
+    while let Some(one) = cause {
+        let text = one.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = one.source();
+    }
+    refuse(
+        Code::StoreUnreachable,
+        format_args!("{address} cannot be reached ({said})"),
+        "check the address, the server and the network, and try again",
+    )
+}
