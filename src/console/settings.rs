@@ -274,7 +274,7 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
             Some(value) => asked = asked.with(name, value),
             None => {
                 let next = format!("write what shall be, such as `{}`", form.text(&was(name)));
-                let nothing = refuse(Code::FieldMissing, "nothing stands here", next);
+                let nothing = refuse(Code::FieldMissing, "this field is empty", next);
                 empty.extend(nothing.field(name).into_faults());
             }
         }

@@ -31,7 +31,8 @@
 //! | [`reply`] | the one table from a denial to what the caller is told |
 //!
 //! Beside these are [`report`] and [`report::usage`], which an Envoy sends to the control plane,
-//! and [`report::message`], which signs both, and [`hex`], digits for the whole workspace.
+//! and [`report::message`], which signs both, [`hex`], digits for the whole workspace, and
+//! [`advice`], a fact with its next step.
 //!
 //! # Small code
 //!

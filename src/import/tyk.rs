@@ -301,7 +301,7 @@ fn expires(session: &Object<'_>) -> std::result::Result<String, String> {
         match (node.text(), moment::of(node)) {
             (Some("0" | "-1"), _) => {}
             (_, Some(at)) => first = Some(first.map_or(at, |first: u64| first.min(at))),
-            (_, None) => return Err("`expires` is no time".to_owned()),
+            (_, None) => return Err("`expires` is not a time".to_owned()),
         }
     }
     Ok(first.map(moment::line).unwrap_or_default())

@@ -273,7 +273,7 @@ fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Foun
                 expires = duplicates::stricter(&expires, &at, true).unwrap_or(at);
             }
             None => {
-                found.leave(place, "`expires` is no time; issue a new key");
+                found.leave(place, "`expires` is not a time; issue a new key");
                 return dead(key, place, found);
             }
         }

@@ -230,7 +230,7 @@ properties! {
 fn unknown(name: &str) -> Error {
     refuse(
         Code::FieldUnknown,
-        format_args!("`{name}` is no property of a key"),
+        format_args!("`{name}` is not a property of a key"),
         "use one of those that the documentation lists",
     )
 }

@@ -24,7 +24,7 @@ pub fn cidr(text: &str) -> std::result::Result<IpNet, Advice> {
     }
     let net: IpNet = text.parse().map_err(|_| {
         Advice::new(
-            format!("`{text}` is no address range"),
+            format!("`{text}` is not an address range"),
             "write `10.0.0.0/8`, `2001:db8::/32` or one address",
         )
     })?;

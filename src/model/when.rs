@@ -61,7 +61,7 @@ impl FromStr for When {
             ))),
             Some(t) => Ok(Self::At(t)),
             None => Err(Advice::new(
-                format!("`{text}` is no time"),
+                format!("`{text}` is not a time"),
                 "write `90d` or `24h` from now, `2027-01-31`, or `2027-01-31T12:00:00Z`",
             )),
         }
@@ -75,7 +75,7 @@ pub fn span(text: &str) -> Result<u64, Advice> {
     }
     policy::seconds(text).ok_or_else(|| {
         Advice::new(
-            format!("`{text}` is no duration"),
+            format!("`{text}` is not a duration"),
             "write `24h`, `7d` or `30m`",
         )
     })

@@ -139,7 +139,7 @@ fn seconds(text: &str) -> std::result::Result<u64, Advice> {
         .and_then(|t| u64::try_from(t.as_second()).ok())
         .ok_or_else(|| {
             Advice::new(
-                format!("`{text}` is no time"),
+                format!("`{text}` is not a time"),
                 "write `2027-01-31T12:00:00Z`",
             )
         })
@@ -160,7 +160,7 @@ fn status(text: &str) -> std::result::Result<Status, Advice> {
             .map(|s| s.as_str())
             .collect();
         Advice::new(
-            format!("`{text}` is no status"),
+            format!("`{text}` is not a status"),
             format!("there are {}", all.join(", ")),
         )
     })

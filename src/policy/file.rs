@@ -148,8 +148,8 @@ fn syntax(e: &yaml::SyntaxError) -> Error {
     let next = match &e.mistake {
         Mistake::Twice(field) => {
             let fact = match field {
-                Some(field) => format!("`{field}` stands here a second time"),
-                None => "a field stands here a second time".to_owned(),
+                Some(field) => format!("`{field}` appears twice in this mapping"),
+                None => "a field appears twice in this mapping".to_owned(),
             };
             return refuse(Code::FieldsConflict, fact, "remove one of the two");
         }
@@ -167,7 +167,7 @@ fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {
         let first = e.beside.as_ref().map(|field| root.line_of(field));
         let mut problem = e.problem.clone();
         if let Some(first) = first {
-            problem.fact = format!("{} (the first is in line {first})", problem.fact);
+            problem.fact = format!("{}, which is in line {first}", problem.fact);
         }
         let told = advised(Code::PolicyInvalid, &problem);
         placed(name, root, &e.field, told).into_faults()

@@ -221,10 +221,10 @@ fn reason(e: &ureq::Error) -> &'static str {
         ureq::Error::Other(e) if e.is::<Closed>() => {
             "its address is not public, and no `--webhook-allow` names its network"
         }
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not believed",
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "its certificate is not trusted",
         // If TLS fails while reading, it appears as an I/O error.
         ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
-            "its certificate is not believed"
+            "its certificate is not trusted"
         }
         ureq::Error::ConnectionFailed | ureq::Error::Io(_) => "cannot be reached",
         _ => "does not speak HTTP as it should",

@@ -64,7 +64,7 @@ fn clients_and_their_keys(screen: Screen) {
     b.click("input[value=read]");
     b.write("[name=expires]", "soon");
     b.follow("main form button[type=submit]");
-    assert!(b.text("#f-expires-fault").contains("is no time"));
+    assert!(b.text("#f-expires-fault").contains("is not a time"));
     b.judge("act-issue-refused");
     b.write("[name=expires]", "90d");
     b.follow("main form button[type=submit]");

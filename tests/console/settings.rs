@@ -21,7 +21,7 @@ fn settings_of_usage(screen: Screen) {
 
     b.write("#f-days", "soon");
     b.follow("section[aria-labelledby=change] button");
-    assert!(b.text("#f-days-fault").contains("is no duration"));
+    assert!(b.text("#f-days-fault").contains("is not a duration"));
     assert_eq!(b.value("#f-days"), "soon");
     b.judge("act-settings-refused");
     b.write("#f-days", "30d");

@@ -303,7 +303,7 @@ fn a_table_binds_keys_to_client_certificates() {
     for (certificates, words) in [
         (
             "billing.example.com",
-            "keys.csv:2: `certificates`: `billing.example.com` is no identity of a certificate",
+            "keys.csv:2: `certificates`: `billing.example.com` is not an identity of a certificate",
         ),
         ("dns:a.example;dns:*.example.com", "without `*`"),
         ("spiffe://Example.org/billing", "write a SPIFFE id"),

@@ -240,7 +240,7 @@ fn over_tls_a_receiver_is_told_only_if_its_authority_is_trusted() {
         &[ALLOW, HERE, "--webhook-ca", &theirs.path("ca.pem")],
     );
     eventually(&home, "the certificate to be refused", || {
-        log_of(&home).contains("its certificate is not believed")
+        log_of(&home).contains("its certificate is not trusted")
     });
     assert!(receiver.seen().is_empty());
     drop(server);

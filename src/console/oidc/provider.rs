@@ -138,7 +138,7 @@ impl Provider {
         judged.map_err(|why| {
             refuse(
                 Code::SignInFailed,
-                format_args!("what the identity provider says of you is not believed: {why}"),
+                format_args!("what the identity provider says about you is rejected: {why}"),
                 "begin again; if it happens again, tell who runs this server",
             )
         })

@@ -91,7 +91,7 @@ pub fn checked(address: &str) -> Result<String> {
     let wrong = || {
         refuse(
             Code::InvalidAddress,
-            format_args!("`{address}` is no address over TLS"),
+            format_args!("`{address}` is not an address over TLS"),
             "write it as `https://host/path`; `http://` is for providers on this machine",
         )
     };

@@ -168,7 +168,7 @@ async fn what_is_wrong_stands_beside_its_field_in_the_words_of_the_api() {
     let answer = person.post("/console/clients/acme/issue", form).await;
     assert_eq!(answer.status, 422);
     let (_, after) = answer.text.split_once("id=\"f-expires-fault\"").unwrap();
-    assert!(after.contains("is no time; write"), "{}", answer.text);
+    assert!(after.contains("is not a time; write"), "{}", answer.text);
     assert!(answer.text.contains("id=\"f-cidrs-fault\""));
     assert!(answer.text.contains("aria-invalid=\"true\""));
     assert!(answer.text.contains("value=\"soon\""));

@@ -75,7 +75,7 @@ impl Peer<'_> {
 pub fn identity(text: &str) -> Result<String, Advice> {
     let wrong = |next: &str| {
         Err(Advice::new(
-            format!("`{text}` is no identity of a certificate"),
+            format!("`{text}` is not an identity of a certificate"),
             next,
         ))
     };

@@ -174,7 +174,7 @@ macro_rules! codes {
 
 codes! {
     // What a field holds.
-    InvalidValue "invalid_value" Kind::Invalid, "A field holds something that it cannot hold";
+    InvalidValue "invalid_value" Kind::Invalid, "A field has a value that it cannot have";
     OutOfRange "out_of_range" Kind::Invalid, "A number or a time is outside its bounds";
     TooLong "too_long" Kind::Invalid, "A text is too long";
     TooMany "too_many" Kind::Invalid, "More items are given than fit";
@@ -182,9 +182,9 @@ codes! {
     SecretInText "secret_in_text" Kind::Invalid, "A text that would be stored holds a key, a token or a secret";
     FieldMissing "field_missing" Kind::Invalid, "Something that is needed is not given";
     FieldUnknown "field_unknown" Kind::Invalid, "There is no field or column of that name";
-    FieldsConflict "fields_conflict" Kind::Invalid, "Two things are given that do not go together";
-    InvalidName "invalid_name" Kind::Invalid, "A name holds other characters than names may";
-    InvalidScope "invalid_scope" Kind::Invalid, "A scope holds other characters than scopes may";
+    FieldsConflict "fields_conflict" Kind::Invalid, "Two fields are given that exclude each other";
+    InvalidName "invalid_name" Kind::Invalid, "A name has characters that names cannot have";
+    InvalidScope "invalid_scope" Kind::Invalid, "A scope has characters that scopes cannot have";
     UnknownScope "unknown_scope" Kind::Invalid, "No route of the policy asks for the scope";
     ScopeNotPublishable "scope_not_publishable" Kind::Invalid, "The policy does not let publishable keys hold the scope";
     OriginMissing "origin_missing" Kind::Invalid, "A publishable key is given no origin";
@@ -214,7 +214,7 @@ codes! {
     SessionNotFound "session_not_found" Kind::NotFound, "There is no such session of the console";
     RevisionNotFound "revision_not_found" Kind::NotFound, "The policy has no such revision";
     VersionNotFound "version_not_found" Kind::NotFound, "The server does not remember that version of the keyset";
-    BackupNotFound "backup_not_found" Kind::NotFound, "There is no such backup to be fetched";
+    BackupNotFound "backup_not_found" Kind::NotFound, "There is no such backup to fetch";
     AuditEmpty "audit_empty" Kind::NotFound, "The audit log has no record yet";
     PathNotFound "path_not_found" Kind::NotFound, "There is nothing at this path";
     SignInNotSetUp "sign_in_not_set_up" Kind::NotFound, "Sign-in with an identity provider is not set up";
@@ -241,10 +241,10 @@ codes! {
     ConditionUnsupported "condition_unsupported" Kind::Stale, "`If-Match` cannot be checked for this operation";
 
     // Who asks.
-    TokenMissing "token_missing" Kind::Unauthenticated, "There is no token with the request";
-    TokenInvalid "token_invalid" Kind::Unauthenticated, "The token or invitation is not good, or not any more";
+    TokenMissing "token_missing" Kind::Unauthenticated, "The request has no token";
+    TokenInvalid "token_invalid" Kind::Unauthenticated, "The token or invitation is not valid, or no longer valid";
     RoleForbidden "role_forbidden" Kind::Forbidden, "The role of the token may not do this";
-    NotPermitted "not_permitted" Kind::Forbidden, "The token may not do this to that";
+    NotPermitted "not_permitted" Kind::Forbidden, "The token may not do this to this object";
     FormForeign "form_foreign" Kind::Forbidden, "The form was not sent by a page of this session";
     SignInFailed "sign_in_failed" Kind::Unauthenticated, "Sign-in with the identity provider did not succeed";
     SignInNotMapped "sign_in_not_mapped" Kind::Forbidden, "The identity provider knows the person, and no rule gives a role";
@@ -253,32 +253,32 @@ codes! {
     NodeNotServed "node_not_served" Kind::Forbidden, "The server serves other nodes";
     NodeNotCertified "node_not_certified" Kind::Forbidden, "The certificate of an Envoy does not name its node";
     NodeUntrusted "node_untrusted" Kind::Forbidden, "A message of an Envoy is not signed with the secret of its node, or the node may not report";
-    ReportRefused "report_refused" Kind::Forbidden, "A report of an Envoy is not taken";
-    MessageUntrusted "message_untrusted" Kind::Forbidden, "A message of a scanner is not believed";
+    ReportRefused "report_refused" Kind::Forbidden, "A report of an Envoy is not accepted";
+    MessageUntrusted "message_untrusted" Kind::Forbidden, "A message of a scanner is rejected: its signature does not match";
 
     // How it was asked.
     MalformedBody "malformed_body" Kind::Malformed, "The body cannot be read";
-    MalformedQuery "malformed_query" Kind::Malformed, "The query cannot be read, or is not taken here";
+    MalformedQuery "malformed_query" Kind::Malformed, "The query cannot be read, or the operation takes none";
     MalformedHeader "malformed_header" Kind::Malformed, "A header cannot be read";
     BodyIncomplete "body_incomplete" Kind::Malformed, "The body broke off";
     BodyTooSlow "body_too_slow" Kind::Slow, "The body came too slowly";
     BodyTooLarge "body_too_large" Kind::TooLarge, "The body is too large";
-    MediaTypeUnsupported "media_type_unsupported" Kind::MediaType, "The body is not said to be JSON";
+    MediaTypeUnsupported "media_type_unsupported" Kind::MediaType, "The body is not declared as JSON";
     MethodNotAllowed "method_not_allowed" Kind::Method, "The path does not take this method";
     TooManyStreams "too_many_streams" Kind::TooMany, "More discovery streams, or more nodes, than are allowed";
     StreamSilent "stream_silent" Kind::Slow, "An Envoy does not read or answer what it is sent";
-    TooManyRequests "too_many_requests" Kind::TooMany, "Asked for too often";
+    TooManyRequests "too_many_requests" Kind::TooMany, "Too many requests in a short time";
 
     // What cannot be done at the moment.
     Interrupted "interrupted" Kind::Unavailable, "The change was interrupted, and nothing was changed";
-    StoreBusy "store_busy" Kind::Unavailable, "Others have been writing to the store all the time";
+    StoreBusy "store_busy" Kind::Unavailable, "Other writers kept the store busy for too long";
     ServerBusy "server_busy" Kind::Unavailable, "The server has too much to do";
     ShuttingDown "shutting_down" Kind::Unavailable, "The server is shutting down";
     ServerOnly "server_only" Kind::Unavailable, "Only a running server knows or does this";
     NotReady "not_ready" Kind::Unavailable, "Something that is needed is not there yet";
     Unreachable "unreachable" Kind::Unavailable, "A server, a receiver or an identity provider cannot be reached";
-    StrangeAnswer "strange_answer" Kind::Unavailable, "A server answered something that makes no sense";
-    Defect "defect" Kind::Unavailable, "A mistake of Keystile: please report it";
+    StrangeAnswer "strange_answer" Kind::Unavailable, "A server gave an answer that makes no sense";
+    Defect "defect" Kind::Unavailable, "A bug in Keystile: please report it";
 
     // The store and its folder.
     StoreMissing "store_missing" Kind::Store(Trouble::Access), "There is no store, or it cannot be reached";
@@ -294,7 +294,7 @@ codes! {
     StoreDamaged "store_damaged" Kind::Store(Trouble::Damaged), "The store is damaged";
     StoreFailing "store_failing" Kind::Store(Trouble::Io), "The store fails, and is tried again every few seconds";
     UsageDamaged "usage_damaged" Kind::Store(Trouble::Damaged), "The counts of usage are damaged";
-    AuditBroken "audit_broken" Kind::Invalid, "The audit log is not the one that was written";
+    AuditBroken "audit_broken" Kind::Invalid, "The audit log was changed after it was written";
     MasterKeyMissing "master_key_missing" Kind::Invalid, "There is no master key";
     MasterKeyInvalid "master_key_invalid" Kind::Invalid, "The master key cannot be read";
     MasterKeyExposed "master_key_exposed" Kind::Invalid, "Others know the master key, or could";

@@ -138,7 +138,7 @@ fn what_is_not_yaml_is_advised_by_the_kind_of_the_mistake() {
         ("version: 1\nroutes:\n\t- path: /a\n", "indent with spaces"),
         (
             "version: 1\nversion: 1\n",
-            "`version` stands here a second time; remove one of the two",
+            "`version` appears twice in this mapping; remove one of the two",
         ),
         // The words of a mistake of another kind decide nothing.
         (

@@ -87,7 +87,7 @@ pub(super) async fn read(
     if !body.is_empty() && !kind.as_deref().is_some_and(|k| taken.contains(&k)) {
         return Err(refuse(
             Code::MediaTypeUnsupported,
-            "the body is not said to be JSON",
+            "the body is not declared as JSON",
             "send `content-type: application/json`",
         )
         .into());

@@ -144,7 +144,7 @@ fn a_token_does_not_choose_how_it_is_checked() {
         Err(UntrustedToken::Algorithm)
     );
     assert_eq!(with(json!({"kid": "a"})), Err(UntrustedToken::Malformed));
-    // Whoever brings his key along is not believed for it.
+    // A key that comes with the token is not a reason to trust it.
     let header = json!({"alg": "ES256", "kid": "a", "jwk": other.jwk("a")});
     assert_eq!(
         judged(&other.sign(&header, &good()), &keys),

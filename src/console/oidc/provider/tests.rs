@@ -110,12 +110,12 @@ fn a_document_of_somebody_else_or_that_leads_into_the_open_is_refused() {
             other["issuer"] = format!("{issuer}/").into();
             other
         }),
-        ("is no address over TLS", |issuer| {
+        ("is not an address over TLS", |issuer| {
             let mut open = document(issuer);
             open["token_endpoint"] = "http://id.example.com/token".into();
             open
         }),
-        ("is no address over TLS", |issuer| {
+        ("is not an address over TLS", |issuer| {
             let mut script = document(issuer);
             script["authorization_endpoint"] = "javascript:alert(1)".into();
             script

@@ -15,7 +15,7 @@ pub(super) fn routes(routes: &str) -> World {
     world_with(&format!(r#"{{"version":1,"routes":{routes}}}"#), |_| {})
 }
 
-/// Envoy never hands over two of them; a host that does is not believed about either.
+/// Envoy never hands over two of them; of a host that does, neither counts.
 #[test]
 fn two_targets_or_methods_in_one_request_are_refused() {
     let w = routes(

@@ -98,7 +98,7 @@ fn span(plan: &str, field: &str, raw: Option<&str>, none: &str, e: &mut Errors) 
         e.push(
             format!("{plan}.{field}"),
             Advice::new(
-                format!("`{raw}` is no duration"),
+                format!("`{raw}` is not a duration"),
                 format!("write `90d`, `12h` or `{none}`"),
             ),
         );
