@@ -10,9 +10,10 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
+use super::book::Book;
 use super::document;
 use super::form::{Form, SEEN};
-use super::session::{SessionId, Sessions, Who};
+use super::session::{SessionId, Who};
 use super::state::Console;
 use keystile_api::{self as operation, Operation, fleet};
 use keystile_model::caller::Role;
@@ -106,12 +107,12 @@ impl PageContext {
     }
 
     /// Who is signed in.
-    pub fn sessions(&self) -> &Sessions {
+    pub fn sessions(&self) -> &Book {
         self.console.sessions()
     }
 
     /// The same, for a thread of its own.
-    pub fn shared_sessions(&self) -> Arc<Sessions> {
+    pub fn shared_sessions(&self) -> Arc<Book> {
         Arc::clone(&self.console.0.sessions)
     }
 
@@ -159,7 +160,8 @@ impl FromRequestParts<Console> for PageContext {
         let back = (head.method == axum::http::Method::GET).then_some(target.as_str());
         let away = || document::see_other(&sign_in_at(back));
         let session = source.session(&head.headers).ok_or_else(away)?;
-        let who = console.sessions().who(&session, seconds());
+        let who = console.sessions().who(&session).await;
+        let who = who.map_err(|e| document::failure(&e.into()))?;
         let (app, address, request) = (console.app(), source.address, &source.request);
         let resumed = match who.ok_or_else(away)? {
             Who::Token(id) => auth::resume(app, id, address, request).await,
@@ -168,7 +170,8 @@ impl FromRequestParts<Console> for PageContext {
         let asker = match resumed {
             Ok(asker) => asker,
             Err(problem) if problem.status == 401 => {
-                console.sessions().end(&session);
+                let ended = console.sessions().end(&session).await;
+                ended.map_err(|e| document::failure(&e.into()))?;
                 return Err(away());
             }
             Err(problem) => return Err(document::failure(&problem)),

@@ -10,8 +10,8 @@
 //!
 //! # Map
 //!
-//! * [`context`]: one request: its session, its origin, the headers of its answer; [`session`]: who is
-//!   signed in, and for how long;
+//! * [`context`]: one request: its session, its origin, the headers of its answer; [`session`] and
+//!   [`book`]: who is signed in, and for how long;
 //! * [`page`]: the frame around every page; [`widgets`] and [`chart`]: what pages are made of;
 //!   [`form`]: what was typed, and what is wrong with it; [`snapshot`]: what a form showed;
 //! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
@@ -34,6 +34,7 @@ use keystile_server::http::{App, live};
 use keystile_store::Store;
 
 pub mod audit;
+pub mod book;
 pub mod chart;
 pub mod client;
 pub mod context;
@@ -88,7 +89,7 @@ impl Console {
         let all = live(app, move |_: operation::session::List, world| {
             let list = list.clone();
             async move {
-                let sessions = list.sessions().all(context::seconds(), world.now.seconds());
+                let sessions = list.sessions().all(world.now.seconds()).await?;
                 Ok(operation::session::SessionViews { sessions })
             }
         });

@@ -154,7 +154,7 @@ async fn come_back(
         who: Who::Person(Arc::new(person)),
         address: source.address,
     };
-    let session = console.sessions().begin(visitor, seconds(), entropy)?;
+    let session = console.sessions().begin(visitor, entropy).await?;
     let mut response = welcome(console, &next);
     source.set_cookie(Some(&session), &mut response);
     Ok(response)

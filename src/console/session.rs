@@ -1,6 +1,6 @@
 //! Sessions: a random id in a cookie, of which only the digest is kept.
 //!
-//! Sessions are kept in memory. A restart of the server ends them, and so does the end of their
+//! Sessions are kept in memory, unless several servers share them ([`super::book`]). A restart of the server ends them, and so does the end of their
 //! token, which is checked with every request; in return, no session is in a backup, and viewing a
 //! page writes nothing. A person who signed in through an identity provider has no token: their
 //! role is kept in the session.
@@ -19,15 +19,15 @@ use zeroize::Zeroizing;
 
 use super::setup::ConsoleSettings;
 use keystile_api::session::SessionView;
-use keystile_model::error::{Code, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_server::auth::Person;
 
 /// Sessions at once.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 /// Sessions of one token or person; a new one replaces the one that has been idle longest, but
 /// never somebody else's.
-const EACH: usize = 20;
+pub(super) const EACH: usize = 20;
 
 /// The sessions. Times are monotonic seconds.
 pub struct Sessions {
@@ -97,6 +97,11 @@ impl SessionId {
         digest(&self.form_token()) == digest(form_token)
     }
 
+    /// What a session is found by.
+    pub(super) fn key(&self) -> [u8; 32] {
+        self.digest(b"session")
+    }
+
     fn digest(&self, purpose: &[u8]) -> [u8; 32] {
         Sha256::new()
             .chain_update(purpose)
@@ -139,13 +144,7 @@ impl Sessions {
         let count = own().count();
         if count >= EACH || all.len() >= MOST {
             let Some(oldest) = oldest else {
-                return Err(refuse(
-                    Code::ServerBusy,
-                    "too many people are signed in",
-                    keystile_model::next![
-                        "try again later, or have the server started anew: that ends all sessions"
-                    ],
-                ));
+                return Err(too_many());
             };
             all.remove(&oldest);
         }
@@ -229,8 +228,16 @@ impl Sessions {
     }
 }
 
+pub(super) fn too_many() -> Error {
+    refuse(
+        Code::ServerBusy,
+        "too many people are signed in",
+        keystile_model::next!["try again later, or have somebody's session ended"],
+    )
+}
+
 /// Part of the digest of a session's id; the id cannot be derived from it.
-fn public(key: &[u8; 32]) -> String {
+pub(super) fn public(key: &[u8; 32]) -> String {
     hex::start(key, 8)
 }
 

@@ -7,7 +7,7 @@ use keystile_core::key::KeyId;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
 
-use super::context::{PageContext, RequestSource, SubmittedForm, seconds};
+use super::context::{PageContext, RequestSource, SubmittedForm};
 use super::form::Form;
 use super::page::{self, FormState, mark};
 use super::session::{Visitor, Who};
@@ -127,12 +127,8 @@ pub async fn sign_in(State(console): State<Console>, request: Request) -> Respon
         }
     };
     let world = asker.world();
-    let begun = console.sessions().begin(
-        visitor(asker.grant.id, &asker.grant.name, &source),
-        seconds(),
-        world.entropy,
-    );
-    match begun {
+    let visitor = visitor(asker.grant.id, &asker.grant.name, &source);
+    match console.sessions().begin(visitor, world.entropy).await {
         Ok(session) => {
             source.presence.recognise();
             let mut response = see_other(next(&form));
@@ -161,7 +157,9 @@ pub async fn sign_out(State(console): State<Console>, request: Request) -> Respo
         Ok(sent) => sent,
         Err(response) => return response,
     };
-    console.sessions().end(cx.session());
+    if let Err(e) = console.sessions().end(cx.session()).await {
+        return page::failure(&e.into());
+    }
     let mut response = see_other("/console/sign-in");
     if let Ok(source) = source {
         source.set_cookie(None, &mut response);
@@ -223,11 +221,8 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
         }
     };
     let entropy = system::of_stranger(source.address, &source.request).entropy;
-    let session = console.sessions().begin(
-        visitor(record.grant.id, &record.grant.name, &source),
-        seconds(),
-        entropy,
-    );
+    let visitor = visitor(record.grant.id, &record.grant.name, &source);
+    let session = console.sessions().begin(visitor, entropy).await;
     let body: Markup = html! {
         main.door {
             div.brand { (mark()) "Keystile" }

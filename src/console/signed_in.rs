@@ -4,7 +4,8 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
-use super::context::{PageContext, SubmittedForm, seconds};
+use super::book::Book;
+use super::context::{PageContext, SubmittedForm};
 use super::page::{Page, Section};
 use super::session::Sessions;
 use super::widgets;
@@ -24,7 +25,7 @@ pub async fn list(cx: PageContext) -> Response {
 async fn page(cx: &PageContext) -> Result<Page, Problem> {
     // The data come from the server itself, but the role has to be checked.
     cx.with::<List, _>("", |_, _| Ok(())).await?;
-    let all = cx.sessions().all(seconds(), cx.now);
+    let all = cx.sessions().all(cx.now).await?;
     let own = Sessions::public_id(cx.session());
     let row = |s: &SessionView| {
         vec![
@@ -77,13 +78,13 @@ pub async fn end(Path(id): Path<String>, SubmittedForm { cx, .. }: SubmittedForm
 /// If there is none with that id; those of the store. In the latter case the session has ended
 /// nevertheless: nobody stays signed in because a disk is full.
 pub fn ended(
-    sessions: &Sessions,
+    sessions: &Book,
     store: &mut keystile_store::Store,
     world: &World,
     id: &str,
     clock: u64,
 ) -> Result<SessionView> {
-    let ended = sessions.end_public(id, seconds(), clock);
+    let ended = sessions.end_public(id, clock)?;
     let ended = ended.ok_or_else(|| session::none(id))?;
     let before = serde_json::json!({ "user": ended.user, "address": ended.address });
     store.write(world, |tx| {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::book::Book;
 use super::oidc::Oidc;
-use super::session::Sessions;
 use super::setup::{ConsoleSettings, Envoys};
 use keystile_core::hex;
 use keystile_server::http::App;
@@ -16,7 +16,7 @@ pub struct Console(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) app: App,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<Book>,
     pub(super) oidc: Option<Oidc>,
     pub(super) envoys: Envoys,
     /// The version of style and script, so that browsers cache them until they change.
@@ -32,8 +32,8 @@ impl Console {
             .finalize();
         let version = hex::start(digest, 6);
         Self(Arc::new(Inner {
+            sessions: Arc::new(Book::new(&settings, app.pool().replicas())),
             app,
-            sessions: Arc::new(Sessions::new(&settings)),
             oidc: settings.oidc,
             envoys,
             version,
@@ -44,7 +44,7 @@ impl Console {
         &self.0.app
     }
 
-    pub(super) fn sessions(&self) -> &Sessions {
+    pub(super) fn sessions(&self) -> &Book {
         &self.0.sessions
     }
 

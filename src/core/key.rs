@@ -16,6 +16,7 @@ mod crc32;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::advice::Advice;
 use base62::{ALPHABET, NO_DIGIT, base62_into, base62_value, digit};
 use crc32::crc32;
 use sha2::{Digest as _, Sha256};
@@ -38,17 +39,29 @@ pub struct Name(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameError(String);
 
-impl fmt::Display for NameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` is not a name: use 1 to 16 of `a-z` and `0-9`",
-            self.0
+impl NameError {
+    /// The fact and the next step.
+    pub fn advice(&self) -> Advice {
+        Advice::new(
+            format!("`{}` is not a name", self.0),
+            "use 1 to 16 of `a-z` and `0-9`",
         )
     }
 }
 
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.advice().fmt(f)
+    }
+}
+
 impl std::error::Error for NameError {}
+
+impl From<NameError> for Advice {
+    fn from(e: NameError) -> Self {
+        e.advice()
+    }
+}
 
 impl Name {
     /// The text of the name.
@@ -96,6 +109,12 @@ impl fmt::Display for KeyIdError {
 }
 
 impl std::error::Error for KeyIdError {}
+
+impl From<KeyIdError> for Advice {
+    fn from(e: KeyIdError) -> Self {
+        e.to_string().into()
+    }
+}
 
 impl KeyId {
     /// The number that the ten digits spell; below 62^10.

@@ -26,8 +26,10 @@ mod format;
 mod holding;
 mod id;
 mod in_force;
+mod key_ring;
 mod manifest;
 mod network;
+mod node_key;
 mod overlay;
 mod refusal;
 mod rules;
@@ -42,13 +44,15 @@ pub use format::{Algorithm, ArtefactKind, FORMAT, PAGE};
 pub use holding::{Arrival, Holding};
 pub use id::{PolicyId, StoreId, StoreIdError};
 pub use in_force::{InForce, PlanInForce};
+pub use key_ring::SigningKeys;
 pub use manifest::{Manifest, Signed};
 pub use network::Network;
+pub use node_key::NodeKey;
 pub use overlay::{BaseName, Overlay, OverlayManifest};
 pub use refusal::{KeysetRefusal, SigningKeyError};
 pub use rules::KeysetRules;
 pub use secrets::Secrets;
-pub use signing::{NodeKey, SigningKey, SigningKeys};
+pub use signing::SigningKey;
 
 use table::Table;
 

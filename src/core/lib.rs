@@ -46,6 +46,7 @@
 //! * The types that hold keys and signing secrets have neither `Debug` nor `Display`.
 #![deny(missing_docs)]
 
+pub mod advice;
 pub mod decide;
 pub mod fast_hash;
 pub mod hex;

@@ -108,7 +108,7 @@ impl Policy {
         plan: Option<&str>,
     ) -> Option<u64> {
         let of_plan = plan.and_then(|p| self.plans.get(p)?.max_lifetime);
-        let others = self.lifetimes.of(environment, is_publishable);
+        let others = self.lifetimes.shortest(environment, is_publishable);
         of_plan.into_iter().chain(others).min()
     }
 

@@ -13,7 +13,7 @@ use super::{metrics, vm};
 use keystile_core::keyset::StoreId;
 use keystile_core::policy::ReportTarget;
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
-use keystile_core::report::{MAX_NODE, PATH, Report, StoreState, seal};
+use keystile_core::report::{MAX_NODE, PATH, Report, StoreState, UNSIGNED, seal};
 
 const SECOND: u64 = 1_000_000_000;
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,7 +107,11 @@ pub fn tick(living: u32) {
             }
             Err(status) => {
                 metrics::report_unsent();
-                if !COMPLAINED.replace(true) {
+                let unsigned = vm::with_keys(|keys| !keys.can_sign_messages()) == Some(true);
+                let is_told = COMPLAINED.replace(true);
+                if !is_told && unsigned {
+                    host::log(Level::Warn, UNSIGNED);
+                } else if !is_told {
                     host::log(
                         Level::Warn,
                         &format!(

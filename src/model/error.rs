@@ -3,6 +3,9 @@
 
 use std::fmt::{self, Display};
 
+use keystile_core::advice::Advice;
+use keystile_core::policy::PolicyError;
+
 use crate::redaction::redacted;
 
 pub use crate::refusal::{Act, Code, Fault, Kind, Next, Surface, Trouble, named};
@@ -46,6 +49,20 @@ pub fn told(code: Code, words: impl Display) -> Error {
     refuse(code, words, Next::NONE)
 }
 
+/// A mistake that the core has found, in its words.
+pub fn advised(code: Code, advice: &Advice) -> Error {
+    match advice.next.as_str() {
+        "" => refuse(code, &advice.fact, Next::NONE),
+        next => refuse(code, &advice.fact, next),
+    }
+}
+
+/// Mistakes in limits or in a policy, each with its field.
+pub fn mistaken(code: Code, all: &[PolicyError]) -> Error {
+    let one = |e: &PolicyError| advised(code, &e.problem).field(&e.field).into_faults();
+    refuse_all(all.iter().flat_map(one).collect())
+}
+
 /// A mistake of ours.
 pub fn defect(fact: impl Display) -> Error {
     refuse(
@@ -53,12 +70,6 @@ pub fn defect(fact: impl Display) -> Error {
         fact,
         "please report this: it is a mistake in Keystile",
     )
-}
-
-/// Several such words.
-pub fn told_all(code: Code, words: &[impl Display]) -> Error {
-    let told = words.iter().flat_map(|w| told(code, w).into_faults());
-    refuse_all(told.collect())
 }
 
 /// Several refusals, each complete in itself.

@@ -19,13 +19,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::error::{Code, Error, Result, refuse, told_all};
+use crate::error::{Code, Error, Result, advised, refuse, refuse_all};
 use crate::record::Status;
 use crate::when;
 use crate::wire::{
     self, Environment, Id, KeyStatus, LimitWords, Range, Span, Time, TimeWords, is_default,
 };
 use crate::words;
+use keystile_core::advice::Advice;
 use shape::{
     CertificateIdentity, Date, Length, Limits, Origin, OwnPlan, Pairs, Ranges, Scope, Shape, Text,
     Texts,
@@ -235,8 +236,9 @@ fn unknown(name: &str) -> Error {
 }
 
 /// The refusal of what was typed.
-fn wrong(name: &str, words: Vec<String>) -> Error {
-    told_all(Code::InvalidValue, &words).field(name.to_owned())
+fn wrong(name: &str, all: &[Advice]) -> Error {
+    let one = |advice| advised(Code::InvalidValue, advice).into_faults();
+    refuse_all(all.iter().flat_map(one).collect()).field(name.to_owned())
 }
 
 /// A key as the store holds it: everything but the key.

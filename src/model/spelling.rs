@@ -1,6 +1,7 @@
 //! How address ranges, origins, limits, digests and labels are typed.
 
 use ipnet::IpNet;
+use keystile_core::advice::Advice;
 use keystile_core::hex;
 use keystile_core::key::Digest;
 use keystile_core::keyset::Network;
@@ -10,7 +11,7 @@ use crate::record;
 
 /// Reads an address range: `10.0.0.0/8`, `2001:db8::/32`, or one address. A range of IPv4-mapped
 /// addresses (`::ffff:10.0.0.0/104`) becomes the IPv4 range.
-pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
+pub fn cidr(text: &str) -> std::result::Result<IpNet, Advice> {
     let canonical = |net: IpNet| {
         let Network {
             address,
@@ -22,12 +23,15 @@ pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
         return Ok(canonical(IpNet::from(address)));
     }
     let net: IpNet = text.parse().map_err(|_| {
-        format!("`{text}` is no address range; write `10.0.0.0/8`, `2001:db8::/32` or one address")
+        Advice::new(
+            format!("`{text}` is no address range"),
+            "write `10.0.0.0/8`, `2001:db8::/32` or one address",
+        )
     })?;
     if net.trunc() != net {
-        return Err(format!(
-            "`{text}` names an address inside a range; write the range `{}`",
-            canonical(net.trunc())
+        return Err(Advice::new(
+            format!("`{text}` names an address inside a range"),
+            format!("write the range `{}`", canonical(net.trunc())),
         ));
     }
     Ok(canonical(net))
@@ -35,8 +39,8 @@ pub fn cidr(text: &str) -> std::result::Result<IpNet, String> {
 
 /// Reads a web origin as browsers send it: `https://www.example.com`, in lower case, without the
 /// default port.
-pub fn origin(text: &str) -> std::result::Result<String, String> {
-    let wrong = |next: &str| format!("`{text}` is not an origin; {next}");
+pub fn origin(text: &str) -> std::result::Result<String, Advice> {
+    let wrong = |next: &str| Advice::new(format!("`{text}` is not an origin"), next);
     let lower = text.to_ascii_lowercase();
     let (scheme, rest) = lower
         .split_once("://")
@@ -110,10 +114,11 @@ fn origin_host(host: &str) -> std::result::Result<String, &'static str> {
 
 /// Reads a limit: `100/1m`, `100/1m:20` with a burst, `100/1m@client` for all keys of a
 /// client together.
-pub fn limit(text: &str) -> std::result::Result<RawLimit, String> {
+pub fn limit(text: &str) -> std::result::Result<RawLimit, Advice> {
     let wrong = || {
-        format!(
-            "`{text}` is not a limit; write `100/1m`, or `100/1m:20` with a burst, or `100/1m@client`"
+        Advice::new(
+            format!("`{text}` is not a limit"),
+            "write `100/1m`, or `100/1m:20` with a burst, or `100/1m@client`",
         )
     };
     let (rest, by) = match text.split_once('@') {
@@ -154,8 +159,8 @@ pub fn hex_digest(text: &str) -> Option<Digest> {
 }
 
 /// Reads `name=value`.
-pub fn label(text: &str) -> std::result::Result<(String, String), String> {
-    let wrong = || format!("`{text}` is not a label; write `team=payments`");
+pub fn label(text: &str) -> std::result::Result<(String, String), Advice> {
+    let wrong = || Advice::new(format!("`{text}` is not a label"), "write `team=payments`");
     let (name, value) = text.split_once('=').ok_or_else(wrong)?;
     let fine = (1..=63).contains(&name.len())
         && name

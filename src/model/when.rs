@@ -5,6 +5,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use keystile_core::advice::Advice;
 use keystile_core::policy;
 
 /// The last second that a keyset's index can hold for an expiry: 2106-02-07.
@@ -38,9 +39,9 @@ impl When {
 }
 
 impl FromStr for When {
-    type Err = String;
+    type Err = Advice;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Advice> {
         if let Some(s) = policy::seconds(text) {
             return Ok(Self::After(s));
         }
@@ -55,24 +56,29 @@ impl FromStr for When {
             text.parse().ok().and_then(seconds)
         };
         match found {
-            Some(t) if t > LAST => Err(format!(
+            Some(t) if t > LAST => Err(Advice::from(format!(
                 "`{text}` is later than 2106-02-07, the last day that a keyset can hold"
-            )),
+            ))),
             Some(t) => Ok(Self::At(t)),
-            None => Err(format!(
-                "`{text}` is no time; write `90d` or `24h` from now, `2027-01-31`, or `2027-01-31T12:00:00Z`"
+            None => Err(Advice::new(
+                format!("`{text}` is no time"),
+                "write `90d` or `24h` from now, `2027-01-31`, or `2027-01-31T12:00:00Z`",
             )),
         }
     }
 }
 
 /// Reads `90d`, `24h`, `30m`, and `0` for none at all.
-pub fn span(text: &str) -> Result<u64, String> {
+pub fn span(text: &str) -> Result<u64, Advice> {
     if text == "0" {
         return Ok(0);
     }
-    policy::seconds(text)
-        .ok_or_else(|| format!("`{text}` is no duration; write `24h`, `7d` or `30m`"))
+    policy::seconds(text).ok_or_else(|| {
+        Advice::new(
+            format!("`{text}` is no duration"),
+            "write `24h`, `7d` or `30m`",
+        )
+    })
 }
 
 fn seconds(t: Timestamp) -> Option<u64> {

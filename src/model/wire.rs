@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use ipnet::IpNet;
+use keystile_core::advice::Advice;
 use keystile_core::key::{KeyId, Name};
 use keystile_core::policy::RawLimit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -30,8 +31,8 @@ macro_rules! word {
 
         impl $name {
             /// Reads the word.
-            pub fn read(text: &str) -> std::result::Result<Self, String> {
-                let read: fn(&str) -> std::result::Result<$inner, String> = $read;
+            pub fn read(text: &str) -> std::result::Result<Self, Advice> {
+                let read: fn(&str) -> std::result::Result<$inner, Advice> = $read;
                 read(text).map(Self)
             }
         }
@@ -43,9 +44,9 @@ macro_rules! word {
         }
 
         impl std::str::FromStr for $name {
-            type Err = String;
+            type Err = Advice;
 
-            fn from_str(text: &str) -> std::result::Result<Self, String> {
+            fn from_str(text: &str) -> std::result::Result<Self, Advice> {
                 Self::read(text)
             }
         }
@@ -94,8 +95,8 @@ fn shown(value: &impl Display) -> String {
     value.to_string()
 }
 
-fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> std::result::Result<T, String> {
-    text.parse().map_err(|e: T::Err| e.to_string())
+fn parsed<T: std::str::FromStr<Err: Into<Advice>>>(text: &str) -> std::result::Result<T, Advice> {
+    text.parse().map_err(Into::into)
 }
 
 word!(
@@ -132,11 +133,16 @@ word!(
     KeyStatus(Status), status, shown, None, "active"
 );
 
-fn seconds(text: &str) -> std::result::Result<u64, String> {
+fn seconds(text: &str) -> std::result::Result<u64, Advice> {
     text.parse::<jiff::Timestamp>()
         .ok()
         .and_then(|t| u64::try_from(t.as_second()).ok())
-        .ok_or_else(|| format!("`{text}` is no time; write `2027-01-31T12:00:00Z`"))
+        .ok_or_else(|| {
+            Advice::new(
+                format!("`{text}` is no time"),
+                "write `2027-01-31T12:00:00Z`",
+            )
+        })
 }
 
 fn when_word(when: &When) -> String {
@@ -146,14 +152,17 @@ fn when_word(when: &When) -> String {
     }
 }
 
-fn status(text: &str) -> std::result::Result<Status, String> {
+fn status(text: &str) -> std::result::Result<Status, Advice> {
     use clap::ValueEnum as _;
     Status::from_str(text, false).map_err(|_| {
         let all: Vec<&str> = Status::value_variants()
             .iter()
             .map(|s| s.as_str())
             .collect();
-        format!("`{text}` is no status; there are {}", all.join(", "))
+        Advice::new(
+            format!("`{text}` is no status"),
+            format!("there are {}", all.join(", ")),
+        )
     })
 }
 
@@ -288,14 +297,14 @@ pub fn check_labels(pairs: &Labels) -> crate::error::Result<()> {
 pub fn read_list<T>(
     field: &str,
     words: &[String],
-    read: impl Fn(&str) -> std::result::Result<T, String>,
+    read: impl Fn(&str) -> std::result::Result<T, Advice>,
 ) -> crate::error::Result<Vec<T>> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for word in words {
         match read(word) {
             Ok(value) => good.push(value),
             Err(e) => bad.extend(
-                crate::error::told(crate::error::Code::InvalidValue, e)
+                crate::error::advised(crate::error::Code::InvalidValue, &e)
                     .field(field)
                     .into_faults(),
             ),

@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use keystile_core::keyset::StoreId;
 use keystile_core::policy::ReportTarget;
 use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER, Sealed};
-use keystile_core::report::{PATH, Report, StoreState, seal};
+use keystile_core::report::{PATH, Report, StoreState, UNSIGNED, seal};
 
 use crate::abi::{Configuration, Level, Refused, log};
 use crate::config::Config;
@@ -102,7 +102,11 @@ pub fn tick(host: &Configuration<'_>, config: &Config) {
             }
             Err(Refused) => {
                 config.metrics.report_unsent(host);
-                if !core::mem::replace(&mut reports.complained, true) {
+                let unsigned = state::with_keys(|keys| !keys.can_sign_messages()) == Some(true);
+                let is_told = core::mem::replace(&mut reports.complained, true);
+                if !is_told && unsigned {
+                    log(Level::Warn, UNSIGNED);
+                } else if !is_told {
                     let line = format!(
                         "keystile: a report to cluster `{}` could not be sent. Envoy's configuration needs a cluster of this name, or the policy's `report` another one",
                         target.cluster

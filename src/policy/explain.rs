@@ -16,7 +16,7 @@ use keystile_core::request::path::{readings, split_query};
 use zeroize::Zeroizing;
 
 use crate::diff::classes::{self, Example};
-use keystile_model::error::{Act, Code, Result, refuse, told};
+use keystile_model::error::{Act, Code, Result, advised, refuse};
 
 /// The key in the request.
 pub enum PresentedKey {
@@ -44,7 +44,7 @@ impl ClientCertificate {
         let (mut uri, mut dns) = (None, None);
         for text in identities {
             let id =
-                identity(text).map_err(|e| told(Code::InvalidValue, e).about("certificate"))?;
+                identity(text).map_err(|e| advised(Code::InvalidValue, &e).about("certificate"))?;
             let (place, id) = match id.strip_prefix("dns:") {
                 Some(name) => (&mut dns, name.to_owned()),
                 None => (&mut uri, id),

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use keystile_core::advice::Advice;
 use keystile_core::policy::{Policy, PolicyError, RawPolicy};
 use serde::de::DeserializeOwned;
 
 use crate::yaml::{self, Mistake, YamlNode};
 use crate::zones;
-use keystile_model::error::{Act, Code, Error, Next, Result, refuse, refuse_all, told};
+use keystile_model::error::{Act, Code, Error, Next, Result, advised, refuse, refuse_all};
 use keystile_model::nearest::nearest;
 use keystile_model::reading::{self, ActualType, Wrong};
 
@@ -84,8 +85,9 @@ fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
         let zone = &plan.quota.as_ref()?.time_zone;
         zones::named(zone).is_none().then(|| PolicyError {
             field: format!("plans.{name}.quota.time_zone"),
-            problem: format!(
-                "there is no time zone `{zone}`; write one such as `UTC` or `Europe/Berlin`"
+            problem: Advice::new(
+                format!("there is no time zone `{zone}`"),
+                "write one such as `UTC` or `Europe/Berlin`",
             ),
             beside: None,
         })
@@ -163,11 +165,12 @@ fn syntax(e: &yaml::SyntaxError) -> Error {
 fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {
     let told = errors.iter().flat_map(|e| {
         let first = e.beside.as_ref().map(|field| root.line_of(field));
-        let problem = match first {
-            Some(first) => format!("{} (the first is in line {first})", e.problem),
-            None => e.problem.clone(),
-        };
-        placed(name, root, &e.field, told(Code::PolicyInvalid, problem)).into_faults()
+        let mut problem = e.problem.clone();
+        if let Some(first) = first {
+            problem.fact = format!("{} (the first is in line {first})", problem.fact);
+        }
+        let told = advised(Code::PolicyInvalid, &problem);
+        placed(name, root, &e.field, told).into_faults()
     });
     refuse_all(told.collect())
 }

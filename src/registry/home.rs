@@ -62,6 +62,11 @@ impl Home {
         }
     }
 
+    /// The database that the store is in, unless it is in the folder.
+    pub fn database(&self) -> Option<&Arc<DatabaseAddress>> {
+        self.database.as_ref()
+    }
+
     /// Takes the folder for a server, or for something that must not happen beside one.
     ///
     /// # Errors

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keystile_core::key::{Digest, KeyId, Name};
+use keystile_core::key::{Digest, KeyId, Name, NameError};
 use keystile_core::policy::Policy;
 
 use super::client::ClientDraft;
 use super::key::{KeyDraft, check_lifetime, checked};
 use super::policy;
-use keystile_model::error::{Code, Complaints, Next, Result, named, refuse, told};
+use keystile_model::error::{Code, Complaints, Next, Result, advised, named, refuse};
 use keystile_model::key::PROPERTIES;
 use keystile_model::nearest::nearest;
 use keystile_model::record::{Client, Key};
@@ -211,7 +211,7 @@ fn environment(text: &str) -> Result<Option<Name>> {
         return Ok(None);
     }
     let name = text.parse().map(Some);
-    name.map_err(|e| told(Code::InvalidValue, e).field("environment"))
+    name.map_err(|e: NameError| advised(Code::InvalidValue, &e.advice()).field("environment"))
 }
 
 /// Reads a digest: 64 hexadecimal digits, or 43 characters of base64url.

@@ -1,6 +1,9 @@
 //! Callers and what they may do: the token, its role, how often it may be used.
 
+mod guesses;
 mod refused;
+
+pub use guesses::{failed, prefix};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +14,6 @@ use keystile_core::key::{KeyId, Parsed};
 use zeroize::Zeroizing;
 
 use super::app::App;
-use super::limits::subscriber;
 use super::problem::Problem;
 use keystile_api::Endpoint;
 use keystile_model::caller::{Grant, Role};
@@ -166,28 +168,6 @@ pub fn was_good(app: &App, headers: &HeaderMap, now: u64) -> bool {
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(name, _)| name.ends_with("keystile"))
         .any(|(_, session)| good.remembers(session, now))
-}
-
-/// What guesses are counted by, in addition to the address: the public id that they are for.
-pub fn prefix(presented: &str) -> u64 {
-    Parsed::parse(presented.as_bytes()).map_or(u64::MAX, |text| text.id().as_u64())
-}
-
-/// Counts a guess. If there were too many, the answer is delayed and says only that, and no record
-/// is written.
-///
-/// # Errors
-/// 429.
-pub async fn failed(app: &App, address: IpAddr, prefix: u64) -> Result<(), Problem> {
-    let (limits, now) = (app.limits(), system::nanoseconds());
-    let place = subscriber(address);
-    let taken = limits.failures.take((place, prefix), now);
-    let Err(e) = taken.and(limits.guesses.take(place, now)) else {
-        return Ok(());
-    };
-    app.metrics().limited();
-    limits.hold_up().await;
-    Err(e.into())
 }
 
 /// Accepts a caller whose token was presented before, if it is still valid.

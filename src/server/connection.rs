@@ -27,6 +27,8 @@ use keystile_system as system;
 /// How often a silent HTTP/2 connection is pinged, and how long the answer may take.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
+/// How long a peer that is sent away has for a request.
+const TOLD: Duration = Duration::from_secs(1);
 /// A head, and what is read ahead of a body.
 const BUFFER: usize = 32 << 10;
 /// For HTTP/2, what a peer may send before we ask for more: the protocol's minimum for a
@@ -125,6 +127,8 @@ pub struct Service {
     pub proxies: Arc<Proxies>,
     /// What a connection may do.
     pub bounds: Bounds,
+    /// While this is true, peers had better go to another server.
+    pub away: Option<watch::Receiver<bool>>,
 }
 
 impl Service {
@@ -139,6 +143,7 @@ impl Service {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let bounds = self.bounds;
+        let mut away = self.away.clone();
         let busy = Arc::clone(&connection);
         let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
             answer(
@@ -152,6 +157,7 @@ impl Service {
         let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let tick = bounds.idle.min(Duration::from_secs(20)) / 4;
         let mut leaving = false;
+        let mut sent_away = pin!(sent_away(&mut away));
         let mut deadline = pin!(sleep(tick));
         loop {
             tokio::select! {
@@ -171,6 +177,11 @@ impl Service {
                     // The listener ends those that take too long.
                     deadline.as_mut().reset(system::instant() + Duration::from_secs(3600));
                 }
+                () = sent_away.as_mut(), if !leaving => {
+                    leaving = true;
+                    serving.as_mut().graceful_shutdown();
+                    deadline.as_mut().reset(system::instant() + bounds.linger);
+                }
                 () = deadline.as_mut() => match state(&connection, &bounds) {
                     _ if leaving => return,
                     State::Stalled => {
@@ -187,6 +198,20 @@ impl Service {
             }
         }
     }
+}
+
+/// A peer that has just come is told first why it has to go.
+async fn sent_away(away: &mut Option<watch::Receiver<bool>>) {
+    let Some(away) = away else {
+        return std::future::pending().await;
+    };
+    while away.wait_for(|away| *away).await.is_ok() {
+        sleep(TOLD).await;
+        if *away.borrow() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {

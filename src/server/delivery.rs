@@ -154,8 +154,11 @@ impl Delivery {
     /// one in force, or until the timeout; names those that have not. If no Envoy is known, nobody
     /// has it in force.
     pub async fn in_force(&self, version: u64, patience: Duration) -> Waited {
-        let mut changed = self.fleet.watch();
         let deadline = system::instant() + patience;
+        if let Some(late) = self.late(version, deadline).await {
+            return late;
+        }
+        let mut changed = self.fleet.watch();
         loop {
             changed.borrow_and_update();
             let reports = self.known.borrow().as_ref().is_some_and(|k| k.reports());
@@ -170,6 +173,38 @@ impl Delivery {
             {
                 return waited;
             }
+        }
+    }
+
+    /// Waits until no other server of the store sends an older version, and knows then all Envoys
+    /// that were ever sent one; gives what is missing if it takes too long.
+    async fn late(&self, version: u64, deadline: Instant) -> Option<Waited> {
+        let replicas = self.pool.replicas()?;
+        let late = fleet::exchange::until_published(self, replicas, version, deadline).await;
+        let missing = |server: String| Missing {
+            node: format!("(server {server})"),
+            why: "it has not published the version, and may send an older one".to_owned(),
+            since: None,
+        };
+        if !late.is_empty() {
+            return Some(Waited {
+                in_force: Vec::new(),
+                missing: late.into_iter().map(missing).collect(),
+            });
+        }
+        match self.pool.read(|tx| tx.envoys()).await {
+            Ok(envoys) => {
+                self.fleet.learn(envoys, system::now(), system::instant());
+                None
+            }
+            Err(e) => Some(Waited {
+                in_force: Vec::new(),
+                missing: vec![Missing {
+                    node: "(all)".to_owned(),
+                    why: format!("the known Envoys cannot be read: {e}"),
+                    since: None,
+                }],
+            }),
         }
     }
 
@@ -225,6 +260,10 @@ impl Delivery {
         kid: &str,
         tag: &str,
     ) -> std::result::Result<(), ReportRefusal> {
+        // Nobody else would hear of it.
+        if self.pool.replicas().is_some_and(|r| r.is_alone()) {
+            return Err(ReportRefusal::NotReady);
+        }
         let known = self.known.borrow().clone().ok_or(ReportRefusal::NotReady)?;
         let nodes = self.nodes.now().ok_or(ReportRefusal::NotReady)?;
         let proof = known.proof(&nodes, body, kid, tag)?;

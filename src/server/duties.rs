@@ -85,6 +85,10 @@ pub async fn run(
     };
     let mut duty = JoinSet::new();
     duty.spawn(delivery.run(said(stopped.clone())));
+    if let Some(replicas) = pool.replicas() {
+        duty.spawn(Arc::clone(replicas).take_turns());
+    }
+    let replicas = pool.replicas().cloned();
     duty.spawn(intake.run());
     duty.spawn(outbox::run(Arc::clone(&pool), duties.sender));
     duty.spawn(duties.exporter.run(Arc::clone(&pool)));
@@ -92,6 +96,10 @@ pub async fn run(
     let served = serve(app.clone(), settings, parts, stopped).await;
     auth::tell_refused(&app).await;
     duty.shutdown().await;
+    if let Some(replicas) = replicas {
+        // Nothing is left to do if this cannot be said.
+        let _ = tokio::task::spawn_blocking(move || replicas.end()).await;
+    }
     served
 }
 

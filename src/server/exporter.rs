@@ -28,6 +28,7 @@ use keystile_system::file;
 
 mod append;
 mod batch;
+mod carried;
 
 use append::append;
 use batch::BatchSize;
@@ -146,6 +147,7 @@ impl Exporter {
         }
         let mut failures = 0u32;
         loop {
+            pool.until_leading().await;
             match Arc::clone(&self).step(&pool).await {
                 Ok(true) => failures = 0,
                 Ok(false) => {
@@ -166,6 +168,7 @@ impl Exporter {
     async fn step(self: Arc<Self>, pool: &Arc<StorePool>) -> Result<bool> {
         let noted = pool.home().folder().join(audit::SENT);
         let bound = self.bound();
+        carried::fetch(pool, &noted).await?;
         let found = {
             let (noted, bound) = (noted.clone(), bound.clone());
             let room = self.batch.room();
@@ -196,6 +199,7 @@ impl Exporter {
             Ordering::Relaxed,
         );
         let this = Arc::clone(&self);
+        let carried = noted.clone();
         let sending = tokio::task::spawn_blocking(move || {
             let sent = this.send(&records)?;
             if sent {
@@ -206,6 +210,7 @@ impl Exporter {
         if !sending.await.unwrap_or_else(|_| Err(broken()))? {
             return Ok(true);
         }
+        carried::give(pool, carried).await?;
         self.waiting
             .store(head.saturating_sub(reached), Ordering::Relaxed);
         Ok(head > reached)
@@ -287,6 +292,7 @@ impl Exporter {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
+            pool.until_leading().await;
             let sends = self.settings.place.is_some();
             let noted = pool.home().folder().join(audit::SENT);
             let bound = self.bound();

@@ -4,7 +4,7 @@ use keystile_core::report::usage;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Version, header};
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
@@ -62,6 +62,7 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
     let Some(peer) = request.extensions().get::<HttpPeer>() else {
         return no_peer().into_response();
     };
+    let version = request.version();
     let now = system::nanoseconds();
     let place = subscriber(peer.address.ip());
     let health = matches!(request.uri().path(), "/healthz" | "/readyz");
@@ -86,7 +87,13 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
             }
         }
     };
+    // Whoever comes back may come to another server.
+    let replicas = app.pool().replicas();
+    let sends_away = version < Version::HTTP_2 && replicas.is_some_and(|r| r.is_alone());
     let headers = response.headers_mut();
+    if sends_away {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

@@ -249,7 +249,7 @@ impl Intake {
         let now = system::now().seconds();
         let (untold, bytes) = self
             .at(bench, move |b| {
-                if !b.store.usage_file().exists() {
+                if !b.store.has_usage() {
                     return Ok((false, 0));
                 }
                 b.store.with_made_usage(|_, usage| {
@@ -286,7 +286,7 @@ impl Intake {
         loop {
             let more = self
                 .at(bench, move |b| {
-                    if !b.store.usage_file().exists() {
+                    if !b.store.has_usage() {
                         return Ok(false);
                     }
                     b.store

@@ -11,7 +11,7 @@
 //!   send and be answered; [`proxy`]: which proxies may speak for others;
 //! * [`http`]: one handler for every operation; [`auth`]: who asks, and what their token allows;
 //!   [`limits`]: how often; [`problem`]: what is told when something is not done;
-//!   [`pool`]: the one writer of the store, and its readers;
+//!   [`pool`]: the one writer of the store, and its readers; [`replicas`]: other servers of it;
 //! * [`delivery`]: keysets on their way to Envoys, and the proof of what is in force; [`envoys`] and
 //!   [`fleet`]: what is known of each; [`signed`] and [`intake`]: reports and usage that they send;
 //! * [`duties`]: all of it put together, and what is done without being asked; [`outbox`]: webhooks; [`exporter`]: the
@@ -59,6 +59,7 @@ pub mod pool;
 pub mod problem;
 pub mod proxy;
 mod remembered;
+pub mod replicas;
 pub mod request_connection;
 pub mod scanner;
 pub mod seats;
@@ -125,6 +126,7 @@ pub async fn serve(
     let mut discovery_address = String::new();
     let proxies = Arc::new(settings.proxies);
     let budget = Budget::new(budget::Most::default());
+    let away = pool.replicas().map(|r| r.alone());
     let terms = |router: Router, room: Arc<Seats>, bounds: Bounds| Terms {
         room,
         budget: Arc::clone(&budget),
@@ -132,6 +134,7 @@ pub async fn serve(
             router,
             proxies: Arc::clone(&proxies),
             bounds,
+            away: away.clone(),
         },
     };
     let most = system::connections(settings.connections, LISTENERS);

@@ -52,6 +52,11 @@ impl<K: Eq + Hash> Limiter<K> {
         }
     }
 
+    /// What each caller has.
+    pub fn bucket(&self) -> Option<Bucket> {
+        self.bucket
+    }
+
     /// Takes one, at a monotonic instant in nanoseconds.
     ///
     /// # Errors

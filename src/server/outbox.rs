@@ -110,6 +110,10 @@ pub async fn run(pool: Arc<StorePool>, sender: WebhookSender) {
                 continue;
             }
         }
+        // What was begun by a server that is not to do it any more is ended by it.
+        if !pool.leads() {
+            continue;
+        }
         match receivers(&pool, &sender).await {
             Ok(all) => {
                 for hook in all {
@@ -233,6 +237,7 @@ pub async fn rotate(pool: Arc<StorePool>, every: Duration) {
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
+        pool.until_leading().await;
         match round(&pool).await {
             Ok((0, 0)) => {}
             Ok((warned, handed_over)) => {

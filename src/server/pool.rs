@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::replicas::Replicas;
 use keystile_api::Pace;
 use keystile_model::error::{Code, Error, Kind, Result, Trouble, refuse};
 use keystile_model::world::World;
 use keystile_registry::home::{FileId, Home};
-use keystile_store::{Store, Tx};
+use keystile_store::{BaseMark, Store, Tx};
 use keystile_system as system;
 
 mod health;
+mod look;
 mod turns;
 mod write;
 
@@ -40,8 +42,6 @@ const SPARED: Duration = Duration::from_millis(800);
 const SWEEP_BREAKS: usize = 2;
 /// How long a change in parts may run before it is interrupted: enough for at least one part.
 const PART: Duration = Duration::from_millis(250);
-/// How often to check for changes by other processes (a `keystilectl` on the same machine).
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A server's access to the store.
 pub struct StorePool {
@@ -60,7 +60,10 @@ pub struct StorePool {
     writing: Arc<Shares>,
     version: watch::Sender<u64>,
     record: watch::Sender<u64>,
+    base: watch::Sender<BaseMark>,
     health: Health,
+    /// The other servers of the store, if it is in a database.
+    replicas: Option<Arc<Replicas>>,
 }
 
 impl StorePool {
@@ -71,7 +74,8 @@ impl StorePool {
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
         let file = home.file()?;
-        let (version, record) = store.read(|tx| Ok(now(tx)))?;
+        let now = store.read(look::now)?;
+        let replicas = home.database().map(Replicas::new).transpose()?;
         let turn = Arc::new(Turns::default());
         store.break_off_when(turn.hurry());
         Ok(Arc::new(Self {
@@ -84,9 +88,11 @@ impl StorePool {
             asking: Shares::new(READS),
             turn,
             writing: Shares::new(WRITES),
-            version: watch::Sender::new(version),
-            record: watch::Sender::new(record),
+            version: watch::Sender::new(now.version),
+            record: watch::Sender::new(now.record),
+            base: watch::Sender::new(now.base),
             health: Health::default(),
+            replicas,
         }))
     }
 
@@ -231,36 +237,6 @@ impl StorePool {
     pub fn records(&self) -> watch::Receiver<u64> {
         self.record.subscribe()
     }
-
-    /// Looks for changes by other processes until it is dropped.
-    pub async fn watch_others(self: Arc<Self>) {
-        let mut turns = tokio::time::interval(LOOK);
-        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            turns.tick().await;
-            match self.read(|tx| Ok(now(tx))).await {
-                Ok(now) => self.announce(now),
-                // Counted and logged already.
-                Err(e) if matches!(e.kind(), Kind::Store(_)) => {}
-                Err(e) => tracing::error!(error = %e, "the store cannot be read"),
-            }
-        }
-    }
-
-    fn look(&self, store: &mut Store) -> Result<()> {
-        self.announce(store.read(|tx| Ok(now(tx)))?);
-        Ok(())
-    }
-
-    fn announce(&self, (version, record): (u64, u64)) {
-        for (known, now) in [(&self.version, version), (&self.record, record)] {
-            known.send_if_modified(|known| {
-                let newer = now > *known;
-                *known = now.max(*known);
-                newer
-            });
-        }
-    }
 }
 
 /// How long a change that was interrupted this often may run before the next interruption; `None`
@@ -286,12 +262,6 @@ fn spared(world: &World, pace: Pace, breaks: usize) -> Result<Option<Duration>> 
             "nothing was changed; try again later, or in smaller parts: a change that takes less than half a second always completes",
         )),
     }
-}
-
-/// The version of the keyset, and the number of the last audit record.
-fn now(tx: &Tx<'_>) -> (u64, u64) {
-    let meta = tx.meta();
-    (meta.version, meta.head.seq)
 }
 
 /// A panic while the lock was held ended its transaction without a commit, so the state behind the

@@ -29,7 +29,7 @@ impl Store {
         fill: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let db = PostgresDatabase::open(address, Part::Store)?;
-        let mut store = Self::new(Database::Postgres(db), beside.join("store.db"));
+        let mut store = Self::new(Database::Postgres(db.into()), beside.join("store.db"));
         store.making(|store| {
             let seal = Seal::new(entropy)?;
             let mut timeline = [0; 8];
@@ -67,7 +67,7 @@ impl Store {
         alone: Option<ExclusiveHold>,
     ) -> Result<Self> {
         let db = PostgresDatabase::open(address, Part::Store)?;
-        let mut store = Self::new(Database::Postgres(db), beside.join("store.db"));
+        let mut store = Self::new(Database::Postgres(db.into()), beside.join("store.db"));
         if store.db.schema_version()? == 0 {
             return Err(missing(address));
         }
@@ -99,7 +99,7 @@ impl Store {
     /// Those of the database.
     pub fn is_in(address: &Arc<DatabaseAddress>) -> Result<bool> {
         let db = PostgresDatabase::open(address, Part::Store)?;
-        Ok(Database::Postgres(db).schema_version()? > 0)
+        Ok(Database::Postgres(db.into()).schema_version()? > 0)
     }
 
     /// Seals the data key with another master key. Open connections go on.
@@ -154,3 +154,6 @@ fn missing(address: &DatabaseAddress) -> Error {
         keystile_model::next!["make one with ", Act::Init, ", or check the address"],
     )
 }
+
+#[cfg(test)]
+mod tests;

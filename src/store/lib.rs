@@ -27,6 +27,7 @@ use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::world::World;
 
 mod backup;
+mod base;
 #[doc(hidden)]
 pub mod bench;
 mod beside;
@@ -49,14 +50,17 @@ pub mod rows;
 mod schema;
 mod scope;
 mod seal;
+pub mod shared;
 mod sql;
 mod timeline;
 mod together;
 mod token;
 mod transaction;
 mod trouble;
+pub mod turn;
 mod usage;
 
+pub use base::BaseMark;
 pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
 pub use log::{Deed, FoundRecords, Query};
 pub use meta::{Meta, Timeline};
@@ -92,10 +96,12 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("processes.sql"),
         include_str!("client_changed.sql"),
         include_str!("algorithm.sql"),
+        include_str!("shared.sql"),
     ],
     postgres: &[
         include_str!("postgres/store.sql"),
         include_str!("algorithm.sql"),
+        include_str!("postgres/shared.sql"),
     ],
 };
 

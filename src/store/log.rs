@@ -283,7 +283,7 @@ impl Tx<'_> {
             ],
         )?;
         self.meta.start = start;
-        Ok(removed as u64)
+        Ok(removed)
     }
 
     /// Whether the beginning of the log is the first record, or where it was cut by

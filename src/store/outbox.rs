@@ -144,7 +144,7 @@ impl Tx<'_> {
             "DELETE FROM message WHERE seq <= ?",
             params![column::signed(self.meta.start.seq)],
         )?;
-        Ok(dropped as u64)
+        Ok(dropped)
     }
 
     /// Postpones a message.

@@ -15,6 +15,7 @@ use super::column;
 use super::meta::Meta;
 use super::scope::TransactionScope;
 use super::seal::Seal;
+use super::shared;
 
 /// A transaction: a consistent view for reading, all or nothing for writing.
 pub struct Tx<'s> {
@@ -170,6 +171,7 @@ impl Tx<'_> {
                 head.link.0,
             ],
         )?;
+        shared::tell(&self.tx, shared::STORE)?;
         self.tx.commit()
     }
 }

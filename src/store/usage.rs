@@ -88,7 +88,7 @@ impl UsageStore {
         alone: Option<&ExclusiveHold>,
     ) -> Result<Self> {
         let db = PostgresDatabase::open(address, Part::Usage)?;
-        Self::with(Database::Postgres(db), alone)
+        Self::with(Database::Postgres(db.into()), alone)
     }
 
     /// Of a store that has counted nothing.

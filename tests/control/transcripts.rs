@@ -351,6 +351,9 @@ impl Ids {
                 Some((kid, secret)) if secret.len() == 43 && kid.len() == 16 => {
                     "[kid]:[secret]".to_owned()
                 }
+                Some((kid, key)) if key.starts_with("ed25519:") && kid.len() == 16 => {
+                    "[kid]:ed25519:[public]".to_owned()
+                }
                 Some((seq, link)) if digits(seq) && hex(link, 64) => format!("{seq}:[hash]"),
                 _ => w.to_owned(),
             },

@@ -33,6 +33,7 @@ mod pushes;
 mod quick_start;
 mod readings;
 mod redirects;
+mod replicas;
 mod restore;
 mod revocation;
 mod secrets;
@@ -47,4 +48,4 @@ mod usage;
 mod usage_served;
 mod usage_shown;
 
-use keystile_tests::{browser, fixture, pki, proxy as support, reading};
+use keystile_tests::{browser, database, fixture, pki, proxy as support, reading};

@@ -1,14 +1,10 @@
 //! What an Envoy's environment is good for: the change-over from secrets that every Envoy has to public
 //! keys, followed word for word in both shells, and what a stolen environment forges.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keystile_core::keyset::SigningKey;
-use keystile_render::ecds::EcdsPush;
+mod stolen;
 
-use crate::fixture::{Keys, in_force};
 use crate::support::{
-    Companion, Envoy, Load, Upstream, eventually, fresh_dir, get, part, root, shell,
+    Companion, Envoy, Load, Server, Setup, Upstream, eventually, fresh_dir, get, part, root, shell,
 };
 use serde_json::Value;
 use std::fs;
@@ -58,6 +54,14 @@ impl Edge {
         self.envoy = Some(Envoy::start(setup.only_environment(environment)));
     }
 
+    /// Waits until all of its VMs have this version, of which a module has one for all workers.
+    fn has(&self, version: u64) {
+        let vms = if self.shell == "module" { 1 } else { 3 };
+        eventually("the push to be in force", || {
+            (self.envoy().versions() == vec![version; vms]).then_some(())
+        });
+    }
+
     fn envoy(&self) -> &Envoy {
         self.envoy.as_ref().unwrap()
     }
@@ -103,14 +107,15 @@ impl Case {
         }
         for edge in &self.edges {
             let files = format!(
-                "{} --output json --wasm {}",
+                "{} --output json --shell {} --wasm {}",
                 edge.file().display(),
+                edge.shell,
                 edge.code.display()
             );
             let pushed = self.shell(&line.replace("target/ecds.pb", &files));
             let pushed: Value = serde_json::from_str(&pushed).unwrap();
-            if let Some(envoy) = &edge.envoy {
-                in_force(envoy, pushed["version"].as_u64().unwrap());
+            if edge.envoy.is_some() {
+                edge.has(pushed["version"].as_u64().unwrap());
             }
         }
         String::new()
@@ -219,7 +224,8 @@ fn blocks() -> [String; 2] {
 
 #[test]
 fn the_change_over_to_ed25519_and_back_refuses_no_request_in_either_shell() {
-    if shell::leaves_out("it runs both shells itself") {
+    // It runs both shells itself.
+    if shell::is_module() {
         return;
     }
     let mut case = Case::start();
@@ -250,72 +256,9 @@ fn the_change_over_to_ed25519_and_back_refuses_no_request_in_either_shell() {
 }
 
 #[test]
-fn what_a_stolen_environment_signs_changes_nothing_in_a_real_envoy() {
-    if shell::leaves_out("it runs both shells itself") {
-        return;
-    }
-    let mut case = Case::start();
-    case.follow(&blocks()[0]);
-    let environment = case.environment();
-    let value = |name: &str| {
-        let line = environment.lines().find_map(|l| l.strip_prefix(name));
-        line.unwrap().to_owned()
-    };
-    let public = value("KEYSTILE_VERIFY_KEYS=");
-    let (kid, entry) = public.split_once(':').unwrap();
-    let decoded = |text: &str| {
-        URL_SAFE_NO_PAD
-            .decode(text.rsplit_once(':').unwrap().1)
-            .unwrap()
-    };
-    let (public, secret) = (decoded(entry), decoded(&value("KEYSTILE_NODE_KEY=")));
-    // A keyset of the thief's own, with a key of theirs in it.
-    let mut thief = Keys::new(POLICY);
-    let key = thief.issue("thief");
-    let built = thief.built();
-    for (n, forger) in [
-        SigningKey::new(kid, public.clone().into()).unwrap(),
-        SigningKey::new(kid, secret.clone().into()).unwrap(),
-        SigningKey::ed25519(kid, &secret).unwrap(),
-        SigningKey::new("node", secret.into()).unwrap(),
-    ]
-    .iter()
-    .enumerate()
-    {
-        for edge in &case.edges {
-            let push = EcdsPush {
-                name: "keystile",
-                wasm: &edge.code,
-                version_info: format!("forged-{n}"),
-            };
-            let pushed = push.protobuf(built.seal_raw(forger, n as u64));
-            let beside = edge.dir.join("forged");
-            fs::write(&beside, pushed).unwrap();
-            fs::rename(&beside, edge.file()).unwrap();
-            let refused = || {
-                let stats = edge
-                    .envoy()
-                    .stats("extension_config_discovery.*update_rejected");
-                stats.values().sum::<u64>()
-            };
-            eventually("it to be rejected", || {
-                (refused() as usize > n).then_some(())
-            });
-            let status = |key: &str| edge.envoy().send(&get("/v1/x").bearer(key)).status;
-            assert_eq!(
-                (status(&key), status(&case.key)),
-                (401, 200),
-                "{}",
-                edge.shell
-            );
-        }
-    }
-    case.a_revocation_arrives();
-}
-
-#[test]
 fn without_the_right_key_in_its_environment_an_envoy_refuses_everything_and_says_why() {
-    if shell::leaves_out("it runs both shells itself") {
+    // It runs both shells itself.
+    if shell::is_module() {
         return;
     }
     let mut case = Case::start();
@@ -371,4 +314,40 @@ fn without_the_right_key_in_its_environment_an_envoy_refuses_everything_and_says
         let answer = edge.envoy().send(&get("/v1/x").bearer(&case.key));
         assert_eq!(answer.status, 200, "{}", edge.shell);
     }
+}
+
+#[test]
+fn an_envoy_with_public_keys_alone_says_that_it_cannot_report_until_it_is_enrolled() {
+    let upstream = Upstream::start();
+    let policy = format!("{POLICY}report: {{ cluster: keystile-control, every: 1s }}\n");
+    let companion = Companion::init(&fresh_dir(), &policy);
+    companion.run(&["signing-key", "create", "--algorithm", "ed25519"]);
+    let server = Server::start(&companion);
+    let public = companion.run(&["signing-key", "export", "--public"]);
+    let setup = || server.rendered(&companion, &upstream, "edge-1");
+    let standing = || {
+        let fleet = server.json(&["fleet"]);
+        let node = fleet.as_array().and_then(|all| all.first().cloned());
+        let node = node.unwrap_or_default();
+        (node["enrolled"] == true, !node["in_force"].is_null())
+    };
+    let node = |setup: Setup, lines: &str| {
+        Envoy::start(setup.only_environment(&format!("{lines}\nKEYSTILE_NODE=edge-1")))
+    };
+    let envoy = node(setup(), public.trim());
+    eventually("the log to say so", || {
+        envoy
+            .log()
+            .contains("has no secret to sign them with")
+            .then_some(())
+    });
+    assert_eq!(standing(), (false, false));
+    drop(envoy);
+
+    let own = companion.run(&["node", "enroll", "edge-1"]);
+    let envoy = node(setup(), &format!("{}\n{}", public.trim(), own.trim()));
+    eventually("it to prove what it has", || {
+        (standing() == (true, true)).then_some(())
+    });
+    assert!(!envoy.log().contains("has no secret to sign them with"));
 }

@@ -5,6 +5,7 @@
 //! Never tests anything itself. What one program alone needs stands in its own folder.
 
 pub mod browser;
+pub mod database;
 pub mod discovery_client;
 pub mod fixture;
 pub mod fleet;

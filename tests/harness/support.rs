@@ -1,5 +1,6 @@
 //! A store in a folder of its own, and the real binary run against it.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -36,6 +37,24 @@ impl Home {
             database: None,
             _temporary: None,
         }
+    }
+
+    /// Machines with the same store in a database, and a client `acme` in it.
+    pub fn several(store: &str, machines: usize) -> Vec<Self> {
+        let empty = || Self::empty().in_database(store);
+        let all: Vec<Self> = (0..machines).map(|_| empty()).collect();
+        let (first, others) = all.split_first().unwrap();
+        first.ok(&["init"]);
+        first.ok(&["client", "create", "acme", "--plan", "gold"]);
+        for other in others {
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(other.path("home"))
+                .unwrap();
+            let key = "home/master.key";
+            std::fs::copy(first.path(key), other.path(key)).unwrap();
+        }
+        all
     }
 
     /// With a store and a client `acme` in it.

@@ -14,6 +14,7 @@ mod proxies;
 mod reach;
 mod receiver;
 mod remote;
+mod replicas;
 mod sessions;
 mod tls;
 mod trouble;
@@ -21,4 +22,4 @@ mod usage;
 mod versions;
 mod webhooks;
 
-use keystile_tests::{discovery_client as client, pki, server, support};
+use keystile_tests::{database, discovery_client as client, pki, server, support};

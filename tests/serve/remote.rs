@@ -15,6 +15,7 @@ pub fn through(home: &Home, server: &Server, token: &str, args: &[&str]) -> Outp
         .env("KEYSTILE_SERVER", server.url())
         .env("KEYSTILE_TOKEN", token)
         .env("KEYSTILE_HOME", "nowhere")
+        .env_remove("KEYSTILE_STORE")
         .output()
         .unwrap()
 }

@@ -7,14 +7,15 @@ use crate::server::{Server, token};
 use crate::support::{Home, text, word};
 
 /// A browser without a window: a cookie.
-struct Browser<'s> {
+pub struct Browser<'s> {
     server: &'s Server,
     agent: ureq::Agent,
     cookie: String,
 }
 
 impl<'s> Browser<'s> {
-    fn sign_in(server: &'s Server, token: &str) -> Self {
+    /// Signs in with a token.
+    pub fn sign_in(server: &'s Server, token: &str) -> Self {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
@@ -38,9 +39,14 @@ impl<'s> Browser<'s> {
 
     /// Where a page leads, if it is not shown.
     fn led_to(&self) -> Option<String> {
+        self.led_to_at(self.server)
+    }
+
+    /// The same at another server.
+    pub fn led_to_at(&self, server: &Server) -> Option<String> {
         let page = self
             .agent
-            .get(format!("{}/console/clients", self.server.url()))
+            .get(format!("{}/console/clients", server.url()))
             .header("cookie", &self.cookie)
             .call()
             .unwrap();

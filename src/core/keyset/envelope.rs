@@ -22,7 +22,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::signing::Signatures;
+use super::key_ring::Signatures;
 use super::{ArtefactKind, BaseName, KeysetRefusal, OverlayManifest, Signed, SigningKeys};
 use crate::json;
 

@@ -5,6 +5,7 @@ mod limits;
 mod routes;
 
 use super::{MAX_SCOPES, PolicyError, RawPolicy, is_scope, seconds};
+use crate::advice::Advice;
 use crate::key::Name;
 use crate::sort;
 pub(super) use credentials::{credentials, identity};
@@ -16,7 +17,7 @@ pub(super) struct Errors(pub Vec<PolicyError>);
 
 impl Errors {
     #[inline(never)]
-    pub fn push(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+    pub fn push(&mut self, field: impl Into<String>, problem: impl Into<Advice>) {
         self.0.push(PolicyError {
             field: field.into(),
             problem: problem.into(),
@@ -30,7 +31,7 @@ impl Errors {
             Ok(name) => Some(name),
             Err(error) => {
                 let error: crate::key::NameError = error;
-                self.push(field, error.to_string());
+                self.push(field, error.advice());
                 None
             }
         }
@@ -79,7 +80,7 @@ pub(super) fn scope_table<'a>(
     let take = |field: &str, list: &[String], e: &mut Errors| {
         for (i, scope) in list.iter().enumerate() {
             if !is_scope(scope) {
-                e.push(format!("{field}[{i}]"), format!("`{scope}` is not a scope: use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`"));
+                e.push(format!("{field}[{i}]"), Advice::new(format!("`{scope}` is not a scope"), "use up to 64 printable characters without spaces, commas, quotes and backslashes, such as `read:users`"));
             }
         }
     };
@@ -114,7 +115,10 @@ pub(super) fn version_and_realm(raw: &RawPolicy, e: &mut Errors) {
     if raw.version != 1 {
         e.push(
             "version",
-            format!("{} is not known; write `version: 1`", raw.version),
+            Advice::new(
+                format!("{} is not known", raw.version),
+                "write `version: 1`",
+            ),
         );
     }
     if raw.realm.is_empty()

@@ -2,13 +2,15 @@
 
 use core::fmt;
 
+use crate::advice::Advice;
+
 /// A mistake in a policy: where, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     /// The field: `routes[3].limit.requests`.
     pub field: String,
     /// The fact and the next step.
-    pub problem: String,
+    pub problem: Advice,
     /// Another field that it is about: the first of two routes that no request could tell apart.
     pub beside: Option<String>,
 }

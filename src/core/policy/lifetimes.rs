@@ -32,7 +32,7 @@ impl Lifetimes {
     }
 
     /// The shortest of those that are about such a key.
-    pub(super) fn of(&self, environment: &str, is_publishable: bool) -> Option<u64> {
+    pub(super) fn shortest(&self, environment: &str, is_publishable: bool) -> Option<u64> {
         let of_type = match is_publishable {
             true => self.publishable,
             false => self.secret,

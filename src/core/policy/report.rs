@@ -3,6 +3,7 @@
 use super::error::PolicyError;
 use super::raw::*;
 use super::words::seconds;
+use crate::advice::Advice;
 
 /// Where reports go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl ReportTarget {
     /// The first mistake.
     #[inline(never)]
     pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
-        let wrong = |field: &str, problem: String| PolicyError {
+        let wrong = |field: &str, problem: Advice| PolicyError {
             field: format!("report.{field}"),
             problem,
             beside: None,
@@ -48,7 +49,10 @@ impl ReportTarget {
         if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(wrong(
                 "cluster",
-                "is not the name of a cluster: use 1 to 128 printable ASCII characters without spaces".to_owned(),
+                Advice::new(
+                    "is not the name of a cluster",
+                    "use 1 to 128 printable ASCII characters without spaces",
+                ),
             ));
         }
         match seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX) {
@@ -61,9 +65,9 @@ impl ReportTarget {
             }),
             None => Err(wrong(
                 "every",
-                format!(
-                    "`{}` is not a duration of 1 s to 5 m; write `10s`",
-                    raw.every
+                Advice::new(
+                    format!("`{}` is not a duration of 1 s to 5 m", raw.every),
+                    "write `10s`",
                 ),
             )),
         }

@@ -2,7 +2,11 @@ use super::*;
 
 fn parse(json: &str) -> Result<Policy, Vec<(String, String)>> {
     let raw: RawPolicy = serde_json::from_str(json).unwrap();
-    Policy::new(&raw, []).map_err(|e| e.into_iter().map(|e| (e.field, e.problem)).collect())
+    Policy::new(&raw, []).map_err(|e| {
+        e.into_iter()
+            .map(|e| (e.field, e.problem.to_string()))
+            .collect()
+    })
 }
 
 /// A policy with one field replaced.

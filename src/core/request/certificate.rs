@@ -5,6 +5,7 @@
 //! compared byte by byte, or a DNS name, written `dns:api.example.com` and compared without case.
 //! The subject's common name is ignored (RFC 9525 section 2).
 
+use crate::advice::Advice;
 /// The prefix of DNS names among identities; anything else is a URI.
 const DNS: &str = "dns:";
 
@@ -71,8 +72,13 @@ impl Peer<'_> {
 ///
 /// # Errors
 /// The fact and the next step.
-pub fn identity(text: &str) -> Result<String, String> {
-    let wrong = |next: &str| Err(format!("`{text}` is no identity of a certificate; {next}"));
+pub fn identity(text: &str) -> Result<String, Advice> {
+    let wrong = |next: &str| {
+        Err(Advice::new(
+            format!("`{text}` is no identity of a certificate"),
+            next,
+        ))
+    };
     if let Some(name) = text.strip_prefix(DNS) {
         if name.contains('*') {
             return wrong("list each DNS name in full, without `*`");
@@ -241,7 +247,7 @@ mod tests {
             ("a_b://c", "or `dns:api"),
         ] {
             let why = identity(bad).unwrap_err();
-            assert!(why.contains(next), "{bad}: {why}");
+            assert!(why.next.contains(next), "{bad}: {why}");
         }
         assert!(identity(&format!("urn:{}", "a".repeat(2045))).is_err());
         assert!(identity(&format!("dns:{}", "a.".repeat(127))).is_err());

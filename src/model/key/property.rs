@@ -11,7 +11,7 @@ pub struct Property {
     /// It holds several words.
     pub many: bool,
     /// Checks one word.
-    pub check: fn(&str) -> std::result::Result<(), String>,
+    pub check: fn(&str) -> std::result::Result<(), keystile_core::advice::Advice>,
     /// What the option says of a new key.
     pub issue_help: &'static str,
     /// What it says of a change.

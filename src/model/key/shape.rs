@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use keystile_core::advice::Advice;
 use keystile_core::policy::{Limit, RawLimit, checked_limits};
 use serde_json::{Value, json};
 
-use crate::error::{Code, Result, told_all};
+use crate::error::{Code, Result, mistaken};
 use crate::record::{Labels, limit_words};
 use crate::spelling;
 use crate::when;
@@ -17,9 +18,9 @@ mod texts;
 
 pub use texts::{CertificateIdentity, Origin, Scope, Texts, Word};
 
-type Read<T> = std::result::Result<T, String>;
+type Read<T> = std::result::Result<T, Advice>;
 /// With a message for each word that is wrong.
-type ReadAll<T> = std::result::Result<T, Vec<String>>;
+type ReadAll<T> = std::result::Result<T, Vec<Advice>>;
 
 /// What a property can hold.
 pub trait Shape {
@@ -196,8 +197,7 @@ impl Shape for Limits {
 
     fn keep(_: &str, given: Vec<LimitWords>, _: u64) -> Result<Vec<Limit>> {
         let raw: Vec<RawLimit> = given.into_iter().map(|l| l.0).collect();
-        checked_limits("--limit", &raw)
-            .map_err(|errors| told_all(Code::InvalidValue, &errors).about("limits"))
+        checked_limits("limits", &raw).map_err(|all| mistaken(Code::InvalidValue, &all))
     }
 
     fn show(kept: &Vec<Limit>) -> Vec<String> {

@@ -96,7 +96,7 @@ macro_rules! properties {
             pub fn set(&mut self, name: &str, typed: &[String], now: u64) -> Result<()> {
                 match name {
                     $(stringify!($name) => {
-                        let given = <$shape as Shape>::typed(typed).map_err(|e| wrong(name, e))?;
+                        let given = <$shape as Shape>::typed(typed).map_err(|e| wrong(name, &e))?;
                         self.$name = <$shape as Shape>::keep(name, given, now)?;
                     })*
                     _ => return Err(unknown(name)),
@@ -170,7 +170,7 @@ macro_rules! properties {
             pub fn set(&mut self, name: &str, typed: &[String]) -> Result<()> {
                 match name {
                     $(stringify!($name) => {
-                        self.$name = <$shape as Shape>::typed(typed).map_err(|e| wrong(name, e))?;
+                        self.$name = <$shape as Shape>::typed(typed).map_err(|e| wrong(name, &e))?;
                     })*
                     _ => return Err(unknown(name)),
                 }
@@ -244,7 +244,7 @@ macro_rules! properties {
             pub fn set(&mut self, name: &str, typed: &[String]) -> Result<()> {
                 match name {
                     $(stringify!($name) => {
-                        let given = <$shape as Shape>::typed(typed).map_err(|e| wrong(name, e))?;
+                        let given = <$shape as Shape>::typed(typed).map_err(|e| wrong(name, &e))?;
                         self.$name = Some(given);
                     })*
                     _ => return Err(unknown(name)),

@@ -1,4 +1,5 @@
 use super::*;
+use keystile_core::advice::Advice;
 
 #[test]
 fn a_range_with_host_bits_is_refused_with_the_range_it_lies_in() {
@@ -13,10 +14,10 @@ fn a_range_with_host_bits_is_refused_with_the_range_it_lies_in() {
     assert_eq!(cidr("::1").map(|n| n.to_string()), Ok("::1/128".to_owned()));
     assert_eq!(
         cidr("10.1.2.3/16"),
-        Err(
-            "`10.1.2.3/16` names an address inside a range; write the range `10.1.0.0/16`"
-                .to_owned()
-        )
+        Err(Advice::new(
+            "`10.1.2.3/16` names an address inside a range",
+            "write the range `10.1.0.0/16`"
+        ))
     );
     for (typed, kept) in [
         ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
@@ -28,10 +29,10 @@ fn a_range_with_host_bits_is_refused_with_the_range_it_lies_in() {
     }
     assert_eq!(
         cidr("::ffff:127.0.0.1/104"),
-        Err(
-            "`::ffff:127.0.0.1/104` names an address inside a range; write the range `127.0.0.0/8`"
-                .to_owned()
-        )
+        Err(Advice::new(
+            "`::ffff:127.0.0.1/104` names an address inside a range",
+            "write the range `127.0.0.0/8`"
+        ))
     );
     for bad in ["", "10.0.0.0/33", "10.0.0", "a/8"] {
         assert!(cidr(bad).is_err(), "{bad}");
@@ -55,10 +56,10 @@ fn an_origin_is_kept_as_browsers_send_it() {
     }
     assert_eq!(
         origin("https://a.example/"),
-        Err(
-            "`https://a.example/` is not an origin; leave the path out: `https://a.example`"
-                .to_owned()
-        )
+        Err(Advice::new(
+            "`https://a.example/` is not an origin",
+            "leave the path out: `https://a.example`"
+        ))
     );
     for bad in [
         "",

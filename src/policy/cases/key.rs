@@ -1,13 +1,14 @@
 //! The key of a case.
 
 use ipnet::IpNet;
+use keystile_core::advice::Advice;
 use keystile_core::key::{Fresh, Name};
 use keystile_core::keyset::{KeyRow, Network};
 use keystile_core::policy::{Policy, checked_limits, is_client_name, is_scope};
 use keystile_core::request::certificate;
 use serde::Deserialize;
 
-use keystile_model::error::{Code, Result, refuse, told, told_all};
+use keystile_model::error::{Code, Result, advised, mistaken, refuse};
 use keystile_model::rules::{self, check_plan};
 
 /// A key's properties.
@@ -93,7 +94,7 @@ impl CaseKey {
         check_plan(policy, self.plan.as_deref())?;
         let limits = each(&self.limits, rules::limit)?;
         let limits =
-            checked_limits("limits", &limits).map_err(|e| told_all(Code::InvalidValue, &e))?;
+            checked_limits("limits", &limits).map_err(|e| mistaken(Code::InvalidValue, &e))?;
         let (past, future) = (now.saturating_sub(1), now.saturating_add(3600));
         let state = self.state;
         Ok(KeyRow {
@@ -132,9 +133,9 @@ fn networks(words: &[String]) -> Result<Vec<Network>> {
         .collect())
 }
 
-fn each<T>(words: &[String], read: fn(&str) -> std::result::Result<T, String>) -> Result<Vec<T>> {
+fn each<T>(words: &[String], read: fn(&str) -> std::result::Result<T, Advice>) -> Result<Vec<T>> {
     words
         .iter()
-        .map(|w| read(w).map_err(|e| told(Code::InvalidValue, e)))
+        .map(|w| read(w).map_err(|e| advised(Code::InvalidValue, &e)))
         .collect()
 }

@@ -153,3 +153,26 @@ fn what_is_not_yaml_is_advised_by_the_kind_of_the_mistake() {
         );
     }
 }
+
+#[test]
+fn the_fact_and_the_next_step_of_a_mistake_in_meaning_are_apart() {
+    let text = "version: 1\nroutes:\n- path: /a/{x}{y}\n- {path: /b, methods: [get]}\n";
+    let error = parse("policy.yaml", text.to_owned()).err().unwrap();
+    for (fault, fact, next) in [
+        (
+            0,
+            "segment `{x}{y}`: nobody could tell",
+            "write text between them",
+        ),
+        (1, "methods are compared with their case", "write `GET`"),
+    ]
+    .map(|(n, fact, next)| (&error.faults()[n], fact, next))
+    {
+        let words = fault.next.words(keystile_model::error::Surface::Rest);
+        assert!(
+            fault.fact.starts_with(fact) && !fault.fact.contains(next),
+            "{fault:?}"
+        );
+        assert!(words.starts_with(next), "{fault:?}");
+    }
+}

@@ -74,7 +74,7 @@ pub fn issue(
         let ids = random_ids(world, count as usize)?;
         let mut out = Vec::with_capacity(ids.len());
         for some in ids.chunks(MANY) {
-            let new = |id: &KeyId| New::new(*id, &client, rules.clone());
+            let new = |id: &KeyId| New::first(*id, &client, rules.clone());
             out.extend(make(tx, world, &policy, some.iter().map(new).collect())?);
             progress(u32::try_from(out.len()).unwrap_or(count));
         }
@@ -109,7 +109,7 @@ pub(in super::super) struct New {
 
 impl New {
     /// The first of its chain.
-    fn new(id: KeyId, client: &Client, rules: Rules) -> Self {
+    fn first(id: KeyId, client: &Client, rules: Rules) -> Self {
         Self {
             id,
             client_number: client.number,

@@ -126,7 +126,7 @@ impl Found {
         }
         if self.endless > 0 {
             warnings.push(format!(
-                "{} without an end stay so in spite of `max_lifetime`: give them one, or rotate them",
+                "{} from before would never expire in spite of `max_lifetime`: rotation ends that",
                 count(self.endless)
             ));
         }

@@ -2,6 +2,7 @@
 
 use crate::bench::home;
 use crate::client;
+use crate::import::{ImportOptions, Line, import};
 use crate::key::{self, KeyDraft, KeyPatch};
 use crate::rotation::{self, RotationOptions};
 use keystile_model::error::{Code, Error};
@@ -177,4 +178,36 @@ fn who_rotates_many_keys_makes_none_that_lives_too_long() {
     let mut taken = Taken(Vec::new());
     rotation::rotate_all(&mut shop.store, &world, vec![endless.id], &how, &mut taken).unwrap();
     assert_eq!(taken.0[0].rules.expires, Some(shop.now + 100 * DAY));
+}
+
+#[test]
+fn a_key_from_elsewhere_ends_in_time_or_is_not_imported() {
+    let mut shop = Shop::new(POLICY);
+    let world = shop.world();
+    let mut imported = |n: u8, expires: &str| {
+        let mut line = Line {
+            client: "acme".to_owned(),
+            sha256: format!("{n:064x}"),
+            ..Line::default()
+        };
+        if !expires.is_empty() {
+            line.properties.insert("expires", vec![expires.to_owned()]);
+        }
+        let how = ImportOptions {
+            create_clients: false,
+            any_scope: false,
+            dry_run: false,
+        };
+        import(
+            &mut shop.store,
+            &world,
+            vec![("keys.csv:1".to_owned(), line)],
+            how,
+        )
+    };
+    assert!(imported(1, "100d").is_ok());
+    for too_long in ["101d", ""] {
+        let refused = imported(2, too_long).err().unwrap();
+        assert!(refused.to_string().contains("may live for"), "{refused}");
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ecds::SIGNING_KEYS;
 use crate::envoy::HostPort;
 use crate::envoy::parts::Tls;
 use serde_json::json;

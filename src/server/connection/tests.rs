@@ -50,6 +50,7 @@ fn serve(bounds: Bounds, proxies: Proxies) -> Served {
         router,
         proxies: Arc::new(proxies),
         bounds,
+        away: None,
     };
     let (client, end) = tokio::io::duplex(16 << 10);
     let (stop, stopped) = watch::channel(false);

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use super::artefact::ResourceKind;
 use keystile_model::world::Moment;
 
+pub mod elsewhere;
+pub mod exchange;
 mod issued;
 pub mod keeper;
 mod known;
@@ -60,6 +62,8 @@ struct Inner {
     unkept: BTreeSet<String>,
     /// Nodes that have to be deleted from the store.
     dropped: BTreeSet<String>,
+    /// What other servers are told, and have told.
+    telling: elsewhere::Telling,
 }
 
 /// An Envoy's identity, as it claims.
@@ -93,6 +97,12 @@ struct Node {
     processes: process::Processes,
     repairs: u64,
     repaired: Option<Instant>,
+    /// How often an Envoy of this name was seen to start.
+    started: u64,
+    /// What other servers observe of it.
+    elsewhere: BTreeMap<String, elsewhere::Observed>,
+    /// The last reports that arrived here.
+    reports: BTreeMap<(Option<u64>, u32), elsewhere::Reported>,
     /// Wakes the node's streams if another stream or a report changed something.
     wake: watch::Sender<u64>,
 }
@@ -218,6 +228,11 @@ impl Node {
     /// configure the discovery service in different ways, all over one connection. So does a proxy
     /// for several Envoys, which are therefore given time to report.
     fn peers(&self, kind: ResourceKind) -> usize {
+        self.peers_here(kind) + self.peers_elsewhere()
+    }
+
+    /// The same of this server's streams alone.
+    fn peers_here(&self, kind: ResourceKind) -> usize {
         let mut connections = BTreeSet::new();
         let others = self
             .subscribed(kind)

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Delivery;
 use super::artefact::{ResourceKind, SignableArtefact};
 use super::published::Published;
-use current::{Current, broken};
+use current::{Current, Made, broken};
 use keystile_model::error::{Act, Code, Error, Result, refuse};
 use keystile_policy::file::PolicyFile;
 use keystile_registry as registry;
@@ -51,6 +51,8 @@ struct Found {
     policy: Arc<(u64, PolicyFile)>,
     signers: SigningKeys,
     changes: Changes,
+    /// Another server has published another base.
+    is_outdated: bool,
 }
 
 enum Changes {
@@ -68,12 +70,12 @@ struct Publisher {
     delivery: Arc<Delivery>,
     current: Option<Current>,
     policy: Option<Arc<(u64, PolicyFile)>>,
-    building: Option<JoinHandle<Result<Current>>>,
+    building: Option<JoinHandle<Result<Made>>>,
 }
 
 /// Publishes until it is dropped.
 pub async fn run(delivery: Arc<Delivery>) {
-    let mut versions = delivery.pool.versions();
+    let (mut versions, mut bases) = (delivery.pool.versions(), delivery.pool.bases());
     let join = delivery.settings.limits.join;
     let mut publisher = Publisher {
         current: kept::load(&delivery).await,
@@ -98,6 +100,9 @@ pub async fn run(delivery: Arc<Delivery>) {
                     sleep_until(last + join).await;
                 }
             }
+            changed = bases.changed() => if changed.is_err() {
+                return;
+            },
             built = finished(&mut publisher.building) => publisher.rebased(built).await,
             _ = above.changed() => {
                 above.borrow_and_update();
@@ -136,7 +141,7 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-async fn finished(building: &mut Option<JoinHandle<Result<Current>>>) -> Result<Current> {
+async fn finished(building: &mut Option<JoinHandle<Result<Made>>>) -> Result<Made> {
     let Some(handle) = building else {
         return std::future::pending().await;
     };
@@ -153,7 +158,7 @@ impl Publisher {
     async fn turn(&mut self) -> Result<()> {
         let on = self.current.as_ref().map(|c| {
             let base = Arc::clone(&c.base);
-            (base, Arc::clone(&c.policy))
+            (base, Arc::clone(&c.policy), Arc::clone(&c.artefact))
         });
         let policy = self.policy.clone();
         let found = self
@@ -168,7 +173,9 @@ impl Publisher {
             signers: found.signers.clone(),
             report_every: report.map(|r| Duration::from_secs(r.every)),
         })));
-        if let Some(reason) = self.reason(&found) {
+        if found.is_outdated {
+            self.adopt();
+        } else if let Some(reason) = self.reason(&found) {
             self.rebase(&reason);
         }
         self.resign(&found.signers)?;
@@ -229,6 +236,9 @@ impl Publisher {
 
     /// Reissues the keyset when half of its lifetime has passed, which is a change like any other.
     async fn renew(&self) {
+        if !self.delivery.pool.leads() {
+            return;
+        }
         let world = (self.delivery.settings.world)();
         let now = world.now.seconds();
         let due = move |tx: &Tx<'_>| {
@@ -274,7 +284,7 @@ impl Delivery {
 fn look(
     tx: &Tx<'_>,
     policy: Option<Arc<(u64, PolicyFile)>>,
-    on: Option<(Arc<Base>, Arc<RawPolicy>)>,
+    on: Option<(Arc<Base>, Arc<RawPolicy>, Arc<SignableArtefact>)>,
 ) -> Result<Found> {
     let meta = tx.meta();
     let revision = tx.policy()?.revision;
@@ -282,12 +292,17 @@ fn look(
         Some(policy) if policy.0 == revision => policy,
         _ => Arc::new((revision, registry::policy(tx)?)),
     };
+    let is_outdated = tx.is_shared()
+        && tx.base_mark()?.is_some()
+        && !on.as_ref().map_or(Ok(false), |(_, _, artefact)| {
+            tx.is_base(&artefact.built().manifest)
+        })?;
     let changes = match on {
         None => Changes::Unknown,
-        Some((base, _)) if base.version() > meta.version => {
+        Some((base, ..)) if base.version() > meta.version => {
             Changes::NeedBase("the store is older than it".to_owned())
         }
-        Some((base, raw)) => {
+        Some((base, raw, _)) => {
             let rows = tx.rows_since(base.version())?;
             if rows.len() > OVERLAY_MOST {
                 Changes::TooMany(rows.len())
@@ -321,6 +336,7 @@ fn look(
         policy,
         signers: signing::accepted(tx)?,
         changes,
+        is_outdated,
     })
 }
 

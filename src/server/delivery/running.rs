@@ -27,6 +27,7 @@ impl Delivery {
             () = publisher::run(Arc::clone(&self)) => {}
             () = self.sweep() => {}
             () = fleet::keeper::run(&self) => {}
+            () = fleet::exchange::run(&self) => {}
             () = follow(&self) => {}
         }
         self.closing.send_replace(true);

@@ -36,6 +36,7 @@ impl Listening {
                 router: Router::new().route("/", post(async |body: String| body)),
                 proxies: Arc::default(),
                 bounds,
+                away: None,
             },
         };
         tokio::spawn(listener.serve(terms, stopped));

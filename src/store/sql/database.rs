@@ -15,7 +15,7 @@ pub enum Database {
     /// A file, encrypted by SQLCipher.
     Sqlite(SqliteDatabase),
     /// A connection to a server.
-    Postgres(PostgresDatabase),
+    Postgres(Box<PostgresDatabase>),
 }
 
 impl Database {

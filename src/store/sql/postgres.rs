@@ -16,6 +16,7 @@ use crate::trouble::PATIENCE;
 
 mod address;
 mod dialect;
+pub mod listen;
 mod password;
 mod trouble;
 

@@ -1,6 +1,7 @@
 use super::{Setup, Upstream, root};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,6 +10,8 @@ pub struct Companion {
     dir: PathBuf,
     /// What `scripts/build` made, or an earlier one did.
     build: PathBuf,
+    /// Where its store is, unless beside Envoy's files.
+    store: Option<String>,
 }
 
 impl Companion {
@@ -22,11 +25,43 @@ impl Companion {
         let companion = Self {
             dir: dir.to_owned(),
             build: build.to_owned(),
+            store: None,
         };
         fs::write(dir.join("policy.yaml"), policy).unwrap();
         let policy = dir.join("policy.yaml").display().to_string();
         companion.run(&["init", "--policy", &policy]);
         companion
+    }
+
+    /// With a store in a database, at this address.
+    pub fn init_in(store: &str, dir: &Path, policy: &str) -> Self {
+        let companion = Self::at(store, dir);
+        fs::write(dir.join("policy.yaml"), policy).unwrap();
+        let policy = dir.join("policy.yaml").display().to_string();
+        companion.run(&["init", "--policy", &policy]);
+        companion
+    }
+
+    /// The same store seen from another machine: with a folder of its own, and the master key.
+    pub fn replica(&self, store: &str, dir: &Path) -> Self {
+        let (home, key) = (dir.join("home"), "master.key");
+        fs::create_dir_all(&home).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::copy(self.dir.join("home").join(key), home.join(key)).unwrap();
+        Self::at(store, dir)
+    }
+
+    fn at(store: &str, dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            build: root().join("target/dist"),
+            store: Some(store.to_owned()),
+        }
+    }
+
+    /// Where its store is, if in a database.
+    pub fn store(&self) -> Option<&str> {
+        self.store.as_deref()
     }
 
     /// Where its store lies.
@@ -45,7 +80,8 @@ impl Companion {
             .current_dir(root())
             .env_remove("KEYSTILE_MASTER_KEY")
             .env_remove("KEYSTILE_MASTER_KEY_COMMAND")
-            .env("KEYSTILE_HOME", self.dir.join("home"));
+            .env("KEYSTILE_HOME", self.dir.join("home"))
+            .envs(self.store.iter().map(|store| ("KEYSTILE_STORE", store)));
         command
     }
 

@@ -3,6 +3,10 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Tokens that were made in stores of several servers.
+static TOKENS: AtomicUsize = AtomicUsize::new(0);
 
 /// `keystilectl serve`, as a person runs it: REST on one port, discovery on another.
 /// Dropped, it is killed.
@@ -14,6 +18,7 @@ pub struct Server {
     discovery: String,
     token: String,
     wasm: PathBuf,
+    store: Option<String>,
     also: Vec<String>,
 }
 
@@ -36,7 +41,12 @@ impl Server {
 
     fn with(companion: &Companion, wasm: PathBuf, also: &[&str]) -> Self {
         let dir = companion.dir().to_owned();
-        let token = companion.json(&["token", "create", "tests", "--role", "owner"]);
+        // Servers of one store have one each.
+        let name = match companion.store() {
+            Some(_) => format!("tests-{}", TOKENS.fetch_add(1, Ordering::Relaxed)),
+            None => "tests".to_owned(),
+        };
+        let token = companion.json(&["token", "create", &name, "--role", "owner"]);
         let mut server = Self {
             process: None,
             program: companion.build().join("keystilectl"),
@@ -45,6 +55,7 @@ impl Server {
             discovery: "127.0.0.1:0".to_owned(),
             dir,
             wasm,
+            store: companion.store().map(str::to_owned),
             also: also.iter().map(|a| (*a).to_owned()).collect(),
         };
         server.restart();
@@ -70,6 +81,7 @@ impl Server {
             .arg(&self.wasm)
             .args(&self.also)
             .env("KEYSTILE_HOME", self.dir.join("home"))
+            .envs(self.store.iter().map(|store| ("KEYSTILE_STORE", store)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -84,7 +84,7 @@ fn pair(kid: &str, byte: u8) -> (SigningKey, SigningKey) {
 }
 
 fn loaded(text: &str, keys: &[&SigningKey]) -> Option<KeysetRefusal> {
-    let keys = SigningKeys::new(keys.iter().map(|k| SigningKey::clone(k)).collect());
+    let keys = SigningKeys::new(keys.iter().copied().cloned().collect());
     let whole = Keyset::load(&mut text.as_bytes(), &keys, |_| {}).err();
     let open = crate::keyset::Artefact::load(&mut text.as_bytes(), &keys, |_| {}).err();
     assert_eq!(whole, open);

@@ -2,6 +2,7 @@
 
 use super::super::{Credential, RawCredential, RawIdentity, RawPolicy};
 use super::{Errors, is_plain, is_token};
+use crate::advice::Advice;
 use crate::request::name::PROTOCOLS;
 
 const ONE_PLACE: &str = "write exactly one of `header`, `basic`, `query` and `cookie`";
@@ -26,7 +27,10 @@ pub(crate) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
     if raw.credentials.is_empty() {
         e.push(
             "credentials",
-            "is empty, so no key could be found; list at least one, such as `- header: x-api-key`",
+            Advice::new(
+                "is empty, so no key could be found",
+                "list at least one, such as `- header: x-api-key`",
+            ),
         );
     }
     let mut out = Vec::new();
@@ -36,7 +40,7 @@ pub(crate) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
             continue;
         };
         if out.contains(&place) {
-            e.push(field, "stands here twice; remove one");
+            e.push(field, Advice::new("stands here twice", "remove one"));
         } else {
             out.push(place);
         }
@@ -102,7 +106,10 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
     if ELSEWHERE.contains(&lower.as_str()) {
         e.push(
             format!("{field}.header"),
-            format!("`{lower}` carries something else in every request; choose a header of your own, such as `x-api-key`"),
+            Advice::new(
+                format!("`{lower}` carries something else in every request"),
+                "choose a header of your own, such as `x-api-key`",
+            ),
         );
         return None;
     }
@@ -111,7 +118,10 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
     {
         e.push(
             format!("{field}.scheme"),
-            format!("`{scheme}` is not an authentication scheme; write `Bearer`"),
+            Advice::new(
+                format!("`{scheme}` is not an authentication scheme"),
+                "write `Bearer`",
+            ),
         );
         return None;
     }
@@ -146,16 +156,25 @@ pub(crate) fn identity(raw: &RawPolicy, credentials: &[Credential], e: &mut Erro
             return name;
         }
         if !is_token(&name) || reserved {
-            e.push(field, format!("`{name}` cannot carry an identity; choose a header of your own, such as `x-client`"));
+            e.push(
+                field,
+                Advice::new(
+                    format!("`{name}` cannot carry an identity"),
+                    "choose a header of your own, such as `x-client`",
+                ),
+            );
         } else if read {
             e.push(
                 field,
-                format!("`{name}` is listed in `credentials` as well; choose another header"),
+                Advice::new(
+                    format!("`{name}` is listed in `credentials` as well"),
+                    "choose another header",
+                ),
             );
         } else if seen.contains(&name) {
             e.push(
                 field,
-                format!("`{name}` is used twice; choose another header"),
+                Advice::new(format!("`{name}` is used twice"), "choose another header"),
             );
         }
         seen.push(name.clone());

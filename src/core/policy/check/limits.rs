@@ -4,6 +4,7 @@ use super::super::{Limit, Plan, QuotaPeriod, RawLimit, RawPlan, RawQuota, is_pla
 use super::Errors;
 #[cfg(not(target_family = "wasm"))]
 use super::longest;
+use crate::advice::Advice;
 use crate::limit::bucket::{Bucket, MAX_LIMITS};
 
 #[inline(never)]
@@ -43,35 +44,44 @@ fn quota(field: &str, raw: &RawQuota, e: &mut Errors) {
     if raw.requests == 0 {
         e.push(
             format!("{field}.requests"),
-            "is 0, which would refuse everything; to take access away, disable the key",
+            Advice::new(
+                "is 0, which would refuse everything",
+                "to take access away, disable the key",
+            ),
         );
     }
     let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
     if !(1..=64).contains(&raw.time_zone.len()) || !raw.time_zone.bytes().all(in_name) {
         e.push(
             format!("{field}.time_zone"),
-            "is not the name of a time zone; write `UTC` or `Europe/Berlin`",
+            Advice::new(
+                "is not the name of a time zone",
+                "write `UTC` or `Europe/Berlin`",
+            ),
         );
     }
     if !(1..=28).contains(&raw.rolls_over.day) {
         e.push(
             format!("{field}.rolls_over.day"),
-            format!(
-                "is {}; write 1 to 28, the days that every month has",
-                raw.rolls_over.day
+            Advice::new(
+                format!("is {}", raw.rolls_over.day),
+                "write 1 to 28, the days that every month has",
             ),
         );
     }
     if raw.rolls_over.day != 1 && raw.per == QuotaPeriod::Day {
         e.push(
             format!("{field}.rolls_over.day"),
-            "says nothing for a quota by day; remove it, or write `per: month`",
+            Advice::new(
+                "says nothing for a quota by day",
+                "remove it, or write `per: month`",
+            ),
         );
     }
     if raw.rolls_over.hour > 23 {
         e.push(
             format!("{field}.rolls_over.hour"),
-            format!("is {}; write 0 to 23", raw.rolls_over.hour),
+            Advice::new(format!("is {}", raw.rolls_over.hour), "write 0 to 23"),
         );
     }
 }
@@ -87,7 +97,10 @@ fn span(plan: &str, field: &str, raw: Option<&str>, none: &str, e: &mut Errors) 
     if found.is_none() {
         e.push(
             format!("{plan}.{field}"),
-            format!("`{raw}` is no duration; write `90d`, `12h` or `{none}`"),
+            Advice::new(
+                format!("`{raw}` is no duration"),
+                format!("write `90d`, `12h` or `{none}`"),
+            ),
         );
     }
     found
@@ -108,7 +121,10 @@ pub(crate) fn limits(field: &str, raw: &[RawLimit], e: &mut Errors) -> Vec<Limit
             if out.iter().any(|l| l.per == limit.per && l.by == limit.by) {
                 e.push(
                     format!("{field}.per"),
-                    "is that of another limit in this list; keep the stricter one",
+                    Advice::new(
+                        "is that of another limit in this list",
+                        "keep the stricter one",
+                    ),
                 );
             } else {
                 out.push(limit);
@@ -124,22 +140,28 @@ pub(super) fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit
     if raw.requests == 0 {
         e.push(
             format!("{field}.requests"),
-            "is 0, which would refuse everything; write 1 or more, or close the route",
+            Advice::new(
+                "is 0, which would refuse everything",
+                "write 1 or more, or close the route",
+            ),
         );
     }
     if raw.burst == Some(0) {
         e.push(
             format!("{field}.burst"),
-            "is 0, which would refuse everything; write 1 or more, or leave it out",
+            Advice::new(
+                "is 0, which would refuse everything",
+                "write 1 or more, or leave it out",
+            ),
         );
     }
     let per = seconds(&raw.per).filter(|&s| s <= 366 * 86_400);
     if per.is_none() {
         e.push(
             format!("{field}.per"),
-            format!(
-                "`{}` is not a period; write `1s`, `1m`, `1h` or `1d`",
-                raw.per
+            Advice::new(
+                format!("`{}` is not a period", raw.per),
+                "write `1s`, `1m`, `1h` or `1d`",
             ),
         );
     }
@@ -150,7 +172,10 @@ pub(super) fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit
     let Some(bucket) = Bucket::new(raw.requests, per, burst) else {
         e.push(
             format!("{field}.requests"),
-            "with this `per` and `burst` is beyond what a bucket can count; choose smaller figures",
+            Advice::new(
+                "with this `per` and `burst` is beyond what a bucket can count",
+                "choose smaller figures",
+            ),
         );
         return None;
     };

@@ -6,6 +6,7 @@ use sha2::Sha256;
 use super::super::{Auth, HostPorts, Limit, PolicyError, RawPolicy, RawRoute, Route, number};
 use super::limits::limit;
 use super::{Errors, is_token};
+use crate::advice::Advice;
 use crate::request::route::{HostPattern, Places, Router, Template};
 use crate::sort;
 
@@ -18,7 +19,7 @@ pub(crate) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
         let template = match Template::parse(&r.path) {
             Ok(t) => t,
             Err(error) => {
-                e.push(format!("{field}.path"), error.to_string());
+                e.push(format!("{field}.path"), error.advice());
                 continue;
             }
         };
@@ -61,14 +62,14 @@ fn methods(r: &RawRoute, field: &str, e: &mut Errors) {
         if !is_token(method) {
             e.push(
                 format!("{field}.methods[{j}]"),
-                format!("`{method}` is not a method; write `GET`"),
+                Advice::new(format!("`{method}` is not a method"), "write `GET`"),
             );
         } else if method.bytes().any(|b| b.is_ascii_lowercase()) {
             e.push(
                 format!("{field}.methods[{j}]"),
-                format!(
-                    "methods are compared with their case; write `{}`",
-                    method.to_ascii_uppercase()
+                Advice::new(
+                    "methods are compared with their case",
+                    format!("write `{}`", method.to_ascii_uppercase()),
                 ),
             );
         }
@@ -79,10 +80,22 @@ fn methods(r: &RawRoute, field: &str, e: &mut Errors) {
 #[inline(never)]
 fn promises(r: &RawRoute, field: &str, e: &mut Errors) {
     if r.auth != Auth::Required && !(r.scopes.is_empty() && r.any_scope.is_empty()) {
-        e.push(format!("{field}.auth"), "lets requests in without a key, so `scopes` would be a false promise; remove one of the two");
+        e.push(
+            format!("{field}.auth"),
+            Advice::new(
+                "lets requests in without a key, so `scopes` would be a false promise",
+                "remove one of the two",
+            ),
+        );
     }
     if r.auth == Auth::None && (r.limit.is_some() || r.cost.is_some()) {
-        e.push(format!("{field}.auth"), "looks at no key, so there is no bucket to charge; remove `limit` and `cost`, or `auth: none`");
+        e.push(
+            format!("{field}.auth"),
+            Advice::new(
+                "looks at no key, so there is no bucket to charge",
+                "remove `limit` and `cost`, or `auth: none`",
+            ),
+        );
     }
 }
 
@@ -93,7 +106,10 @@ fn cost(r: &RawRoute, own_limit: Option<&Limit>, field: &str, e: &mut Errors) ->
     if cost == 0 {
         e.push(
             format!("{field}.cost"),
-            "is 0, which would switch every limit off; write 1 or more",
+            Advice::new(
+                "is 0, which would switch every limit off",
+                "write 1 or more",
+            ),
         );
     }
     if let Some(l) = own_limit
@@ -116,9 +132,12 @@ fn indistinct(raw: &RawPolicy, first_at: usize, field: String) -> PolicyError {
     let first = raw.routes.get(first_at).map_or("", |r| r.path.as_str());
     PolicyError {
         field,
-        problem: format!(
-            "no request could tell it from `routes[{}]` (`{first}`); change its path, methods or hosts, or remove it",
-            first_at
+        problem: Advice::new(
+            format!(
+                "no request could tell it from `routes[{}]` (`{first}`)",
+                first_at
+            ),
+            "change its path, methods or hosts, or remove it",
         ),
         beside: Some(format!("routes[{}]", first_at)),
     }
@@ -133,12 +152,12 @@ fn hosts(raw: &RawPolicy, route: &RawRoute, field: &str, e: &mut Errors) -> Vec<
         match HostPattern::parse(text) {
             Some(host) if host.has_port() && raw.host_ports == HostPorts::Ignore => e.push(
                 field,
-                format!("`{text}` names a port, and `host_ports: ignore` says that ports do not count; remove one of the two"),
+                Advice::new(format!("`{text}` names a port, and `host_ports: ignore` says that ports do not count"), "remove one of the two"),
             ),
             Some(host) => hosts.push(host),
             None => e.push(
                 field,
-                format!("`{text}` is not a host; write `api.example.com` or `*.example.com`"),
+                Advice::new(format!("`{text}` is not a host"), "write `api.example.com` or `*.example.com`"),
             ),
         }
     }
@@ -150,7 +169,10 @@ fn virtual_hosts(route: &RawRoute, field: &str, e: &mut Errors) {
     if !route.virtual_hosts.is_empty() && !route.hosts.is_empty() {
         e.push(
             format!("{field}.virtual_hosts"),
-            "stands beside `hosts`; remove one of the two: Envoy's choice, or the host as it was sent",
+            Advice::new(
+                "stands beside `hosts`",
+                "remove one of the two: Envoy's choice, or the host as it was sent",
+            ),
         );
     }
     for (j, name) in route.virtual_hosts.iter().enumerate() {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::comparison::has_capitals;
 use super::pattern::Pattern;
+use crate::advice::Advice;
 use crate::request::path;
 
 /// One segment of a template.
@@ -52,29 +53,39 @@ pub enum TemplateError {
     RestNotLast(String),
 }
 
-impl fmt::Display for TemplateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl TemplateError {
+    /// The fact and the next step.
+    pub fn advice(&self) -> Advice {
         match self {
-            Self::NotAbsolute => f.write_str("a path begins with `/`"),
-            Self::NotCanonical(s) => write!(
-                f,
-                "segment `{s}` could be read in several ways, and requests for it would be refused: \
-                 write it without `.`/`..` segments, empty segments, `;`, `?`, `\\`, escapes of those, `:$` and dots or blanks at its end"
+            Self::NotAbsolute => "a path begins with `/`".into(),
+            Self::NotCanonical(s) => Advice::new(
+                format!(
+                    "segment `{s}` could be read in several ways, and requests for it would be refused"
+                ),
+                "write it without `.`/`..` segments, empty segments, `;`, `?`, `\\`, escapes of those, `:$` and dots or blanks at its end",
             ),
-            Self::Brace(s) => write!(
-                f,
-                "segment `{s}`: braces hold the name of a parameter, of letters, digits and `_`, as in \
-                 `/users/{{id}}` or `/reports/{{id}}.json`; `{{*rest}}` and `{{rest+}}` stand alone in the last segment"
+            Self::Brace(s) => Advice::new(
+                format!(
+                    "segment `{s}`: braces hold the name of a parameter, of letters, digits and `_`"
+                ),
+                "write `/users/{id}` or `/reports/{id}.json`; `{*rest}` and `{rest+}` stand alone in the last segment",
             ),
-            Self::Adjacent(s) => write!(
-                f,
-                "segment `{s}`: nobody could tell where one parameter ends and the next begins; write \
-                 text between them, as in `{{from}}-{{to}}`, or one parameter for both"
+            Self::Adjacent(s) => Advice::new(
+                format!(
+                    "segment `{s}`: nobody could tell where one parameter ends and the next begins"
+                ),
+                "write text between them, as in `{from}-{to}`, or one parameter for both",
             ),
             Self::RestNotLast(s) => {
-                write!(f, "`{s}` takes all that follows, so it stands last")
+                format!("`{s}` takes all that follows, so it stands last").into()
             }
         }
+    }
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.advice().fmt(f)
     }
 }
 

@@ -41,7 +41,7 @@ fn filled(home: &Home) {
     key::rotate(&mut store, world, ids[3], 60, None)
         .ok()
         .unwrap();
-    let (_, former) = signing::rotate(&mut store, world).unwrap();
+    let (_, former) = signing::rotate(&mut store, world, None).unwrap();
     signing::retire(&mut store, world, &former).unwrap();
     let owner = token::TokenDraft::plain("ci", Role::Owner);
     token::create(&mut store, world, owner).ok().unwrap();

@@ -11,7 +11,19 @@ pub struct PublishedVersions {
     pub(super) began: u64,
 }
 
+/// How many published versions are remembered. An Envoy that lags behind more than that has not
+/// proved a newer one either.
+const MOST: usize = 10_000;
+
 impl PublishedVersions {
+    /// One more was published.
+    pub fn add(&mut self, version: u64) {
+        self.versions.insert(version);
+        if self.versions.len() > MOST {
+            self.versions.pop_first();
+        }
+    }
+
     /// Whether an Envoy with a version in force has what was published under that number. An Envoy
     /// that takes its keyset from a file may have any version of this timeline.
     pub fn holds(&self, version: u64, from_file: bool) -> bool {

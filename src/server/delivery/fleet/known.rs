@@ -11,9 +11,6 @@ use keystile_model::world::Moment;
 use keystile_store::KnownEnvoy;
 use keystile_system as system;
 
-/// How many published versions are remembered. An Envoy that lags behind more than that has not
-/// proved a newer one either.
-const ISSUED_MOST: usize = 10_000;
 /// How long an Envoy waits to be stored. If this were longer, a store that cannot be written to
 /// would keep Envoys from starting.
 const KEPT_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,11 +26,7 @@ pub struct Unkept {
 impl Fleet {
     /// A version is about to be published.
     pub fn issued(&self, version: u64) {
-        let versions = &mut self.inner().issued.versions;
-        versions.insert(version);
-        if versions.len() > ISSUED_MOST {
-            versions.pop_first();
-        }
+        self.inner().issued.add(version);
     }
 
     /// The version that the store's timeline began with.
@@ -144,7 +137,7 @@ impl Fleet {
                     )
                     .field("nodes"));
                 }
-                Some(node) if !node.streams.is_empty() && !node.processes.is_forgettable() => {
+                Some(node) if node.is_connected() && !node.processes.is_forgettable() => {
                     return Err(refuse(
                         Code::EnvoyConnected,
                         format_args!("the Envoy `{id}` is connected"),
@@ -162,23 +155,38 @@ impl Fleet {
     pub fn remove(&self, nodes: &[String]) {
         let mut inner = self.inner();
         for id in nodes {
-            match inner.nodes.get_mut(id) {
-                Some(node) if !node.streams.is_empty() => {
-                    node.processes.forget_silent();
-                    inner.unkept.insert(id.clone());
-                }
-                _ => {
-                    inner.nodes.remove(id);
-                    inner.unkept.remove(id);
-                }
-            }
+            inner.forget(id);
         }
+        inner.note_forgotten(nodes);
         drop(inner);
         self.changed();
+    }
+
+    /// Adds Envoys that another server has stored since this one began.
+    pub fn learn(&self, envoys: Vec<KnownEnvoy>, now: Moment, at: Instant) {
+        let unknown = |e: &KnownEnvoy| !self.inner().nodes.contains_key(&e.node);
+        let new: Vec<KnownEnvoy> = envoys.into_iter().filter(unknown).collect();
+        if !new.is_empty() {
+            self.load(new, now, at);
+        }
     }
 }
 
 impl Inner {
+    /// Forgets a node; if it is connected, only its silent processes.
+    pub(super) fn forget(&mut self, id: &str) {
+        match self.nodes.get_mut(id) {
+            Some(node) if node.is_connected() => {
+                node.processes.forget_silent();
+                self.unkept.insert(id.to_owned());
+            }
+            _ => {
+                self.nodes.remove(id);
+                self.unkept.remove(id);
+            }
+        }
+    }
+
     /// Makes room for one more node by dropping the longest gone one that never sent a signed
     /// report. Anybody may have claimed to be that node; an Envoy that has proved that it holds a
     /// signing key stays until it is forgotten by name.
@@ -209,7 +217,10 @@ impl Node {
             cluster: self.cluster.clone(),
             version: self.envoy.clone(),
             address: self.address.clone(),
-            gone: self.gone.map(Moment::seconds),
+            gone: self
+                .gone
+                .filter(|_| !self.is_connected())
+                .map(Moment::seconds),
             proved: self.proved,
             processes: self.processes.known(),
         }

@@ -90,6 +90,7 @@ impl Member {
         node.streams.insert(self.stream, stream);
         let wake = node.wake.subscribe();
         inner.unkept.insert(identity.id.clone());
+        inner.telling.touch(&identity.id);
         drop(inner);
         self.node = Some(identity.id.clone());
         self.fleet.changed();
@@ -98,8 +99,11 @@ impl Member {
 
     pub(super) fn with<T: Default>(&self, f: impl FnOnce(&mut Node) -> T) -> T {
         let mut inner = self.fleet.inner();
-        let node = self.node.as_ref().and_then(|id| inner.nodes.get_mut(id));
-        node.map(f).unwrap_or_default()
+        let Some(id) = &self.node else {
+            return T::default();
+        };
+        inner.telling.touch(id);
+        inner.nodes.get_mut(id).map(f).unwrap_or_default()
     }
 
     /// The stream subscribes to a resource; `fresh`: its Envoy says that it has none.
@@ -111,6 +115,7 @@ impl Member {
                 // acknowledged and reported does not apply to it.
                 if is_new {
                     node.processes.begin_anew(system::instant());
+                    node.started += 1;
                 }
                 node.resource(kind).acknowledged = None;
                 node.resource(kind).sent = None;
@@ -247,7 +252,7 @@ impl Member {
         self.with(|node| {
             node.streams.remove(&self.stream);
             node.land();
-            if node.streams.is_empty() {
+            if !node.is_connected() {
                 node.gone = Some(now);
             }
             node.wake();
@@ -274,11 +279,12 @@ impl Drop for Member {
             && node.streams.remove(&stream).is_some()
         {
             node.land();
-            if node.streams.is_empty() {
+            if !node.is_connected() {
                 // Interrupted before the time was known: the time of connection is the best guess.
                 node.gone = node.connected;
                 inner.unkept.extend(self.node.clone());
             }
+            inner.telling.touched_by(self.node.as_deref());
         }
         drop(inner);
         self.fleet.changed();

@@ -55,7 +55,7 @@ impl Fleet {
             return Err(ReportRefusal::TooMany);
         }
         let node = inner.nodes.entry(proof.node.clone()).or_default();
-        if node.streams.is_empty() && node.gone.is_none() {
+        if !node.is_connected() && node.gone.is_none() {
             node.gone = Some(now);
         }
         let taken = inner.of_processes(&proof.node, |p| p.take(proof, now, at));
@@ -63,6 +63,9 @@ impl Fleet {
             && !std::mem::replace(&mut node.proved, true)
         {
             inner.unkept.insert(proof.node.clone());
+        }
+        if let Some(Ok(())) = &taken {
+            inner.note_report(proof, now);
         }
         drop(inner);
         self.changed();
@@ -186,9 +189,9 @@ impl Node {
     /// Since when nothing better is known about it.
     fn missing_since(&self) -> Option<Moment> {
         let heard = self.processes.vms().map(|(_, vm)| vm.at).max();
-        match self.streams.is_empty() {
-            true => self.gone.max(heard),
-            false => heard.or(self.connected),
+        match self.is_connected() {
+            false => self.gone.max(heard),
+            true => heard.or(self.connected),
         }
     }
 
@@ -265,7 +268,7 @@ impl Node {
 
     /// Why the version is not known to have been taken.
     fn unread(&self, version: u64) -> Option<String> {
-        if self.streams.is_empty() {
+        if !self.is_connected() {
             return Some(gone());
         }
         if self.is_unclear() {
@@ -281,8 +284,12 @@ impl Node {
                 refused.version, refused.message
             ));
         }
+        if let Some((version, message)) = self.refused_elsewhere() {
+            return Some(format!("refused version {version}: {message}"));
+        }
         let acknowledged = |r: &super::Resource| r.acknowledged.as_ref().map(|h| h.version);
         let newest = acknowledged(overlay).max(acknowledged(base));
+        let newest = newest.max(self.acknowledged_elsewhere());
         if newest.is_none_or(|v| v < version) {
             return Some("not acknowledged yet".to_owned());
         }

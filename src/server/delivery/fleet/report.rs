@@ -1,9 +1,10 @@
 //! What a VM reports, and why a report does not count.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What one VM reports about our store; its signature has been verified.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// Node id.
     pub node: String,

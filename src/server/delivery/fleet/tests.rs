@@ -7,6 +7,7 @@ use keystile_registry as registry;
 use keystile_store::KnownEnvoy;
 use keystile_system as system;
 
+mod elsewhere;
 mod reports;
 mod several;
 

@@ -46,9 +46,10 @@ impl Fleet {
 impl Node {
     fn view(&self, id: &str, template: &ResourceTemplate, issued: &PublishedVersions) -> FleetNode {
         let time = |moment: Option<Moment>| moment.map(|m| when::rfc3339(m.seconds()));
-        let state = if self.streams.is_empty() {
+        let (streams, lags) = self.streams_elsewhere();
+        let state = if !self.is_connected() {
             "disconnected"
-        } else if self.resources.iter().any(|r| r.lagging) {
+        } else if lags || self.resources.iter().any(|r| r.lagging) {
             "lagging"
         } else {
             "connected"
@@ -59,9 +60,11 @@ impl Node {
             envoy: self.envoy.clone(),
             address: Some(self.address.clone()).filter(|a| !a.is_empty()),
             state: state.to_owned(),
-            connected_since: time(self.connected.filter(|_| !self.streams.is_empty())),
-            disconnected_since: time(self.gone),
-            streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
+            connected_since: time(self.connected.filter(|_| self.is_connected())),
+            disconnected_since: time(self.gone.filter(|_| !self.is_connected())),
+            streams: u32::try_from(self.streams.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(streams),
             in_force: self.proven(issued),
             enrolled: false,
             resources: ResourceKind::ALL

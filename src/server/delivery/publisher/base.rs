@@ -1,5 +1,6 @@
 //! When a new base is made, and how.
 
+use crate::delivery::Delivery;
 use keystile_model::error::Result;
 use keystile_registry::home::published::BASE;
 use keystile_registry::{publish, signing};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use super::super::Above;
 use super::super::artefact::{ResourceKind, SignableArtefact};
-use super::{Changes, Current, Found, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
+use super::{Changes, Current, Found, Made, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
 
 impl Publisher {
     /// Raises the store's next version above what an Envoy has; gives whether it did. If that
@@ -73,37 +74,52 @@ impl Publisher {
         }
         tracing::info!(reason, "a new base is being built");
         let delivery = Arc::clone(&self.delivery);
+        self.building = Some(tokio::spawn(async move { build(&delivery).await }));
+    }
+
+    /// Takes the base that another server has published, once it is read.
+    pub(super) fn adopt(&mut self) {
+        if self.building.is_some() {
+            return;
+        }
+        let delivery = Arc::clone(&self.delivery);
         self.building = Some(tokio::spawn(async move {
-            let settings = delivery.settings.clone();
-            let path = delivery.pool.home().folder().join(BASE);
-            let build = move |tx: &Tx<'_>| {
-                let ready = publish::unrenewed(tx)?;
-                let nonce = publish::nonce(&(settings.world)())?;
-                // Only digests, but still private.
-                let kept = file::replace(&path, 0o600, &ready.seal_raw(nonce));
-                if let Err(e) = kept {
-                    tracing::warn!(error = %e, "the base cannot be kept: after a restart every Envoy will get a new one");
-                }
-                let (built, signers) = (ready.built, ready.signers);
-                let template = settings.template;
-                Current::new(SignableArtefact::new(
-                    ResourceKind::Base,
-                    built,
-                    signers,
-                    template,
-                    nonce,
-                ))
-            };
-            delivery.pool.read(build).await
+            match kept::load(&delivery).await {
+                Some(current) => Ok(Made {
+                    current,
+                    ours: None,
+                }),
+                // Signed with keys that are not accepted any more, for instance.
+                None => build(&delivery).await,
+            }
         }));
     }
 
-    pub(super) async fn rebased(&mut self, built: Result<Current>) {
+    /// Whether a base is the one that Envoys get: of several servers, the first one's is.
+    async fn is_chosen(&self, made: &Made) -> bool {
+        let Some((bytes, over)) = &made.ours else {
+            return true;
+        };
+        let noted = kept::note(&self.delivery, &made.current.artefact, bytes, over).await;
+        match noted {
+            Ok(noted) => noted,
+            Err(e) if self.delivery.pool.replicas().is_some() => {
+                tracing::warn!(error = %e, "the base cannot be given to other servers, and is not published");
+                false
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "the base cannot be recorded: after a restart every Envoy will get a new one");
+                true
+            }
+        }
+    }
+
+    pub(super) async fn rebased(&mut self, built: Result<Made>) {
         match built {
-            Ok(current) => {
-                if let Err(e) = kept::note(&self.delivery, &current.artefact).await {
-                    tracing::warn!(error = %e, "the base cannot be recorded: after a restart every Envoy will get a new one");
-                }
+            Ok(made) if !self.is_chosen(&made).await => {
+                tracing::info!("another server was faster to publish a base");
+            }
+            Ok(Made { current, .. }) => {
                 self.delivery.count.bases.add();
                 tracing::info!(
                     version = current.artefact.version(),
@@ -119,4 +135,26 @@ impl Publisher {
             }
         }
     }
+}
+
+async fn build(delivery: &Delivery) -> Result<Made> {
+    let settings = delivery.settings.clone();
+    let path = delivery.pool.home().folder().join(BASE);
+    let build = move |tx: &Tx<'_>| {
+        let ready = publish::unrenewed(tx)?;
+        let nonce = publish::nonce(&(settings.world)())?;
+        let bytes = ready.seal_raw(nonce);
+        // Only digests, but still private.
+        if let Err(e) = file::replace(&path, 0o600, &bytes) {
+            tracing::warn!(error = %e, "the base cannot be kept: after a restart every Envoy will get a new one");
+        }
+        let (built, signers) = (ready.built, ready.signers);
+        let template = settings.template;
+        let artefact = SignableArtefact::new(ResourceKind::Base, built, signers, template, nonce);
+        Ok(Made {
+            current: Current::new(artefact)?,
+            ours: Some((bytes, tx.base_mark()?)),
+        })
+    };
+    delivery.pool.read(build).await
 }

@@ -7,6 +7,7 @@ use keystile_core::policy::RawPolicy;
 
 use super::super::artefact::SignableArtefact;
 use keystile_model::error::{Error, Result, defect};
+use keystile_store::BaseMark;
 
 /// A base, and what is needed to build on it.
 pub(super) struct Current {
@@ -14,6 +15,14 @@ pub(super) struct Current {
     pub(super) base: Arc<Base>,
     pub(super) policy: Arc<RawPolicy>,
     pub(super) issued_at: u64,
+}
+
+/// A base that was built here, or that another server has published.
+pub(super) struct Made {
+    pub(super) current: Current,
+    /// If it was built here: what other servers are given of it, and which base was published
+    /// before.
+    pub(super) ours: Option<(Vec<u8>, BaseMark)>,
 }
 
 impl Current {

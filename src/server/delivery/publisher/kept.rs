@@ -15,6 +15,7 @@ use crate::delivery::artefact::{ResourceKind, ResourceTemplate, SignableArtefact
 use keystile_model::error::Result;
 use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
+use keystile_store::{BaseMark, Tx};
 use keystile_system::file;
 
 /// The parts of the envelope that are needed to sign it again.
@@ -26,9 +27,7 @@ struct Head {
 
 /// The base in the home folder, if there is a valid one.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
-    let path = delivery.pool.home().folder().join(BASE);
-    let bytes = spawn_blocking(move || std::fs::read(path).ok());
-    let bytes = bytes.await.ok()??;
+    let bytes = bytes(delivery).await?;
     let read = delivery.pool.read(|tx| {
         let signers = signing::accepted(tx)?;
         Ok((tx.meta().store, signers))
@@ -53,17 +52,50 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
     Some(current)
 }
 
-/// Records in the store which base it publishes from now on, so that [`load`] accepts it.
+/// Records in the store which base it publishes from now on, so that [`load`] accepts it, also at
+/// other servers. Gives false, and records nothing, if one of them was faster: the base that was
+/// published before is not `over` any more.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn note(delivery: &Delivery, base: &SignableArtefact) -> Result<()> {
+pub async fn note(
+    delivery: &Delivery,
+    base: &SignableArtefact,
+    bytes: &[u8],
+    over: &BaseMark,
+) -> Result<bool> {
     let manifest = base.built().manifest.clone();
+    let (bytes, over) = (bytes.to_owned(), over.clone());
     let world = (delivery.settings.world)();
-    let note = delivery
-        .pool
-        .write(move |store| store.write(&world, |tx| tx.set_base(&manifest)));
-    note.await
+    let note = move |tx: &mut Tx<'_>| {
+        if tx.is_shared() && tx.base_mark()? != over {
+            return Ok(false);
+        }
+        tx.share_base(&bytes)?;
+        tx.set_base(&manifest)?;
+        Ok(true)
+    };
+    let noted = delivery.pool.write(move |store| store.write(&world, note));
+    noted.await
+}
+
+/// The last base that was published: in the database if there may be other servers, otherwise in
+/// the folder.
+async fn bytes(delivery: &Delivery) -> Option<Vec<u8>> {
+    let path = delivery.pool.home().folder().join(BASE);
+    if delivery.pool.replicas().is_none() {
+        return spawn_blocking(move || std::fs::read(path).ok())
+            .await
+            .ok()?;
+    }
+    let shared = delivery.pool.read(|tx| tx.shared_base()).await;
+    let bytes = shared.ok()??;
+    let kept = bytes.clone();
+    let kept = spawn_blocking(move || file::replace(&path, 0o600, &kept)).await;
+    if let Ok(Err(e)) = kept {
+        tracing::warn!(error = %e, "the base cannot be kept: if the database is lost, its keys will not be known");
+    }
+    Some(bytes)
 }
 
 /// Keeps the overlay that is about to be published beside its base: if the store is lost, the two

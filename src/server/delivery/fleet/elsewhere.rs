@@ -1,0 +1,325 @@
+//! What this server and the others of its store observe of each Envoy, told to one another: an
+//! Envoy's streams may be at one server, and its reports may arrive at another.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::report::Proof;
+use super::{Fleet, Inner, Node, ResourceKind};
+use keystile_model::world::Moment;
+use keystile_store::shared::fleet::Row;
+
+/// Reports that are older than this are not told any more, in milliseconds: each Envoy has sent
+/// others since, or proves nothing.
+const OLD_MS: u64 = 60_000;
+
+/// What one server observes of an Envoy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Observed {
+    cluster: String,
+    envoy: String,
+    address: String,
+    /// Streams, and how many Envoys they may belong to.
+    streams: u32,
+    peers: usize,
+    connected: Option<u64>,
+    acknowledged: Option<u64>,
+    refused: Option<(u64, String)>,
+    lagging: bool,
+    /// How often an Envoy of this name was seen to start.
+    started: u64,
+    /// How often it was forgotten by name.
+    forgotten: u64,
+    reports: Vec<Reported>,
+}
+
+/// A report as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Increases with each report that a server takes.
+    number: u64,
+    at: u64,
+    /// Its version is one that was published.
+    is_published: bool,
+    proof: Proof,
+}
+
+/// What is to be told to other servers.
+#[derive(Default)]
+pub struct Telling {
+    touched: std::collections::BTreeSet<String>,
+    told: BTreeMap<String, Observed>,
+    forgotten: BTreeMap<String, u64>,
+    seq: u64,
+    reports: u64,
+    /// What was read of each other server.
+    read: BTreeMap<String, Read>,
+}
+
+#[derive(Default)]
+struct Read {
+    seq: u64,
+    report: u64,
+    counts: BTreeMap<String, (u64, u64)>,
+}
+
+impl Telling {
+    /// The same of the node of a stream that ended.
+    pub fn touched_by(&mut self, node: Option<&str>) {
+        if let Some(node) = node {
+            self.touch(node);
+        }
+    }
+
+    /// Something was observed of a node.
+    pub fn touch(&mut self, node: &str) {
+        if !self.touched.contains(node) {
+            self.touched.insert(node.to_owned());
+        }
+    }
+}
+
+impl Inner {
+    /// A report arrived here.
+    pub(super) fn note_report(&mut self, proof: &Proof, now: Moment) {
+        self.telling.reports += 1;
+        let report = Reported {
+            number: self.telling.reports,
+            at: now.ms(),
+            is_published: self.issued.holds(proof.version, false),
+            proof: proof.clone(),
+        };
+        if let Some(node) = self.nodes.get_mut(&proof.node) {
+            node.reports.insert((proof.process, proof.vm), report);
+        }
+        self.telling.touch(&proof.node);
+    }
+
+    /// Nodes were forgotten here by name.
+    pub(super) fn note_forgotten(&mut self, nodes: &[String]) {
+        for node in nodes {
+            *self.telling.forgotten.entry(node.clone()).or_default() += 1;
+            self.telling.touch(node);
+        }
+    }
+}
+
+impl Fleet {
+    /// What is new here; everything, if the others know nothing. Nothing is taken twice.
+    pub fn tell(&self, everything: bool, now: Moment) -> Vec<Row> {
+        let inner = &mut *self.inner();
+        let telling = &mut inner.telling;
+        if everything {
+            telling.told.clear();
+            telling.touched.extend(inner.nodes.keys().cloned());
+        }
+        let mut rows = Vec::new();
+        for id in std::mem::take(&mut telling.touched) {
+            let mut observed = match inner.nodes.get_mut(&id) {
+                Some(node) => node.observed(now),
+                None => Observed::default(),
+            };
+            observed.forgotten = telling.forgotten.get(&id).copied().unwrap_or(0);
+            if telling.told.get(&id) == Some(&observed) {
+                continue;
+            }
+            telling.seq += 1;
+            rows.push(Row {
+                node: id.clone(),
+                seq: telling.seq,
+                body: serde_json::to_string(&observed).unwrap_or_default(),
+            });
+            telling.told.insert(id, observed);
+        }
+        rows
+    }
+
+    /// Up to which row another server has been read.
+    pub fn read_of(&self, replica: &str) -> u64 {
+        let inner = self.inner();
+        inner.telling.read.get(replica).map_or(0, |read| read.seq)
+    }
+
+    /// What another server has observed.
+    pub fn hear(&self, replica: &str, rows: Vec<Row>, now: Moment, at: Instant) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut inner = self.inner();
+        let is_first = !inner.telling.read.contains_key(replica);
+        let mut read = inner.telling.read.remove(replica).unwrap_or_default();
+        let mut newest = read.report;
+        for row in rows {
+            read.seq = read.seq.max(row.seq);
+            let Ok(observed) = serde_json::from_str::<Observed>(&row.body) else {
+                tracing::error!(
+                    replica,
+                    "what another server says of an Envoy cannot be read"
+                );
+                continue;
+            };
+            let counts = (observed.started, observed.forgotten);
+            let before = read.counts.insert(row.node.clone(), counts);
+            let (started, forgotten) = match before {
+                None if is_first => (false, false),
+                None => (counts.0 > 0, counts.1 > 0),
+                Some(before) => (counts.0 > before.0, counts.1 > before.1),
+            };
+            if forgotten {
+                inner.forget(&row.node);
+            }
+            if observed.streams == 0 && observed.reports.is_empty() {
+                inner.not_elsewhere(&row.node, replica, now);
+                continue;
+            }
+            let node = inner.nodes.entry(row.node).or_default();
+            if started {
+                node.processes.begin_anew(at);
+            }
+            let reports = observed.reports.iter().filter(|r| r.number > read.report);
+            for report in reports {
+                newest = newest.max(report.number);
+                node.hear(report, now, at);
+            }
+            let published = observed.reports.iter().filter(|r| r.is_published);
+            let versions: Vec<u64> = published.map(|r| r.proof.version).collect();
+            node.observe(replica, observed, now);
+            for version in versions {
+                inner.issued.add(version);
+            }
+        }
+        read.report = newest;
+        inner.telling.read.insert(replica.to_owned(), read);
+        drop(inner);
+        self.changed();
+    }
+
+    /// Only these other servers are at work: what the rest said of streams is over.
+    pub fn living(&self, replicas: &[&str], now: Moment) {
+        let mut inner = self.inner();
+        let known = inner.telling.read.keys();
+        let gone = known.filter(|r| !replicas.contains(&r.as_str()));
+        let gone: Vec<String> = gone.cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        for replica in &gone {
+            inner.telling.read.remove(replica);
+            let nodes: Vec<String> = inner.nodes.keys().cloned().collect();
+            for node in nodes {
+                inner.not_elsewhere(&node, replica, now);
+            }
+        }
+        drop(inner);
+        self.changed();
+    }
+
+    /// A version that another server has published.
+    pub fn issued_elsewhere(&self, version: u64) {
+        if version > 0 {
+            self.inner().issued.add(version);
+        }
+    }
+}
+
+impl Inner {
+    fn not_elsewhere(&mut self, node: &str, replica: &str, now: Moment) {
+        if let Some(node) = self.nodes.get_mut(node)
+            && node.elsewhere.remove(replica).is_some()
+            && !node.is_connected()
+        {
+            node.gone = node.gone.or(Some(now));
+        }
+    }
+}
+
+impl Node {
+    /// Whether it has a stream, at any server.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.streams.is_empty() || self.elsewhere.values().any(|o| o.streams > 0)
+    }
+
+    /// How many Envoys its streams at other servers may belong to.
+    pub(super) fn peers_elsewhere(&self) -> usize {
+        self.elsewhere.values().map(|o| o.peers).sum()
+    }
+
+    /// What it has acknowledged to other servers.
+    pub(super) fn acknowledged_elsewhere(&self) -> Option<u64> {
+        self.elsewhere.values().filter_map(|o| o.acknowledged).max()
+    }
+
+    /// What it has last rejected at other servers.
+    pub(super) fn refused_elsewhere(&self) -> Option<&(u64, String)> {
+        self.elsewhere.values().find_map(|o| o.refused.as_ref())
+    }
+
+    /// How many streams it has at other servers; and whether one of them lags.
+    pub(super) fn streams_elsewhere(&self) -> (u32, bool) {
+        let streams = self.elsewhere.values().map(|o| o.streams).sum();
+        (streams, self.elsewhere.values().any(|o| o.lagging))
+    }
+
+    fn observed(&mut self, now: Moment) -> Observed {
+        self.reports
+            .retain(|_, r| now.ms().saturating_sub(r.at) < OLD_MS);
+        let acknowledged = self
+            .resources
+            .iter()
+            .filter_map(|r| r.acknowledged.as_ref());
+        let refused = self.resources.iter().find_map(|r| r.refused.as_ref());
+        let peers = ResourceKind::ALL.into_iter().map(|k| self.peers_here(k));
+        let here = !self.streams.is_empty();
+        Observed {
+            cluster: self.cluster.clone(),
+            envoy: self.envoy.clone(),
+            address: self.address.clone(),
+            streams: u32::try_from(self.streams.len()).unwrap_or(u32::MAX),
+            peers: peers.max().unwrap_or(0),
+            connected: self.connected.filter(|_| here).map(Moment::ms),
+            acknowledged: acknowledged.map(|a| a.version).max().filter(|_| here),
+            refused: refused
+                .filter(|_| here)
+                .map(|r| (r.version, r.message.clone())),
+            lagging: self.resources.iter().any(|r| r.lagging),
+            started: self.started,
+            forgotten: 0,
+            reports: self.reports.values().cloned().collect(),
+        }
+    }
+
+    fn hear(&mut self, report: &Reported, now: Moment, at: Instant) {
+        let age = now.ms().saturating_sub(report.at);
+        // The server that took it has checked its signature and its time.
+        let heard = at.checked_sub(Duration::from_millis(age));
+        if let Some(heard) = heard.filter(|_| age < OLD_MS) {
+            // One that is older than what is known already says nothing new.
+            let _ = self
+                .processes
+                .take(&report.proof, Moment::from_ms(report.at), heard);
+            self.proved = true;
+        }
+    }
+
+    fn observe(&mut self, replica: &str, observed: Observed, now: Moment) {
+        if observed.streams > 0 {
+            self.kept = true;
+            self.is_recalled = true;
+            self.gone = None;
+            if self.streams.is_empty() {
+                self.connected = observed.connected.map(Moment::from_ms);
+                self.cluster.clone_from(&observed.cluster);
+                self.envoy.clone_from(&observed.envoy);
+                self.address.clone_from(&observed.address);
+            }
+        }
+        self.elsewhere.insert(replica.to_owned(), observed);
+        if !self.is_connected() && self.gone.is_none() {
+            self.gone = Some(now);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The other servers of the same store, if it is in a database: their turns, what they say, and for
+//! how long this one may go on without having been heard.
+//!
+//! Each renews a lease in the database. One that cannot, because it is cut off, ends its streams
+//! before the others stop waiting for it ([`ALONE`] is shorter than their [`LEASE`]): no Envoy is
+//! sent an old keyset by a server that nobody knows of.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use keystile_core::hex;
+use keystile_model::error::{Result, defect};
+use keystile_store::DatabaseAddress;
+use keystile_store::shared::fleet::{LEASE, Other, Row, Said};
+use keystile_store::shared::{FLEET, Listener, Shared};
+use keystile_store::turn::Turn;
+use keystile_system as system;
+
+/// How often a lease is renewed.
+pub const RENEW: Duration = Duration::from_secs(1);
+/// After this long without having been heard, a server ends its streams.
+pub const ALONE: Duration = Duration::from_secs(5);
+/// How often a turn is asked for.
+const TURN: Duration = Duration::from_millis(500);
+/// Pause after a connection was lost.
+const PAUSE: Duration = Duration::from_millis(500);
+
+const _: () = assert!(ALONE.as_secs() + 2 < LEASE.as_secs());
+
+/// This server, among the others of its store.
+pub struct Replicas {
+    id: String,
+    address: Arc<DatabaseAddress>,
+    shared: Mutex<Option<Shared>>,
+    turn: Mutex<Option<Turn>>,
+    /// For sessions and limits, which do not wait for what is said.
+    side: Mutex<Option<Shared>>,
+    store: watch::Sender<u64>,
+    fleet: watch::Sender<u64>,
+    listens: watch::Sender<bool>,
+    others: watch::Sender<Vec<Other>>,
+    heard: watch::Sender<Option<Instant>>,
+    leads: watch::Sender<bool>,
+    alone: watch::Sender<bool>,
+}
+
+/// What the others have said.
+pub struct Heard {
+    /// The others.
+    pub others: Vec<Other>,
+    /// What each observes that was not read before.
+    pub rows: Vec<(String, Vec<Row>)>,
+    /// They have forgotten what this server said before.
+    pub forgotten: bool,
+}
+
+impl Replicas {
+    /// This server of a store in a database.
+    ///
+    /// # Errors
+    /// If the system gives no randomness.
+    pub fn new(address: &Arc<DatabaseAddress>) -> Result<Arc<Self>> {
+        let mut id = [0; 8];
+        (system::local().entropy)(&mut id)?;
+        let new = Arc::new(Self {
+            id: hex::text(id),
+            address: Arc::clone(address),
+            shared: Mutex::default(),
+            turn: Mutex::default(),
+            side: Mutex::default(),
+            store: watch::Sender::new(0),
+            fleet: watch::Sender::new(0),
+            listens: watch::Sender::new(false),
+            others: watch::Sender::new(Vec::new()),
+            heard: watch::Sender::new(None),
+            leads: watch::Sender::new(false),
+            alone: watch::Sender::new(false),
+        });
+        listen(Arc::downgrade(&new), Arc::clone(address));
+        Ok(new)
+    }
+
+    /// Wakes when the store has changed.
+    pub fn store(&self) -> watch::Receiver<u64> {
+        self.store.subscribe()
+    }
+
+    /// Wakes when another server has observed something.
+    pub fn fleet(&self) -> watch::Receiver<u64> {
+        self.fleet.subscribe()
+    }
+
+    /// Whether changes are told at once; if not, they have to be looked for.
+    pub fn listens(&self) -> bool {
+        *self.listens.borrow()
+    }
+
+    /// The other servers, as they were heard of last.
+    pub fn others(&self) -> watch::Receiver<Vec<Other>> {
+        self.others.subscribe()
+    }
+
+    /// Whether it is this server's turn to do what only one does.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
+    }
+
+    /// Whether this server was not heard for so long that the others may soon stop waiting for it.
+    pub fn is_alone(&self) -> bool {
+        let heard = *self.heard.borrow();
+        heard.is_none_or(|then| system::instant().saturating_duration_since(then) >= ALONE)
+    }
+
+    /// The same, as it changes.
+    pub fn alone(&self) -> watch::Receiver<bool> {
+        self.alone.subscribe()
+    }
+
+    /// Looks whether it is so, and tells everybody who follows.
+    pub fn look(&self) -> bool {
+        let alone = self.is_alone();
+        self.alone
+            .send_if_modified(|known| std::mem::replace(known, alone) != alone);
+        alone
+    }
+
+    /// Says what is new, and hears what the others have said: `since` is the last row that was read
+    /// of each. Blocks.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn exchange(
+        &self,
+        published: u64,
+        renews: bool,
+        rows: &[Row],
+        since: impl Fn(&str) -> u64,
+    ) -> Result<Heard> {
+        let began = system::instant();
+        let mut shared = locked(&self.shared);
+        let shared = match &mut *shared {
+            Some(shared) => shared,
+            none => none.insert(Shared::open(&self.address)?),
+        };
+        let said = Said {
+            id: &self.id,
+            published,
+            renews,
+            rows,
+        };
+        let forgotten = (renews || !rows.is_empty()) && shared.say(&said)?;
+        let others = shared.others(&self.id)?;
+        let mut all = Vec::new();
+        for other in others.iter().filter(|o| o.lives) {
+            all.push((
+                other.id.clone(),
+                shared.observed(&other.id, since(&other.id))?,
+            ));
+        }
+        if renews {
+            self.heard.send_replace(Some(began));
+        }
+        self.others.send_if_modified(|known| {
+            let differs = *known != others;
+            known.clone_from(&others);
+            differs
+        });
+        Ok(Heard {
+            others,
+            rows: all,
+            forgotten,
+        })
+    }
+
+    /// Does something in the database, beside the store. Blocks.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the database.
+    pub fn with<T>(&self, f: impl FnOnce(&mut Shared) -> Result<T>) -> Result<T> {
+        let mut side = locked(&self.side);
+        match &mut *side {
+            Some(shared) => f(shared),
+            none => f(none.insert(Shared::open(&self.address)?)),
+        }
+    }
+
+    /// The same on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `f`, and of the database.
+    pub async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let this = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || this.with(f)).await;
+        done.unwrap_or_else(|_| Err(defect("what servers share could not be used")))
+    }
+
+    /// This server ends. Blocks.
+    pub fn end(&self) {
+        if let Some(shared) = &mut *locked(&self.shared)
+            && let Err(e) = shared.end(&self.id)
+        {
+            tracing::warn!(error = %e, "the other servers were not told that this one ends; they wait some seconds for it");
+        }
+    }
+
+    /// Asks for the turn again and again, until it is dropped.
+    pub async fn take_turns(self: Arc<Self>) {
+        let mut turns = tokio::time::interval(TURN);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let this = Arc::clone(&self);
+            let taken = tokio::task::spawn_blocking(move || this.take_turn()).await;
+            let leads = taken.unwrap_or(Ok(false)).unwrap_or_else(|e| {
+                tracing::warn!(error = %e, "the database cannot be asked whose turn it is");
+                false
+            });
+            self.leads.send_if_modified(|known| {
+                let differs = *known != leads;
+                if differs && leads {
+                    tracing::info!("it is this server's turn to rotate, renew, prune and send");
+                }
+                *known = leads;
+                differs
+            });
+        }
+    }
+
+    fn take_turn(&self) -> Result<bool> {
+        let mut turn = locked(&self.turn);
+        let turn = match &mut *turn {
+            Some(turn) => turn,
+            none => none.insert(Turn::open(&self.address)?),
+        };
+        turn.take()
+    }
+}
+
+/// Hears what the others say, on a thread of its own, until nobody wants to know.
+fn listen(replicas: Weak<Replicas>, address: Arc<DatabaseAddress>) {
+    std::thread::spawn(move || {
+        let mut listener = None;
+        while let Some(replicas) = replicas.upgrade() {
+            if let Err(e) = hear(&replicas, &address, &mut listener) {
+                listener = None;
+                if replicas.listens.send_replace(false) {
+                    tracing::warn!(error = %e, "changes by other servers are not told; they are looked for until they are again");
+                }
+                drop(replicas);
+                std::thread::sleep(PAUSE);
+            }
+        }
+    });
+}
+
+fn hear(
+    replicas: &Replicas,
+    address: &Arc<DatabaseAddress>,
+    kept: &mut Option<Listener>,
+) -> Result<()> {
+    let listener = match kept {
+        Some(listener) => listener,
+        None => {
+            let new = kept.insert(Listener::open(address)?);
+            replicas.listens.send_replace(true);
+            // Something may have been said before.
+            replicas.store.send_modify(|n| *n = n.wrapping_add(1));
+            new
+        }
+    };
+    if let Some(said) = listener.wait(RENEW)? {
+        let heard = match said == FLEET {
+            true => &replicas.fleet,
+            false => &replicas.store,
+        };
+        heard.send_modify(|n| *n = n.wrapping_add(1));
+    }
+    Ok(())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,1 @@
+-- Version 13: what several servers share is in a database alone; see postgres/shared.sql.
