@@ -1,7 +1,7 @@
 //! Which store and which policy.
 
 use core::fmt;
-use core::hash::{Hash as _, Hasher as _};
+use core::hash::{Hash as _, Hasher};
 use core::str::FromStr;
 
 use crate::fast_hash::FastHasher;
@@ -41,8 +41,38 @@ pub struct PolicyId(pub [u8; 8]);
 impl PolicyId {
     /// Only signed policies are compared, so nobody can construct a collision.
     pub(super) fn from_policy(policy: &RawPolicy) -> Self {
-        let mut mix = FastHasher::default();
-        policy.hash(&mut mix);
-        Self(mix.finish().to_be_bytes())
+        let mut hasher = Short(FastHasher::default());
+        policy.hash(&mut hasher);
+        Self(hasher.0.finish().to_be_bytes())
+    }
+}
+
+/// The same, in little code: policies have many fields, and are hashed once a push.
+struct Short(FastHasher);
+
+impl Hasher for Short {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    #[inline(never)]
+    fn write_u64(&mut self, n: u64) {
+        self.0.write_u64(n);
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
     }
 }
