@@ -223,7 +223,17 @@ fn the_page_for_istio_is_typed_from_top_to_bottom() {
     ];
     let plugin = ["WasmPlugin", "EnvoyFilter", "ConfigMap"];
     let discovery = ["EnvoyFilter", "EnvoyFilter", "ConfigMap"];
-    let want = [&plugin[..], &["Secret"], &kubernetes, &discovery].concat();
+    // The native module, with its keyset in a file and from discovery.
+    let module = ["EnvoyFilter", "ConfigMap"];
+    let parts = [
+        &plugin[..],
+        &["Secret"],
+        &kubernetes,
+        &discovery,
+        &module,
+        &module,
+    ];
+    let want = parts.concat();
     assert_eq!(reader.applied(), want);
     // The rotation left one key.
     let keys = reader.home.json(&["signing-key", "list"]);
@@ -237,8 +247,9 @@ fn the_page_for_envoy_gateway_is_typed_from_top_to_bottom() {
     for block in page("envoy/envoy-gateway.md") {
         reader.run(&block);
     }
-    let want = ["EnvoyProxy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy"];
-    assert_eq!(reader.applied(), want);
+    let shell = ["EnvoyProxy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy"];
+    // The filter, then the native module in its place.
+    assert_eq!(reader.applied(), [shell, shell].concat());
 }
 
 #[test]
