@@ -56,6 +56,10 @@ fn a_change_in_which_a_statement_failed_is_refused_even_if_nobody_heeded_that() 
     });
     assert!(done.is_err());
     assert_eq!(policies(&mut store), 0);
+    // PostgreSQL rolls back at such a COMMIT, and reports no error.
+    store.db.begin(TransactionAccess::Write).unwrap();
+    assert!(store.db.batch("SELECT nothing").is_err());
+    assert!(store.db.commit().unwrap_err().is(Code::StoreIo));
     // A part that failed and was given up does no harm to the rest.
     store
         .together(|store| {
