@@ -1,8 +1,9 @@
 //! Sessions: a random id in a cookie, of which only the digest is kept.
 //!
-//! Sessions are kept in memory, unless several servers share them ([`super::book`]). A restart of the server ends them, and so does the end of their
-//! token, which is checked with every request; in return, no session is in a backup, and viewing a
-//! page writes nothing. A person who signed in through an identity provider has no token: their
+//! One server keeps sessions in memory: a restart ends them, and no backup has them. Several servers
+//! keep them in the database ([`super::book`]), where a session outlives a restart, and its last use
+//! is written every 15 seconds at most. Either way a session ends with its token, which is checked
+//! with every request. A person who signed in through an identity provider has no token: their
 //! role is kept in the session.
 
 use std::collections::HashMap;

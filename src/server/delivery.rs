@@ -330,6 +330,11 @@ impl Delivery {
         self.pool.read(|tx| Ok(tx.meta().version)).await
     }
 
+    /// Whether streams end and none is admitted: this server ends, or is cut off from the database.
+    pub fn sends_away(&self) -> bool {
+        *self.closing.borrow() || self.pool.replicas().is_some_and(|r| r.is_alone())
+    }
+
     /// The version that every Envoy should have; `None` if there is none yet.
     pub fn version(&self) -> Option<u64> {
         self.published.borrow().as_deref().map(Published::version)

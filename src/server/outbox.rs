@@ -163,6 +163,10 @@ async fn serve(pool: Arc<StorePool>, sender: WebhookSender, hook: u32) {
 
 async fn turn(pool: &Arc<StorePool>, sender: &WebhookSender, hook: u32) -> Result<()> {
     loop {
+        // Another server's turn: it sends the rest.
+        if !pool.leads() {
+            return Ok(());
+        }
         let now = system::of_server().now.seconds();
         let due = move |tx: &Tx<'_>| tx.due_messages(hook, now, AT_ONCE);
         let due = pool.read(due).await?;

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use keystile_core::hex;
@@ -45,6 +45,10 @@ pub struct Replicas {
     heard: watch::Sender<Option<Instant>>,
     leads: watch::Sender<bool>,
     alone: watch::Sender<bool>,
+    /// When the last exchange that succeeded began.
+    exchanged: watch::Sender<Option<Instant>>,
+    /// Lets one use [`Replicas::aside`] at a time, so that the others wait without a thread.
+    aside: Semaphore,
 }
 
 /// What the others have said.
@@ -78,6 +82,8 @@ impl Replicas {
             heard: watch::Sender::new(None),
             leads: watch::Sender::new(false),
             alone: watch::Sender::new(false),
+            exchanged: watch::Sender::new(None),
+            aside: Semaphore::new(1),
         });
         listen(Arc::downgrade(&new), Arc::clone(address));
         Ok(new)
@@ -103,12 +109,23 @@ impl Replicas {
         self.others.subscribe()
     }
 
+    /// When the last exchange that succeeded began: what the others had said by then is known.
+    pub fn exchanged(&self) -> watch::Receiver<Option<Instant>> {
+        self.exchanged.subscribe()
+    }
+
+    /// Asks for an exchange now.
+    pub fn ask(&self) {
+        self.fleet.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
     /// Whether it is this server's turn to do what only one does.
     pub fn leads(&self) -> watch::Receiver<bool> {
         self.leads.subscribe()
     }
 
-    /// Whether this server was not heard for so long that the others may soon stop waiting for it.
+    /// Whether the others may soon count this server as dead, because its lease was not renewed for
+    /// too long.
     pub fn is_alone(&self) -> bool {
         let heard = *self.heard.borrow();
         heard.is_none_or(|then| system::instant().saturating_duration_since(then) >= ALONE)
@@ -119,7 +136,7 @@ impl Replicas {
         self.alone.subscribe()
     }
 
-    /// Looks whether it is so, and tells everybody who follows.
+    /// Checks that, and tells those who follow it.
     pub fn look(&self) -> bool {
         let alone = self.is_alone();
         self.alone
@@ -168,6 +185,7 @@ impl Replicas {
             known.clone_from(&others);
             differs
         });
+        self.exchanged.send_replace(Some(began));
         Ok(Heard {
             others,
             rows: all,
@@ -195,9 +213,11 @@ impl Replicas {
         self: &Arc<Self>,
         f: impl FnOnce(&mut SharedTables) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let broken = || defect("what servers share could not be used");
+        let _turn = self.aside.acquire().await.map_err(|_| broken())?;
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || this.with(f)).await;
-        done.unwrap_or_else(|_| Err(defect("what servers share could not be used")))
+        done.unwrap_or_else(|_| Err(broken()))
     }
 
     /// This server ends. Blocks.
@@ -250,7 +270,7 @@ fn listen(replicas: Weak<Replicas>, address: Arc<DatabaseAddress>) {
             if let Err(e) = hear(&replicas, &address, &mut listener) {
                 listener = None;
                 if replicas.listens.send_replace(false) {
-                    tracing::warn!(error = %e, "changes by other servers are not told; they are looked for until they are again");
+                    tracing::warn!(error = %e, "notifications of changes are lost; the store is polled until they are back");
                 }
                 drop(replicas);
                 std::thread::sleep(PAUSE);

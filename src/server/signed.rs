@@ -92,8 +92,8 @@ async fn report(State(edge): State<Edge>, request: Request) -> Response {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    let kid = text(&head.headers, "x-keystile-kid").unwrap_or_default();
-    let tag = text(&head.headers, "x-keystile-signature").unwrap_or_default();
+    let kid = text(&head.headers, KID_HEADER).unwrap_or_default();
+    let tag = text(&head.headers, SIGNATURE_HEADER).unwrap_or_default();
     match edge.delivery.reported(&body, kid, tag) {
         Ok(()) => {
             recognise(&head);

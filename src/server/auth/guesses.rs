@@ -24,7 +24,12 @@ pub async fn failed(app: &App, address: IpAddr, prefix: u64) -> Result<(), Probl
     let place = subscriber(address);
     let taken = limits.failures.take((place, prefix), now);
     let taken = taken.and(limits.guesses.take(place, now));
-    let Err(e) = taken.and(failed_anywhere(app, place, prefix).await) else {
+    // Whoever is refused here costs the database nothing.
+    let taken = match taken {
+        Ok(()) => failed_anywhere(app, place, prefix).await,
+        refused => refused,
+    };
+    let Err(e) = taken else {
         return Ok(());
     };
     app.metrics().limited();

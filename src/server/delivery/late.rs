@@ -8,13 +8,13 @@ use keystile_api::fleet::Missing;
 use keystile_system as system;
 
 impl Delivery {
-    /// Waits until no other server of the store sends an older version, and knows then all Envoys
-    /// that were ever sent one; gives what is missing if it takes too long.
+    /// Waits until every server of the store has published the version, and then learns all Envoys
+    /// that were ever sent one; gives what is missing if that takes too long.
     pub(super) async fn late(&self, version: u64, deadline: Instant) -> Option<Waited> {
         let replicas = self.pool.replicas()?;
         let late = exchange::until_published(self, replicas, version, deadline).await;
         let missing = |server: String| Missing {
-            node: format!("(server {server})"),
+            node: server,
             why: "it has not published the version, and may send an older one".to_owned(),
             since: None,
         };

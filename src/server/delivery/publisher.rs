@@ -71,6 +71,8 @@ struct Publisher {
     current: Option<Current>,
     policy: Option<Arc<(u64, PolicyFile)>>,
     building: Option<JoinHandle<Result<Made>>>,
+    /// No base is built before this, because one could not be published.
+    not_before: Option<Instant>,
 }
 
 /// Publishes until it is dropped.
@@ -82,6 +84,7 @@ pub async fn run(delivery: Arc<Delivery>) {
         delivery,
         policy: None,
         building: None,
+        not_before: None,
     };
     let mut above = publisher.delivery.above.subscribe();
     let mut looks = tokio::time::interval(LOOK);
@@ -124,7 +127,7 @@ pub async fn run(delivery: Arc<Delivery>) {
         versions.borrow_and_update();
         last = Some(system::instant());
         again = match publisher.turn().await {
-            Ok(()) => None,
+            Ok(()) => publisher.not_before.filter(|at| *at > system::instant()),
             Err(e) => {
                 publisher.delivery.count.failures.add();
                 tracing::error!(error = %e, "no keyset can be built; Envoys keep the one they have");

@@ -35,7 +35,7 @@ impl Delivery {
 
     /// The discovery services, for a listener, which puts the address of a stream into the
     /// request's extensions as axum's `ConnectInfo<SocketAddr>`, and its certificate as
-    /// [`papers::Papers`].
+    /// [`Papers`](super::node_identity::Papers).
     pub fn router(self: &Arc<Self>) -> axum::Router {
         discovery::router(self)
     }

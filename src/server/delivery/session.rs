@@ -125,8 +125,10 @@ pub async fn serve(
     let mut nodes = delivery.nodes.changes();
     let mut closing = delivery.closing.subscribe();
     let known = tokio::select! {
-        read = nodes.wait_for(Option::is_some) => read.is_ok(),
+        // Both may be ready, and then nobody is admitted.
+        biased;
         _ = closing.wait_for(|closing| *closing) => false,
+        read = nodes.wait_for(Option::is_some) => read.is_ok(),
     };
     if !known {
         return leaving();
@@ -194,6 +196,9 @@ impl Session {
         let mut read_after = None;
         loop {
             let now = system::instant();
+            if self.delivery.sends_away() {
+                return Err(leaving());
+            }
             // Before anything is sent, so that open streams of a revoked node end, too.
             not_revoked(&nodes.borrow_and_update(), self.member.node())?;
             // Not what was published when this stream last checked: another stream of the node may

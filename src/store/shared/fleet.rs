@@ -1,11 +1,13 @@
 //! The replicas, and what each of them observes of its Envoys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use keystile_model::error::Result;
 
 use super::{CLOCK, FLEET, SharedTables, tell};
 use crate::column;
+use crate::sql::postgres::DatabaseAddress;
 use crate::sql::{Database, params};
 
 /// For how long a replica that is not heard of may still be at work. Each stops on its own well
@@ -94,6 +96,15 @@ impl SharedTables {
                 lives: r.get(2)?,
             })
         })
+    }
+
+    /// Whether any replica works on a store.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn any_lives(address: &Arc<DatabaseAddress>) -> Result<bool> {
+        let all = Self::open(address)?.others("")?;
+        Ok(all.iter().any(|o| o.lives))
     }
 
     /// What a replica has observed since a row of it.

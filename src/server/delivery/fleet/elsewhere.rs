@@ -65,7 +65,11 @@ impl Fleet {
                 seq: telling.seq,
                 body: serde_json::to_string(&observed).unwrap_or_default(),
             });
-            telling.told.insert(id, observed);
+            match inner.nodes.contains_key(&id) || observed.forgotten > 0 {
+                true => drop(telling.told.insert(id, observed)),
+                // Dropped to make room for others: said once, and kept no longer.
+                false => drop(telling.told.remove(&id)),
+            }
         }
         rows
     }

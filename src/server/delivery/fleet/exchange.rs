@@ -49,7 +49,7 @@ async fn exchange(delivery: &Delivery, replicas: &Arc<Replicas>) {
                 take(delivery, heard);
             }
             Err(e) => {
-                tracing::warn!(error = %e, "other servers cannot be heard");
+                tracing::warn!(error = %e, "state cannot be exchanged with the other servers");
                 (everything, renewed) = (true, None);
                 sleep(LOOK).await;
             }
@@ -102,7 +102,9 @@ async fn stand_alone(delivery: &Delivery, replicas: &Replicas) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        let alone = replicas.look();
+        let was_alone = *delivery.closing.borrow();
+        // Whoever waited for a version meanwhile did not wait for this server.
+        let alone = replicas.look() || (was_alone && !is_up_to_date(delivery).await);
         let changed = delivery.closing.send_if_modified(|closing| {
             let differs = *closing != alone;
             *closing = alone;
@@ -110,9 +112,17 @@ async fn stand_alone(delivery: &Delivery, replicas: &Replicas) {
         });
         if changed && alone {
             tracing::error!(
-                "this server is cut off from the database: its Envoys are sent away until it is not"
+                "this server cannot reach the database; its Envoys are sent to other servers until it can"
             );
         }
+    }
+}
+
+/// Whether this server publishes what is in the store.
+async fn is_up_to_date(delivery: &Delivery) -> bool {
+    match delivery.store_version().await {
+        Ok(version) => delivery.version().unwrap_or(0) >= version,
+        Err(_) => false,
     }
 }
 
@@ -125,22 +135,27 @@ pub async fn until_published(
     deadline: Instant,
 ) -> Vec<String> {
     let (mut others, mut own) = (replicas.others(), delivery.published.subscribe());
+    // What was heard before may lack a server that has just started.
+    let (asked, mut exchanged) = (system::instant(), replicas.exchanged());
+    replicas.ask();
     loop {
+        let is_news = exchanged.borrow_and_update().is_some_and(|at| at >= asked);
         let mut late: Vec<String> = others
             .borrow_and_update()
             .iter()
             .filter(|o| o.lives && o.published < version)
-            .map(|o| o.id.clone())
+            .map(|o| format!("(server {})", o.id))
             .collect();
         let here = own.borrow_and_update().as_ref().map(|p| p.version());
-        if here.is_none_or(|v| v < version) {
-            late.push("this one".to_owned());
+        if !is_news || here.is_none_or(|v| v < version) {
+            late.push("(this server)".to_owned());
         }
         if late.is_empty() {
             return late;
         }
         tokio::select! {
             changed = others.changed() => if changed.is_err() { return late },
+            changed = exchanged.changed() => if changed.is_err() { return late },
             changed = own.changed() => if changed.is_err() { return late },
             () = sleep_until(deadline) => return late,
         }

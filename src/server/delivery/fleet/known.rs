@@ -205,6 +205,7 @@ impl Inner {
         );
         self.nodes.remove(&id);
         self.unkept.remove(&id);
+        self.telling.touch(&id);
         self.dropped.insert(id);
         true
     }

@@ -5,12 +5,12 @@ use keystile_model::error::Result;
 use keystile_registry::home::published::BASE;
 use keystile_registry::{publish, signing};
 use keystile_store::Tx;
-use keystile_system::file;
+use keystile_system::{self as system, file};
 use std::sync::Arc;
 
 use super::super::Above;
 use super::super::artefact::{ResourceKind, SignableArtefact};
-use super::{Changes, Current, Found, Made, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, kept};
+use super::{Changes, Current, Found, Made, OVERLAY_KEYS, OVERLAY_SHARE, Publisher, RETRY, kept};
 
 impl Publisher {
     /// Raises the store's next version above what an Envoy has; gives whether it did. If that
@@ -34,6 +34,7 @@ impl Publisher {
                     risen,
                     "an Envoy has a version in force that is newer than all that this store has issued: it comes from another timeline, usually from before a restore. The next version will be higher, and every Envoy is sent a new base"
                 );
+                self.not_before = None;
                 self.rebase("an Envoy has a version of another timeline in force");
                 true
             }
@@ -69,7 +70,8 @@ impl Publisher {
 
     /// Starts building a base; meanwhile, overlays continue over the old one.
     pub(super) fn rebase(&mut self, reason: &str) {
-        if self.building.is_some() {
+        let waits = self.not_before.is_some_and(|at| system::instant() < at);
+        if waits || self.building.is_some() {
             return;
         }
         tracing::info!(reason, "a new base is being built");
@@ -96,30 +98,33 @@ impl Publisher {
     }
 
     /// Whether a base is the one that Envoys get: of several servers, the first one's is.
-    async fn is_chosen(&self, made: &Made) -> bool {
+    ///
+    /// # Errors
+    /// It cannot be given to the others.
+    async fn is_chosen(&self, made: &Made) -> Result<bool> {
         let Some((bytes, over)) = &made.ours else {
-            return true;
+            return Ok(true);
         };
         let noted = kept::note(&self.delivery, &made.current.artefact, bytes, over).await;
         match noted {
-            Ok(noted) => noted,
-            Err(e) if self.delivery.pool.replicas().is_some() => {
-                tracing::warn!(error = %e, "the base cannot be given to other servers, and is not published");
-                false
-            }
-            Err(e) => {
+            Err(e) if self.delivery.pool.replicas().is_none() => {
                 tracing::warn!(error = %e, "the base cannot be recorded: after a restart every Envoy will get a new one");
-                true
+                Ok(true)
             }
+            noted => noted,
         }
     }
 
     pub(super) async fn rebased(&mut self, built: Result<Made>) {
-        match built {
-            Ok(made) if !self.is_chosen(&made).await => {
+        let chosen = match built {
+            Ok(made) => self.is_chosen(&made).await.map(|chosen| (made, chosen)),
+            Err(e) => Err(e),
+        };
+        match chosen {
+            Ok((_, false)) => {
                 tracing::info!("another server was faster to publish a base");
             }
-            Ok(Made { current, .. }) => {
+            Ok((Made { current, .. }, true)) => {
                 self.delivery.count.bases.add();
                 tracing::info!(
                     version = current.artefact.version(),
@@ -131,7 +136,8 @@ impl Publisher {
             }
             Err(e) => {
                 self.delivery.count.failures.add();
-                tracing::error!(error = %e, "no base can be built; Envoys keep the one they have");
+                self.not_before = Some(system::instant() + RETRY);
+                tracing::error!(error = %e, "no base can be published; Envoys keep the one they have");
             }
         }
     }

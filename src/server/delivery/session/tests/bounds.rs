@@ -141,3 +141,33 @@ async fn streams_are_bounded_in_all_and_by_address() {
     bed.until("given back", |d| d.numbers().streams == 2).await;
     Stream::open(&bed, "e9", &BOTH).await.take().await;
 }
+
+/// A server that is cut off from its database may have an old keyset: whoever waits for a version
+/// does not wait for it any more.
+#[tokio::test]
+async fn a_server_that_sends_its_envoys_away_sends_them_nothing_before() {
+    let bed = Bed::new(POLICY).await;
+    let mut living = Delta::open(&bed, "e1", subscribe(&BOTH)).await;
+    living.next().await;
+    bed.delivery.closing.send_replace(true);
+    for n in 0..24 {
+        let (out, requests) = mpsc::channel(1);
+        let first = DeltaDiscoveryRequest {
+            node: Some(node(&format!("new-{n}"))),
+            type_url: TYPED_CONFIG.to_owned(),
+            ..subscribe(&BOTH)
+        };
+        out.send(first).await.unwrap();
+        let channel = connect(bed.address).await;
+        let opened = client::open(&channel, ECDS_DELTA, ReceiverStream::new(requests)).await;
+        if let Ok(mut responses) = opened {
+            let said: Result<Option<DeltaDiscoveryResponse>, Status> = responses.message().await;
+            assert!(said.is_err(), "{said:?}");
+        }
+    }
+    bed.delivery.closing.send_replace(false);
+    Delta::open(&bed, "new", subscribe(&BOTH))
+        .await
+        .next()
+        .await;
+}
