@@ -82,7 +82,8 @@ fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
     tx.key_of_digest(&Digest::of_foreign(text))
 }
 
-/// Revokes a key for whoever holds it. There may be none with that text.
+/// Revokes the key with this text, if there is one, for the caller that presents it. Not a
+/// publishable key: everybody holds it who opens the page that it is in.
 ///
 /// # Errors
 /// Those of the store.
@@ -94,11 +95,12 @@ pub fn given_up(store: &mut Store, world: &World, text: &str) -> Result<()> {
         source: String::new(),
     };
     let found = store.read(|tx| lookup(tx, &alert))?;
-    if found.is_none_or(|key| key.revoked.is_some()) {
+    let may_go = |key: &Key| key.revoked.is_none() && !key.rules.publishable;
+    if !found.is_some_and(|key| may_go(&key)) {
         return Ok(());
     }
     store.write(world, |tx| match lookup(tx, &alert)? {
-        Some(key) if key.revoked.is_none() => {
+        Some(key) if may_go(&key) => {
             key::revoke_in(tx, world, key, "revoked by its holder").map(drop)
         }
         _ => Ok(()),
@@ -184,6 +186,25 @@ mod tests {
             .unwrap();
         assert!(log.iter().any(|r| r.action == "key.leak"));
         assert!(log.iter().all(|r| !r.after.contains(&text)));
+    }
+
+    #[test]
+    fn a_key_that_is_in_a_page_is_not_revoked_by_who_reads_the_page() {
+        let mut b = Bench::new();
+        let world = system::at(NOON);
+        let draft = key::KeyDraft {
+            publishable: true,
+            origins: vec!["https://example.com".to_owned()],
+            ..key::KeyDraft::default()
+        };
+        let (issued, _) = key::issue(&mut b.store, &world, "acme", draft, 1, |_| {})
+            .ok()
+            .unwrap();
+        let text = issued[0].text.expose_secret().to_owned();
+        given_up(&mut b.store, &system::at(NOON + 9), &text).unwrap();
+        let id = issued[0].key.id;
+        let key = b.store.read(|tx| tx.key(id)).unwrap().unwrap();
+        assert!(key.revoked.is_none());
     }
 
     #[test]

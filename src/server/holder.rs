@@ -19,8 +19,9 @@ use super::listen::HttpPeer;
 use super::log::RequestId;
 use super::problem::Problem;
 use keystile_api::Pace;
-use keystile_model::error::{Code, refuse};
+use keystile_model::error::{Code, Error, refuse};
 use keystile_registry::leak;
+use keystile_store::Store;
 use keystile_system as system;
 
 /// Where a key is given up.
@@ -39,7 +40,11 @@ pub fn router(app: &App) -> Router {
 
 async fn revoke(State(app): State<App>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let Some(key) = presented(&head.headers) else {
+    let presented = match presented(&head.headers) {
+        Ok(presented) => presented,
+        Err(e) => return Problem::from(e).into_response(),
+    };
+    let Some(key) = presented else {
         let refused = refuse(
             Code::TokenMissing,
             "there is no key with the request",
@@ -56,8 +61,11 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     }
     let id = head.extensions.get::<RequestId>();
     let id = id.map_or(String::new(), |id| id.0.clone());
-    let work = app.pool().write_at(Pace::Urgent, move |store| {
-        leak::given_up(store, &system::of_holder(address, &id), &key)
+    let world = system::of_holder(address, &id);
+    // A key that nobody has, or that is revoked already, interrupts no long change.
+    let work = app.pool().write_unless_done(&world, Pace::Urgent, || {
+        let (world, key) = (system::of_holder(address, &id), key.clone());
+        Ok(move |store: &mut Store| leak::given_up(store, &world, &key))
     });
     let (done, ()) = tokio::join!(work, sleep(AT_LEAST));
     match done {
@@ -66,12 +74,29 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<Zeroizing<String>> {
-    let own = headers.get("x-api-key").and_then(|v| v.to_str().ok());
-    let bearer = headers.get(header::AUTHORIZATION);
-    let bearer = bearer.and_then(|v| v.to_str().ok()?.split_once(' '));
-    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let key = bearer.map(|(_, key)| key).or(own)?.trim();
-    let fits = (1..=LONGEST).contains(&key.len());
-    fits.then(|| Zeroizing::new(key.to_owned()))
+/// The one key of a request; `None` for none. With several, nobody knows which is meant, and a
+/// caller would take the answer for the one that it was about.
+fn presented(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Error> {
+    let (mut found, mut others) = (None, 0);
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().map(|v| {
+        let (scheme, key) = v.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key)
+    });
+    let own = headers.get_all("x-api-key").iter().map(|v| v.to_str().ok());
+    for given in bearers.chain(own) {
+        match given.map(str::trim) {
+            Some(key) if found.is_none() && (1..=LONGEST).contains(&key.len()) => {
+                found = Some(Zeroizing::new(key.to_owned()));
+            }
+            _ => others += 1,
+        }
+    }
+    match (found, others) {
+        (Some(_), 1..) => Err(refuse(
+            Code::FieldsConflict,
+            "there is more than one credential with the request",
+            "send the key that is to be revoked alone",
+        )),
+        (found, _) => Ok(found),
+    }
 }

@@ -48,6 +48,29 @@ fn a_holder_revokes_a_key_and_learns_nothing_about_others() {
         ("revoked".into(), "active".into())
     );
 
+    // Of several credentials it is not clear which is meant: none is revoked.
+    let living = word(second, "key");
+    for headers in [
+        [
+            ("authorization", "Bearer other"),
+            ("x-api-key", living.as_str()),
+        ],
+        [("x-api-key", "nonsense"), ("x-api-key", living.as_str())],
+        [
+            ("authorization", "Basic eDo="),
+            ("x-api-key", living.as_str()),
+        ],
+    ] {
+        let request = agent().post(format!("{}/v1/keys/self/revoke", server.url()));
+        let request = headers.iter().fold(request, |r, (n, v)| r.header(*n, *v));
+        assert_eq!(
+            request.send_empty().unwrap().status().as_u16(),
+            422,
+            "{headers:?}"
+        );
+        assert_eq!(status(second), "active");
+    }
+
     // The owner is told, by webhook and log, who did it and never the key.
     let log = home.ok(&[
         "--output",
