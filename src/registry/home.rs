@@ -10,6 +10,7 @@ use keystile_core::keyset::StoreId;
 use keystile_model::error::{Act, Code, Error, Kind, Result, Trouble, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
+use keystile_store::shared::SharedTables;
 use keystile_store::{DatabaseAddress, ExclusiveHold, Store};
 use keystile_system as system;
 use keystile_system::file::{self, PartialFolder};
@@ -166,10 +167,25 @@ impl Home {
     /// Keeps servers out while a schema changes.
     fn alone(&self) -> ExclusiveHold {
         let home = self.clone();
-        Arc::new(move || match home.held {
-            Some(_) => Ok(Box::new(())),
-            None => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
+        Arc::new(move || {
+            home.is_left_alone()?;
+            match home.held {
+                Some(_) => Ok(Box::new(()) as Box<dyn Send>),
+                None => home.hold().map(|held| Box::new(held) as Box<dyn Send>),
+            }
         })
+    }
+
+    /// Checks that no server, of any machine, works on the store if it is in a database.
+    pub(super) fn is_left_alone(&self) -> Result<()> {
+        match &self.database {
+            Some(address) if SharedTables::any_lives(address)? => Err(refuse(
+                Code::ServerRunning,
+                format_args!("a server works on the store in {address}"),
+                "stop all its servers first; one that was killed counts for some seconds more",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that there is a store.
@@ -283,7 +299,7 @@ impl Home {
                 keystile_model::next!["use it, or name another folder with ", named("home")],
             )
         };
-        if self.database.is_none() && path.exists() {
+        if self.exists()? {
             return Err(taken());
         }
         seal::check_owner(&self.master_key())?;

@@ -1,4 +1,4 @@
-//! A store on a server of its own kind: made and opened in a schema of a PostgreSQL database.
+//! A store in a PostgreSQL database: made and opened in a schema of its own.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -110,8 +110,14 @@ fn read(row: &SqlRow<'_>) -> Result<Record> {
 
 impl Tx<'_> {
     /// Appends a record to the log; it is written together with the following ones.
-    pub(super) fn append(&mut self, record: Record) -> Result<()> {
+    pub(super) fn append(&mut self, mut record: Record) -> Result<()> {
         self.go_on()?;
+        // PostgreSQL has no text with NUL, and an attempt is recorded whatever was tried.
+        for text in [&mut record.subject, &mut record.client, &mut record.reason] {
+            if text.contains('\0') {
+                *text = text.replace('\0', "\u{fffd}");
+            }
+        }
         let record = record.after(self.meta.head);
         self.meta.head = record.head();
         let unwritten = self.unwritten.get_mut();

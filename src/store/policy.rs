@@ -16,9 +16,10 @@ fn revision(row: &SqlRow<'_>) -> Result<Revision> {
     })
 }
 
-/// Where the secret of a signing key is kept.
-fn place(kid: &str) -> String {
-    format!("signing_key.secret {kid}")
+/// Where the secret of a signing key is kept. With its algorithm: a private key that was taken for a
+/// shared secret would be handed to Envoys.
+fn place(kid: &str, algorithm: &str) -> String {
+    format!("signing_key.secret {kid} {algorithm}")
 }
 
 /// A signing key, from what the store has of it.
@@ -74,18 +75,18 @@ impl Tx<'_> {
             let kid: String = r.get(0)?;
             let kept: Vec<u8> = r.get(1)?;
             let state: String = r.get(2)?;
-            let algorithm: String = r.get(5)?;
-            let algorithm = Algorithm::from_word(&algorithm).unwrap_or(Algorithm::HmacSha256);
+            let word: String = r.get(5)?;
+            let algorithm = Algorithm::from_word(&word).unwrap_or(Algorithm::HmacSha256);
             let state = SigningState::from_word(&state).unwrap_or(SigningState::Retired);
             let key = match state {
                 SigningState::Retired => None,
                 _ => {
-                    let secret = self.revealed(&place(&kid), kept)?;
+                    let secret = self.revealed(&place(&kid, &word), kept)?;
                     Some(key(algorithm, &kid, secret).map_err(|e| {
                         refuse(
                             Code::StoreDamaged,
                             format_args!("signing key `{kid}` {e}"),
-                            "restore the folder from a backup",
+                            "restore the store from a backup",
                         )
                     })?)
                 }
@@ -109,7 +110,7 @@ impl Tx<'_> {
         secret: &[u8],
         now: u64,
     ) -> Result<()> {
-        let secret = self.sealed(&place(kid), secret)?;
+        let secret = self.sealed(&place(kid, algorithm.as_str()), secret)?;
         self.tx.execute(
             "INSERT INTO signing_key (kid, algorithm, secret, state, created)
              VALUES (?, ?, ?, 'active', ?)",

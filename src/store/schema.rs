@@ -102,6 +102,9 @@ pub fn update(
     let tx = TransactionScope::begin(db, TransactionAccess::Write, false)?;
     // Read again: another process may have done it meanwhile.
     let seen = tx.schema_version()?;
+    if seen > scripts.newest() {
+        return Err(newer(what));
+    }
     bring(&tx, seen, scripts)?;
     tx.commit()
 }

@@ -51,25 +51,30 @@ impl Home {
     ) -> Result<CopiedStore> {
         world.caller.owner("copy the store")?;
         // What it wrote meanwhile would be in one of the two only.
+        match self.database {
+            Some(_) => self.make_folder()?,
+            None => self.must_exist()?,
+        }
         let _here = self.hold()?;
+        self.is_left_alone()?;
         to.make_folder()?;
         let _there = (to.folder != self.folder).then(|| to.hold()).transpose()?;
         let mut from = self.open_as_it_is()?;
         let (head, version) = verified(&mut from)?;
+        let said = json!({"from": self.place(), "to": to.place()});
         to.create(world, |store| {
             store.copy_from(&mut from, progress)?;
-            match verified(store)? == (head, version) {
-                true => Ok(()),
-                false => Err(refuse(
+            let now = from.read(|tx| Ok((tx.meta().head, tx.meta().version)))?;
+            if now != (head, version) || verified(store)? != now {
+                return Err(refuse(
                     Code::Interrupted,
                     "the store was changed while it was copied",
                     "nothing was copied; stop what works on it, and try again",
-                )),
+                ));
             }
-        })?;
-        let said = json!({"from": self.place(), "to": to.place()});
-        to.open()?.write(world, |tx| {
-            tx.audit(world, "store.copy", "store", None, Some(&said))
+            store.write(world, |tx| {
+                tx.audit(world, "store.copy", "store", None, Some(&said))
+            })
         })?;
         Ok(CopiedStore { head, version })
     }

@@ -11,8 +11,8 @@ pub(super) struct Table {
     columns: &'static str,
     /// The columns that order its rows.
     pub(super) order: &'static str,
-    /// The column with a secret and the column that names its row, if it has one.
-    secret: Option<(&'static str, &'static str)>,
+    /// The column with a secret, if it has one, and the columns that name its place.
+    secret: Option<(&'static str, &'static [&'static str])>,
 }
 
 const fn table(name: &'static str, order: &'static str, columns: &'static str) -> Table {
@@ -27,7 +27,7 @@ const fn table(name: &'static str, order: &'static str, columns: &'static str) -
 const fn with_secret(
     name: &'static str,
     order: &'static str,
-    secret: (&'static str, &'static str),
+    secret: (&'static str, &'static [&'static str]),
     columns: &'static str,
 ) -> Table {
     Table {
@@ -42,7 +42,7 @@ const fn with_secret(
 pub(super) const META: Table = with_secret(
     "meta",
     "one",
-    ("audit_secret", ""),
+    ("audit_secret", &[]),
     "one i, store x, version i, issued_at i, audit_seq i, audit_hash x, audit_secret x, audit_start i,
      audit_start_hash x, audit_start_tag x, timeline x, began i, base x",
 );
@@ -66,7 +66,7 @@ pub(super) const STORE: [Table; 15] = [
     with_secret(
         "signing_key",
         "created, rowid",
-        ("secret", "kid"),
+        ("secret", &["kid", "algorithm"]),
         "kid t, algorithm t, secret x, state t, created i, retired i",
     ),
     table(
@@ -90,7 +90,7 @@ pub(super) const STORE: [Table; 15] = [
     with_secret(
         "webhook",
         "number",
-        ("secret", "name"),
+        ("secret", &["name"]),
         "number i, name t, url t, secret x, events t, cursor i, created i",
     ),
     table("message", "webhook, seq", "webhook i, seq i, failures i, next i"),
@@ -104,7 +104,7 @@ pub(super) const STORE: [Table; 15] = [
     with_secret(
         "node",
         "node",
-        ("secret", "node"),
+        ("secret", &["node"]),
         "node t, secret x, enrolled i, revoked i",
     ),
     table("lost_key", "id", "id i, client t, revoked b"),
@@ -182,13 +182,17 @@ impl Table {
 
     /// Where the secret of a row is kept, as the queries for it name the place.
     pub(super) fn place(&self, values: &[Value<'_>]) -> String {
-        let Some((secret, name)) = self.secret else {
+        let Some((secret, names)) = self.secret else {
             return String::new();
         };
-        match self.at(name).and_then(|at| values.get(at)) {
-            Some(Value::Text(name)) => format!("{}.{secret} {name}", self.name),
-            _ => format!("{}.{secret}", self.name),
+        let mut place = format!("{}.{secret}", self.name);
+        for name in names {
+            if let Some(Value::Text(name)) = self.at(name).and_then(|at| values.get(at)) {
+                place.push(' ');
+                place.push_str(name);
+            }
         }
+        place
     }
 
     /// The secret of a row, unless it has none.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::bench::fresh_address;
+use keystile_core::keyset::Algorithm;
 use keystile_model::error::{Kind, Trouble};
 use keystile_model::world::World;
 
@@ -145,4 +146,38 @@ fn many_rows_come_in_parts_between_which_others_are_read() {
             Ok(())
         })
         .unwrap();
+}
+
+/// Not trouble of the store: it is the caller's value, and the server stays ready.
+#[test]
+fn a_value_that_no_text_can_hold_is_refused_and_an_attempt_with_it_is_recorded() {
+    let Some(place) = Place::new() else { return };
+    let mut store = place.open();
+    let asked = store.read(|tx| tx.client("a\0b").map(drop));
+    assert!(asked.unwrap_err().is(Code::HiddenCharacters));
+    store
+        .write(&place.world, |tx| {
+            tx.audit_refused(&place.world, "key.issue", "a\0b", "a\0b", "no `\0` here")
+        })
+        .unwrap();
+    let log = store.read(|tx| tx.last_audit(&crate::Query::default(), 1));
+    assert_eq!(log.unwrap()[0].subject, "a\u{fffd}b");
+}
+
+/// Who may write rows could have a private key exported as a shared secret otherwise.
+#[test]
+fn a_signing_key_opens_with_its_own_algorithm_alone() {
+    let Some(place) = Place::new() else { return };
+    let mut store = place.open();
+    store
+        .write(&place.world, |tx| {
+            tx.insert_signing_key("k", Algorithm::Ed25519, &[7; 32], 1)
+        })
+        .unwrap();
+    let algorithm = |store: &mut Store| {
+        store.read(|tx| Ok(tx.signing_keys()?.iter().map(|k| k.algorithm).next()))
+    };
+    assert_eq!(algorithm(&mut store).unwrap(), Some(Algorithm::Ed25519));
+    store.batch("UPDATE signing_key SET algorithm = 'hmac-sha256'");
+    assert!(algorithm(&mut store).unwrap_err().is(Code::StoreDamaged));
 }

@@ -209,7 +209,7 @@ impl Database {
     /// The file.
     ///
     /// # Errors
-    /// If the database is none.
+    /// If the store is not in a file.
     pub fn file(&self) -> Result<&SqliteDatabase> {
         match self {
             Self::Sqlite(db) => Ok(db),
@@ -220,7 +220,7 @@ impl Database {
     /// The same, to be written as a whole.
     ///
     /// # Errors
-    /// If the database is none.
+    /// If the store is not in a file.
     pub fn file_mut(&mut self) -> Result<&mut SqliteDatabase> {
         match self {
             Self::Sqlite(db) => Ok(db),

@@ -23,6 +23,12 @@ mod trouble;
 pub use address::{DatabaseAddress, Part};
 use trouble::{lost, trouble};
 
+/// What a machine holds that vanishes or stands still within a change, the database takes back: else
+/// nobody could write until it gives the connection up, hours later or never.
+const VANISHED: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3;
+    SET tcp_keepalives_count = 3; SET tcp_user_timeout = 15000;
+    SET idle_in_transaction_session_timeout = 60000;";
+
 /// The first version whose SQL this is written for.
 const OLDEST: i64 = 150_000;
 /// Statements that are kept; all are forgotten when there are more.
@@ -107,7 +113,8 @@ impl PostgresDatabase {
             "SET search_path TO {};
              SET default_transaction_isolation TO 'read committed';
              SELECT set_config('synchronous_commit', 'on', false)
-               WHERE current_setting('synchronous_commit') = 'off';",
+               WHERE current_setting('synchronous_commit') = 'off';
+             {VANISHED}",
             self.address.schema(self.part),
         );
         new.batch_execute(&setup).map_err(at)?;
@@ -143,6 +150,10 @@ impl PostgresDatabase {
 
     /// The statement, prepared.
     fn prepared(&self, sql: &str, values: &[Value<'_>]) -> Result<Statement> {
+        // A statement belongs to its connection.
+        if self.is_idle() {
+            self.connected()?;
+        }
         let kinds: Vec<SqlKind> = values.iter().map(Value::kind).collect();
         let key = (sql.to_owned(), kinds);
         if let Some(known) = self.statements.borrow().get(&key) {
@@ -240,7 +251,9 @@ impl PostgresDatabase {
             (TransactionAccess::Write, Part::Usage) => {
                 format!("BEGIN; SET LOCAL lock_timeout = {patience}; SELECT FROM about FOR UPDATE")
             }
-            (TransactionAccess::Make, _) => "BEGIN".to_owned(),
+            (TransactionAccess::Make, _) => {
+                format!("BEGIN; SET LOCAL lock_timeout = {patience}")
+            }
         };
         self.batch(&sql).inspect_err(|_| {
             // It may have begun.

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 /// A value for a statement. One that is missing has a type too: a database may need it to
 /// understand the statement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Value<'v> {
     /// Nothing, where a value of this kind could be.
     Null(SqlKind),
@@ -31,6 +31,13 @@ pub enum SqlKind {
     Text,
     /// Bytes.
     Bytes,
+}
+
+/// The kind alone: values may be secrets.
+impl std::fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.kind())
+    }
 }
 
 impl Value<'_> {

@@ -161,8 +161,33 @@ fn a_copy_has_all_that_the_store_has_whatever_kinds_they_are() {
     }
 }
 
+/// What somebody else writes meanwhile, the copy would not know of.
 #[test]
-fn a_copy_that_fails_leaves_nothing() {
+fn a_copy_of_a_store_that_changes_leaves_nothing_and_the_next_one_works() {
+    let mut named = 0..;
+    for (_one, from) in places() {
+        filled(&from);
+        for (_two, to) in places() {
+            let world = &system::local();
+            let mut changes = 1;
+            let done = from.copy_store(world, &to, &mut |_, rows| {
+                if rows > 0 && changes > 0 {
+                    changes -= 1;
+                    let mut beside = from.open().ok().unwrap();
+                    let name = format!("meanwhile-{}", named.next().unwrap());
+                    client::create(&mut beside, world, client::ClientDraft::named(&name)).unwrap();
+                }
+            });
+            assert_eq!(changes, 0);
+            assert!(done.err().unwrap().is(Code::Interrupted));
+            assert!(!to.exists().unwrap());
+            assert!(from.copy_store(world, &to, &mut |_, _| {}).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_broken_is_not_copied() {
     let (_one, from) = bench::home_in_folder("version: 1\n", &["acme"]);
     from.open()
         .ok()

@@ -25,6 +25,14 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
     {
         return busy(PATIENCE);
     }
+    if *code == SqlState::CHARACTER_NOT_IN_REPERTOIRE {
+        // Of whoever gave the value: the store works.
+        return refuse(
+            Code::HiddenCharacters,
+            format_args!("a value holds a character that no text in {address} can hold"),
+            "leave out NUL and what is not Unicode",
+        );
+    }
     match code.code().get(..2).unwrap_or_default() {
         // Connections, and a server that starts, stops or has too many of them.
         "08" | "57" => lost(address),
@@ -40,7 +48,7 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
         ),
         "28" | "3D" => refuse(
             Code::StoreAccess,
-            format_args!("{address} lets nobody in with this user, password and database ({said})"),
+            format_args!("{address} refuses this user, password or database ({said})"),
             "check the address, and the password in PGPASSFILE",
         ),
         "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => refuse(
@@ -48,6 +56,7 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
             format_args!("the user may not do this in {address} ({said})"),
             "let the user own the store's schemas",
         ),
+        "25" if *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => lost(address),
         "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION => refuse(
             Code::StoreAccess,
             format_args!("{address} is open for reading only"),
