@@ -40,7 +40,7 @@ impl Hasher for FastHasher {
 /// A table under [`FastHasher`].
 pub type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
 
-/// What such tables hash with, for who spreads keys over several.
+/// What such tables hash with, for callers that spread keys over several tables.
 pub fn hasher() -> BuildHasherDefault<FastHasher> {
     BuildHasherDefault::default()
 }

@@ -113,14 +113,14 @@ fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
     };
     if report.is_some() && node.is_empty() {
         return Err(Refused::Unsupported(
-            "the policy asks for reports (`report`), and Envoy does not tell modules who it is. Set the environment variable `KEYSTILE_NODE` to Envoy's `node.id`, or enrol it with `keystilectl node enroll`",
+            "the policy asks for reports (`report`), and Envoy does not tell modules who it is. Set the environment variable `KEYSTILE_NODE` to Envoy's `node.id`, or enroll it with `keystilectl node enroll`",
         ));
     }
     let certificates = match artefact {
         Artefact::Keyset(keyset) => {
             if keyset.policy.router.names_virtual_hosts() && !tells_virtual_hosts() {
                 return Err(Refused::Unsupported(
-                    "the policy names `virtual_hosts`, and Envoy tells modules which one it chose from 1.40 on only. Name `hosts` in their place, or use keystile.wasm",
+                    "the policy names `virtual_hosts`, and only Envoy 1.40 and later tell modules which one was chosen. Update Envoy, name `hosts` instead, or use keystile.wasm",
                 ));
             }
             let asked = keyset.policy.client_certificates;

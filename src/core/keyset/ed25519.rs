@@ -1,8 +1,8 @@
 //! Ed25519: signatures that an Envoy can check and cannot make.
 //!
 //! Strict: a signature has one spelling, keys and commitments of small order are refused, and so is
-//! a key that is not spelled canonically. Whatever else calls itself a verifier of RFC 8032 and is
-//! more lenient accepts what this one accepts.
+//! a key that is not spelled canonically. Every more lenient verifier of RFC 8032 accepts what this
+//! one accepts.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 

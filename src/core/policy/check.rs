@@ -161,7 +161,10 @@ pub(super) fn not_after(raw: &RawPolicy, e: &mut Errors) -> Option<u64> {
             _ => {
                 e.push(
                     "not_after",
-                    format!("`{text}` is not a duration of a minute or more; write `12h` or `7d`"),
+                    Advice::new(
+                        format!("`{text}` is not a duration of a minute or more"),
+                        "write `12h` or `7d`",
+                    ),
                 );
                 None
             }
@@ -175,7 +178,10 @@ pub(super) fn longest(field: &str, text: Option<&String>, e: &mut Errors) -> Opt
     if found.is_none() {
         e.push(
             field,
-            format!("`{text}` is not a duration; write `90d` or `24h`"),
+            Advice::new(
+                format!("`{text}` is not a duration"),
+                "write `90d` or `24h`",
+            ),
         );
     }
     found

@@ -47,8 +47,8 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong(most) => return write!(f, "the message is longer than {most} bytes"),
-            Self::UnknownKid => "signed with a key that is not accepted here; give Envoy the output of `keystilectl signing-key export`",
-            Self::Signature => "the signature does not match; give Envoy the output of `keystilectl signing-key export`",
+            Self::UnknownKid => "signed with a secret that is not accepted here; enroll the Envoy again with `keystilectl node enroll`, or give it the output of `keystilectl signing-key export`",
+            Self::Signature => "the signature does not match; enroll the Envoy again with `keystilectl node enroll`, or give it the output of `keystilectl signing-key export`",
             Self::Shape => "signed, but not as this version knows such messages; update filter and companion",
         })
     }
@@ -56,8 +56,8 @@ impl fmt::Display for MessageError {
 
 impl std::error::Error for MessageError {}
 
-/// Signs a message with the first of the keys. `None` if there is no key or the message
-/// cannot be written.
+/// Signs a message with the first secret. `None` if there is none or the message cannot be
+/// written.
 pub(crate) fn seal<T: Serialize>(
     domain: Domain,
     message: &T,
@@ -84,7 +84,8 @@ pub fn node_of(body: &[u8]) -> Option<String> {
     struct Named {
         node: String,
     }
-    json::read::<Named>(body).ok().map(|n| n.node)
+    // Not `crate::json`: anybody may have sent this, and nothing but the name is worth memory.
+    serde_json::from_slice::<Named>(body).ok().map(|n| n.node)
 }
 
 /// Verifies and reads a message of at most `most` bytes. Nothing in it is read before the signature

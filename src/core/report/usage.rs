@@ -159,9 +159,12 @@ impl Batch {
         }
     }
 
-    /// Whether every index in its rows is valid, and nothing is too long.
+    /// Whether every index in its rows is valid, nothing is too long, and all is text that any
+    /// database takes.
     fn holds(&self) -> bool {
+        let names = self.routes.iter().chain(&self.outcomes);
         self.node.len() <= crate::report::MAX_NODE
+            && names.chain([&self.node]).all(|text| !text.contains('\0'))
             && self.rows.len() <= MAX_ROWS
             && self.at.is_multiple_of(GRAIN)
             && self.rows.iter().all(|row| {

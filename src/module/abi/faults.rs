@@ -1,5 +1,5 @@
 //! Faults on request, for tests of the module in a real Envoy: of the build with the feature `faults`,
-//! which nobody is given.
+//! which is never released.
 #![expect(
     clippy::disallowed_methods,
     clippy::panic,

@@ -57,6 +57,16 @@ fn reopened(batch: &Batch) -> Result<Batch, MessageError> {
     open_batch(&s.body, &s.kid, &s.tag, &keys())
 }
 
+/// Nobody has signed it yet: `crate::json` would refuse the fraction, because it reads everything.
+#[test]
+fn of_a_message_that_is_not_verified_nothing_but_the_name_is_read() {
+    let named = |text: &str| super::super::message::node_of(text.as_bytes());
+    let found = named(r#"{"other":[1.5,{"node":"no"}],"node":"edge-7","more":1e400}"#);
+    assert_eq!(found.as_deref(), Some("edge-7"));
+    assert_eq!(named(r#"{"node":7}"#), None);
+    assert_eq!(named(r#"{"other":"edge-7"}"#), None);
+}
+
 #[test]
 fn a_batch_is_read_back_and_its_rows_are_arrays() {
     assert_eq!(reopened(&batch()), Ok(batch()));
