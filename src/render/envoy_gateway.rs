@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::ecds::{self, MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
+use crate::ecds::{self, MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS, VERIFY_KEYS};
 use crate::envoy::parts::{ControlPlane, EnvoyParts};
 use crate::kubernetes::pod::{EnvVar, Volume, VolumeMount, VolumeSource};
 use crate::manifest::{self, Metadata, Resource};
@@ -162,7 +162,10 @@ impl Gateway {
             fields.insert("static_resources".to_owned(), json!({"clusters": clusters}));
         }
         let mut container = Container {
-            env: vec![EnvVar::of_secret(SIGNING_KEYS, NAME, SIGNING_KEYS)],
+            // Either is enough; without both, the filter refuses every keyset and so every request.
+            env: [SIGNING_KEYS, VERIFY_KEYS]
+                .map(|name| EnvVar::of_optional_secret(name, NAME, name))
+                .into(),
             volume_mounts: Vec::new(),
         };
         if self.is_native() {

@@ -88,6 +88,8 @@ impl Gateway {
 #
 #   kubectl -n envoy-gateway-system create secret generic keystile \\
 #     --from-literal=\"$(keystilectl signing-key export)\"
+#
+# With Ed25519 it is `signing-key export --public`, and the variable KEYSTILE_VERIFY_KEYS.
 #   kubectl -n {ns} patch gateway {name} --type merge -p '{{\"spec\": {{\"infrastructure\": {{\"parametersRef\":
 #     {{\"group\": \"gateway.envoyproxy.io\", \"kind\": \"EnvoyProxy\", \"name\": \"keystile\"}}}}}}}}'
 #

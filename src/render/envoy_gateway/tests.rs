@@ -54,8 +54,13 @@ fn an_extension_holds_the_keyset_and_reads_the_signing_keys_from_the_proxy() {
     );
     let fields: Vec<_> = wasm.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["code", "config", "env", "name", "rootID"]);
-    let env = "/spec/provider/kubernetes/envoyDeployment/container/env/0";
-    assert_eq!(all[0].pointer(env).unwrap()["name"], SIGNING_KEYS);
+    let env = "/spec/provider/kubernetes/envoyDeployment/container/env";
+    let from = |name: &str| {
+        let key = json!({"name": "keystile", "key": name, "optional": true});
+        json!({"name": name, "valueFrom": {"secretKeyRef": key}})
+    };
+    let either = json!([from(SIGNING_KEYS), from(VERIFY_KEYS)]);
+    assert_eq!(all[0].pointer(env).unwrap(), &either);
     let http = extension("https://files.example/keystile.wasm");
     assert_eq!(
         http[1]["spec"]["wasm"][0]["code"],
@@ -167,7 +172,7 @@ fn a_module_comes_by_image_is_allowed_by_the_proxy_and_used_by_the_policy() {
     );
     let env = deployment["container"]["env"].as_array().unwrap();
     let names: Vec<_> = env.iter().map(|e| e["name"].as_str().unwrap()).collect();
-    assert_eq!(names, [SIGNING_KEYS, NODE, MODULE_FOLDERS]);
+    assert_eq!(names, [SIGNING_KEYS, VERIFY_KEYS, NODE, MODULE_FOLDERS]);
     // A route with a policy of its own has lost ours, so that the guard stays.
     let guard = all[2]
         .pointer("/spec/jsonPatches/0/operation/value/name")

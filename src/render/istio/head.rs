@@ -37,6 +37,8 @@ impl Mesh {
 #   kubectl -n {namespace} create secret generic keystile \\
 #     --from-literal=\"$(keystilectl signing-key export)\"
 #
+# With Ed25519 it is `signing-key export --public`, and the variable KEYSTILE_VERIFY_KEYS.
+#
 # Once, after it, in the pod's template: that secret as an environment variable of the container
 # `istio-proxy`, and the ConfigMap `{BOOTSTRAP}` as an addition to Envoy's bootstrap.
 #

@@ -153,6 +153,9 @@ struct FieldPath {
 struct SecretKey {
     name: &'static str,
     key: &'static str,
+    /// The container starts without it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    optional: bool,
 }
 
 impl EnvVar {
@@ -164,7 +167,20 @@ impl EnvVar {
 
     /// With the value of this key of a Secret.
     pub fn of_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
-        let source = ValueSource::SecretKeyRef(SecretKey { name: secret, key });
+        Self::secret(name, secret, key, false)
+    }
+
+    /// The same, if the Secret has that key.
+    pub fn of_optional_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
+        Self::secret(name, secret, key, true)
+    }
+
+    fn secret(name: &'static str, secret: &'static str, key: &'static str, optional: bool) -> Self {
+        let source = ValueSource::SecretKeyRef(SecretKey {
+            name: secret,
+            key,
+            optional,
+        });
         let value = EnvValue::ValueFrom(source);
         Self { name, value }
     }
