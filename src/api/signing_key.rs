@@ -169,7 +169,7 @@ impl Operation for Create {
         "signing-key.create",
         "/v1/signing-keys",
         OWNERS,
-        "Create a signing key of an algorithm; the old one is accepted until it is retired",
+        "Create a signing key of a given algorithm; the old one is accepted until it is retired",
     )
     .tagged();
 

@@ -226,7 +226,7 @@ pub async fn nowhere(cx: PageContext) -> Response {
     let problem: Error = refuse(
         Code::PathNotFound,
         "there is no such page",
-        "see the menu for what there is",
+        "use the menu",
     );
     let problem = Problem::from(problem.with_kind(Kind::NotFound));
     let status = StatusCode::NOT_FOUND;

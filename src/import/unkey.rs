@@ -150,7 +150,7 @@ fn of_key(
         return Ok(());
     };
     let Some(cidrs) = networks(key)? else {
-        found.leave(place, "`ipWhitelist` holds what is no address or range");
+        found.leave(place, "`ipWhitelist` holds something that is not an address or range");
         return dead(key, place, found);
     };
     let closed = key.closed();

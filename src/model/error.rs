@@ -68,7 +68,7 @@ pub fn defect(fact: impl Display) -> Error {
     refuse(
         Code::Defect,
         fact,
-        "please report this: it is a mistake in Keystile",
+        "please report this: it is a bug in Keystile",
     )
 }
 

@@ -132,7 +132,7 @@ fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
     if certificates {
         log(
             Level::Warn,
-            "keystile: some keys are bound to client certificates, and Envoy does not tell modules whether it has checked one: these keys are refused. If every listener refuses certificates that do not hold, write `client_certificates: presented` into the policy; otherwise use keystile.wasm",
+            "keystile: some keys are bound to client certificates, and Envoy does not tell modules whether it has checked one: these keys are refused. If every listener rejects invalid certificates, write `client_certificates: presented` into the policy; otherwise use keystile.wasm",
         );
     }
     Ok(())

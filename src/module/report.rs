@@ -108,7 +108,7 @@ pub fn tick(host: &Configuration<'_>, config: &Config) {
                     log(Level::Warn, UNSIGNED);
                 } else if !is_told {
                     let line = format!(
-                        "keystile: a report to cluster `{}` could not be sent. Envoy's configuration needs a cluster of this name, or the policy's `report` another one",
+                        "keystile: a report to cluster `{}` could not be sent. Envoy's configuration needs a cluster of this name, or the policy's `report` has to name another one",
                         target.cluster
                     );
                     log(Level::Warn, &line);

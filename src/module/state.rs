@@ -270,7 +270,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
                 false => "its policy lets in only what the newest one also allows",
             };
             let line = format!(
-                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
+                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not used, and {policy}. Reissue it with `keystilectl keyset renew`"
             );
             match place.holding.lies_ready() {
                 true => place.unless_overlay = Some(line),
@@ -285,7 +285,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
                 "keystile: {name} version {version} with {size} is in force, loaded in {loaded_us} us{}",
                 match in_force == version {
                     true => String::new(),
-                    false => format!("; all in all version {in_force}"),
+                    false => format!("; overall version {in_force}"),
                 },
             ),
         ),
@@ -313,7 +313,7 @@ pub fn end(config: &Config) {
     for place in &gone {
         let store = place.store;
         let line = format!(
-            "keystile: no listener of store {store} is left, and nothing of it in force; its newest version is remembered"
+            "keystile: no listener of store {store} is left, so nothing of it is in force; its newest version is remembered"
         );
         log(Level::Info, &line);
     }
@@ -341,11 +341,11 @@ pub fn tick() {
             continue;
         }
         let meanwhile = match place.holding.version() {
-            0 => "every request is refused until it is".to_owned(),
+            0 => "every request is refused until it does".to_owned(),
             version => format!("version {version} stays in force"),
         };
         let line = format!(
-            "keystile: overlay version {} is here and its base, version {}, is not; {meanwhile}. Push the base again: the overlay comes in force with it",
+            "keystile: overlay version {} has arrived, but its base, version {}, has not; {meanwhile}. Push the base again: the overlay takes effect with it",
             waiting.version, waiting.base.version
         );
         log(Level::Warn, &line);

@@ -195,7 +195,7 @@ impl Account {
                 true => log(
                     Level::Warn,
                     &format!(
-                        "keystile: usage for cluster `{cluster}` {why}. Counting goes on, and what waits is sent again; see the control plane's log"
+                        "keystile: usage for cluster `{cluster}` {why}. Counting continues, and waiting counts are sent again; see the control plane's log"
                     ),
                 ),
             }
@@ -216,12 +216,12 @@ impl Account {
             open_refusal(&answer.body, &answer.kid, &answer.tag, keys).ok()
         });
         if let Some(refusal) = refusal.flatten() {
-            let why = "is refused for good by the control plane";
+            let why = "is permanently refused by the control plane";
             return self.settle(ReportAnswer::Refusal(&refusal), why, now);
         }
         match (receipt.flatten(), answer.map(|a| a.status)) {
             (Some(receipt), _) => {
-                let why = "is answered with the receipt of another batch";
+                let why = "got the receipt of another batch";
                 let is_done = self.settle(ReportAnswer::Receipt(&receipt), why, now);
                 if is_done {
                     hear_quotas(self.store, &receipt);
@@ -229,12 +229,12 @@ impl Account {
                 is_done
             }
             (None, Some(200)) => {
-                let why = "is answered without a receipt that could be believed";
+                let why = "got no valid receipt";
                 self.settle(ReportAnswer::Nothing, why, now);
                 false
             }
             (None, Some(0) | None) => {
-                self.settle(ReportAnswer::Nothing, "is not answered", now);
+                self.settle(ReportAnswer::Nothing, "got no answer", now);
                 false
             }
             (None, Some(status)) => {

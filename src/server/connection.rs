@@ -163,7 +163,7 @@ impl Service {
             tokio::select! {
                 ended = serving.as_mut() => {
                     if let Err(e) = ended {
-                        tracing::debug!(error = %e, "a connection broke off");
+                        tracing::debug!(error = %e, "a connection was lost");
                     }
                     return;
                 }

@@ -47,7 +47,7 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     let Some(key) = presented else {
         let refused = refuse(
             Code::TokenMissing,
-            "there is no key with the request",
+            "the request has no key",
             "send the key that is to be revoked, as in `authorization: Bearer KEY` or `x-api-key: KEY`",
         );
         return Problem::from(refused).into_response();
@@ -94,8 +94,8 @@ fn presented(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Error> {
     match (found, others) {
         (Some(_), 1..) => Err(refuse(
             Code::FieldsConflict,
-            "there is more than one credential with the request",
-            "send the key that is to be revoked alone",
+            "the request has more than one credential",
+            "send only the key that is to be revoked",
         )),
         (found, _) => Ok(found),
     }

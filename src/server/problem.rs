@@ -195,7 +195,7 @@ impl From<TooOften> for Problem {
     fn from(e: TooOften) -> Self {
         let seconds = u32::try_from(e.retry_after).unwrap_or(u32::MAX);
         let next = format_args!("try again in {} s", e.retry_after);
-        Self::from(refuse(Code::TooManyRequests, "asked for too often", next)).after(seconds)
+        Self::from(refuse(Code::TooManyRequests, "there were too many requests", next)).after(seconds)
     }
 }
 

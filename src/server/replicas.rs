@@ -213,7 +213,7 @@ impl Replicas {
         self: &Arc<Self>,
         f: impl FnOnce(&mut SharedTables) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let broken = || defect("what servers share could not be used");
+        let broken = || defect("the state that servers share could not be used");
         let _turn = self.aside.acquire().await.map_err(|_| broken())?;
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || this.with(f)).await;
@@ -225,7 +225,7 @@ impl Replicas {
         if let Some(shared) = &mut *locked(&self.shared)
             && let Err(e) = shared.end(&self.id)
         {
-            tracing::warn!(error = %e, "the other servers were not told that this one ends; they wait some seconds for it");
+            tracing::warn!(error = %e, "the other servers were not told that this one is shutting down; they will wait for it for some seconds");
         }
     }
 
@@ -238,7 +238,7 @@ impl Replicas {
             let this = Arc::clone(&self);
             let taken = tokio::task::spawn_blocking(move || this.take_turn()).await;
             let leads = taken.unwrap_or(Ok(false)).unwrap_or_else(|e| {
-                tracing::warn!(error = %e, "the database cannot be asked whose turn it is");
+                tracing::warn!(error = %e, "the database cannot be asked which server's turn it is");
                 false
             });
             self.leads.send_if_modified(|known| {

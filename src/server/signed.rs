@@ -129,8 +129,8 @@ async fn batch(State(edge): State<Edge>, request: Request) -> Response {
             Problem::from(e.with_kind(Kind::Unavailable)).into_response()
         }
         Err(batches::NotCounted::OtherStore) => refused_batch(
-            "the batch is of another store",
-            "send it to the server of that",
+            "the batch belongs to another store",
+            "send it to the server of that store",
         ),
         Err(batches::NotCounted::Node(e)) => {
             edge.forged(&head, &body, "usage.send", &e).await;
@@ -140,7 +140,7 @@ async fn batch(State(edge): State<Edge>, request: Request) -> Response {
             edge.forged(&head, &body, "usage.send", e).await;
             refused_batch(
                 format_args!("the batch is not counted: {e}"),
-                "look at KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy",
+                "check KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy",
             )
         }
     }
@@ -168,12 +168,12 @@ fn refused_report(refused: &ReportRefusal) -> Problem {
     let next = match refused {
         ReportRefusal::Node => "set `node` in the Envoy's bootstrap",
         _ => {
-            "look at the clock of the machine, and at KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy"
+            "check the clock of the machine, and KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy"
         }
     };
     refuse(
         Code::ReportRefused,
-        format_args!("the report is not taken: {refused}"),
+        format_args!("the report is rejected: {refused}"),
         next,
     )
     .with_kind(kind)
@@ -196,7 +196,7 @@ async fn leaks(
         Err(UntrustedReport::NoKeys) => {
             let problem = refuse(
                 Code::NotReady,
-                format_args!("the message cannot be judged: {}", UntrustedReport::NoKeys),
+                format_args!("the message cannot be checked: {}", UntrustedReport::NoKeys),
                 "send it again later",
             );
             return Problem::from(problem.with_kind(Kind::Unavailable)).into_response();
@@ -204,7 +204,7 @@ async fn leaks(
         Err(untrusted) => {
             let problem = refuse(
                 Code::MessageUntrusted,
-                format_args!("the message is not believed: {untrusted}"),
+                format_args!("the message is rejected: {untrusted}"),
                 "send it as the secret scanning partner program says",
             );
             return Problem::from(problem.with_kind(Kind::Forbidden)).into_response();
@@ -263,7 +263,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
             retry_after: e.retry_after,
             ..refuse(
                 Code::BodyIncomplete,
-                "the body broke off, or came too slowly",
+                "the body was cut short, or arrived too slowly",
                 "send it again",
             )
             .with_kind(Kind::Unavailable)

@@ -97,7 +97,7 @@ pub fn of_holder(address: IpAddr, request: &str) -> World {
 pub fn of_stranger(address: IpAddr, request: &str) -> World {
     World {
         now: now(),
-        actor: remote("nobody known".to_owned(), address, request),
+        actor: remote("unknown caller".to_owned(), address, request),
         caller: Caller::Token(Grant::nothing()),
         entropy: system_entropy,
         reach: Reach::default(),

@@ -34,7 +34,7 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
         dropped.unwrap_or_else(core::mem::forget);
         log(
             Level::Error,
-            &format!("keystile: a mistake in `{entry}`, which is caught; please report it with the line before"),
+            &format!("keystile: a mistake in `{entry}` was caught; please report it together with the line before this one"),
         );
         otherwise()
     })

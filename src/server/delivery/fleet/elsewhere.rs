@@ -96,7 +96,7 @@ impl Fleet {
             let Ok(observed) = serde_json::from_str::<Observed>(&row.body) else {
                 tracing::error!(
                     replica,
-                    "what another server says of an Envoy cannot be read"
+                    "what another server says about an Envoy cannot be read"
                 );
                 continue;
             };

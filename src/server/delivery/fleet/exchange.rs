@@ -80,7 +80,7 @@ async fn once(
     let exchanged = tokio::task::spawn_blocking(move || {
         replicas.exchange(published, renews, &rows, |other| fleet.read_of(other))
     });
-    let broken = || Err(defect("what servers say could not be exchanged"));
+    let broken = || Err(defect("the state of the servers could not be exchanged"));
     exchanged.await.unwrap_or_else(|_| broken())
 }
 
