@@ -1,5 +1,5 @@
-//! A request of somebody signed in: a session, its token and the origin of the request; and performing operations in its
-//! name.
+//! A request of somebody who is signed in: the session, its token and the origin of the request;
+//! and operations performed in its name.
 
 mod change;
 mod source;

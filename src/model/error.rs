@@ -63,7 +63,7 @@ pub fn mistaken(code: Code, all: &[PolicyError]) -> Error {
     refuse_all(all.iter().flat_map(one).collect())
 }
 
-/// A mistake of ours.
+/// A bug of ours.
 pub fn defect(fact: impl Display) -> Error {
     refuse(
         Code::Defect,

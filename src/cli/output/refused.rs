@@ -1,4 +1,4 @@
-//! What is refused, as JSON: for scripts, which compare codes and fields and never read sentences.
+//! Refusals as JSON: for scripts, which compare codes and fields and never read sentences.
 
 use keystile_model::error::{Code, Error, Fault, Surface};
 use serde::Serialize;

@@ -227,7 +227,10 @@ impl Provider {
         if found.issuer != *issuer {
             return Err(senseless(
                 &place,
-                format_args!("it belongs to the issuer `{}`, not to `{issuer}`", found.issuer),
+                format_args!(
+                    "it belongs to the issuer `{}`, not to `{issuer}`",
+                    found.issuer
+                ),
             ));
         }
         for (field, address) in [

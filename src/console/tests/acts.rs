@@ -175,7 +175,7 @@ async fn what_is_wrong_stands_beside_its_field_in_the_words_of_the_api() {
     let answer = person.post("/console/clients", "name=a+b").await;
     assert_eq!(answer.status, 422);
     let (_, after) = answer.text.split_once("id=\"f-name-fault\"").unwrap();
-    assert!(after.contains("is no name for a client"));
+    assert!(after.contains("is not a valid name for a client"));
 }
 
 #[tokio::test]

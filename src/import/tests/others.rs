@@ -227,7 +227,7 @@ fn higress_allows_consumers_route_by_route() {
     assert_eq!(key(&found, "higress-initech-5e8a1f0c").scopes, ["shop"]);
     assert!(key(&found, "higress-hooli-3c6a8d1b9f4e").scopes.is_empty());
     assert!(left(&found, "rule 1", "scope `shop`"));
-    assert!(left(&found, "file", "keys stand in x-api-key"));
+    assert!(left(&found, "file", "keys are expected in x-api-key"));
     let console = r#"{"success":true,"data":[{"name":"a","credentials":[{"type":"key-auth","source":"HEADER","key":"x-api-key","values":["higress-console-0123456789"]},{"type":"jwt-auth","values":["no"]}]}]}"#;
     let found = super::found(System::Higress, console, &How::default());
     assert_eq!(key(&found, "higress-console-0123456789").client, "a");

@@ -1,4 +1,4 @@
-//! What stands above the resources: what they need, and how to see that they are in force.
+//! The comment above the resources: what they need, and how to check that they are in force.
 
 use super::{Gateway, GatewayDelivery};
 

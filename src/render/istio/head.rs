@@ -1,4 +1,4 @@
-//! What stands above the resources: what has to be done by hand.
+//! The comment above the resources: what has to be done by hand.
 
 use super::patches::BOOTSTRAP;
 use super::{Mesh, MeshDelivery, ProxyKind};

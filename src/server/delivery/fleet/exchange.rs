@@ -1,4 +1,5 @@
-//! Tells other servers of the store what this one observes of its Envoys, and hears what they do.
+//! Tells other servers of the store what this one observes of its Envoys, and learns what they
+//! observe.
 
 use std::sync::Arc;
 use std::time::Duration;
