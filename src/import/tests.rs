@@ -193,7 +193,7 @@ fn a_table_is_read_by_the_names_that_its_columns_have() {
     assert!(key(&found, "csv-globex-0123456789abcdef").disabled);
     assert!(left(&found, "file:4", "is the same key as file:2"));
     assert!(left(&found, "file:5", "names no client"));
-    assert!(left(&found, "column `colour`", "none that is known"));
+    assert!(left(&found, "column `colour`", "is not known"));
 }
 
 #[test]

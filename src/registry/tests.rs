@@ -310,7 +310,7 @@ fn a_client_brings_back_no_key_that_has_ended() {
     let (before, after) = (later(&c.world, 1), later(&c.world, 2));
     let mut update = |world: &World| words(key::update(&mut c.b.store, world, made[0], longer()));
     let said = update(&after);
-    assert!(said.contains("may not bring it back"), "{said}");
+    assert!(said.contains("may not revive it"), "{said}");
     assert_eq!(update(&before), "");
     // Whoever is not bound to the client may.
     assert_eq!(update(&system::at(NOON + 2)), "");
@@ -343,7 +343,7 @@ fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
     ));
     assert!(said.contains("may not rotate a disabled key"), "{said}");
     let said = words(key::set_disabled(&mut c.b.store, &c.world, second, false));
-    assert!(said.contains("may not switch a disabled key on"), "{said}");
+    assert!(said.contains("may not enable a disabled key again"), "{said}");
     // It may switch off.
     key::set_disabled(&mut c.b.store, &c.world, c.own[2], true).unwrap();
 }

@@ -309,7 +309,7 @@ fn tokens_webhooks_and_the_way_out(screen: Screen) {
 
     b.write("[name=token]", "kst_owner_wrong");
     b.follow("button[type=submit]");
-    assert!(b.text(".note.bad").contains("paste the whole"));
+    assert!(b.text(".note.bad").contains("paste all of it"));
     b.judge("act-sign-in-refused");
 }
 

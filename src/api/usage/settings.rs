@@ -144,7 +144,7 @@ impl Operation for Forget {
         "usage.forget",
         "/v1/usage/forget",
         OWNERS,
-        "Forget the addresses and user agents that used keys",
+        "Forget the addresses and user agents from which keys were used",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<ForgottenUse> {

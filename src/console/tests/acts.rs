@@ -268,7 +268,7 @@ async fn an_invitation_is_good_once_and_for_nothing_else() {
         .send(post("/console/invitation", "", &format!("code={code}")))
         .await;
     assert_eq!(again.status, 401);
-    assert!(again.text.contains("accepted already"), "{}", again.text);
+    assert!(again.text.contains("already accepted"), "{}", again.text);
     let person = site.sign_in(&token).await;
     assert_eq!(person.get("/console").await.status, 200);
     // A token is no invitation: nobody makes himself a fresh one of it.

@@ -21,7 +21,7 @@ fn a_ttl_is_a_duration_or_the_moment_itself() {
             "{until}"
         );
     }
-    assert!(left(&found, "`initech`, key 5", "no number of seconds"));
+    assert!(left(&found, "`initech`, key 5", "not a number of seconds"));
     found.leave_ended(1_790_000_000);
     assert_eq!(found.keys.len(), 3);
     assert!(left(&found, "`initech`, key 2", "has expired"));
@@ -215,7 +215,7 @@ plugins:
     for place in ["keyauth_credentials[3]", "keyauth_credentials[4]"] {
         assert!(left(&found, place, "names no consumer"), "{place}");
     }
-    assert!(left(&found, "`bob`", "is called as another consumer's"));
+    assert!(left(&found, "`bob`", "has the name that is another consumer's"));
     let nested = "consumers:\n- {custom_id: zoe, keyauth_credentials: [{key: kong-zoe-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 5}}]}\n";
     let found = super::found(System::Kong, nested, &How::default());
     assert_eq!(key(&found, "kong-zoe-5e8a1f0c7b2d").limits, ["5/1m@client"]);

@@ -192,7 +192,7 @@ fn a_table_of_aws_switches_keys_off_and_leaves_nothing_unsaid() {
     assert!(!key(&found, "aws-initech-5e8a1f0c7b2d9e4f").disabled);
     assert!(key(&found, "aws-hooli-3c6a8d1b9f4e7b2d").disabled);
     assert!(key(&found, "aws-vandelay-2a7c5e9d0b1f").disabled);
-    assert!(left(&found, "`usageplanIds`", "none that is known"));
+    assert!(left(&found, "`usageplanIds`", "is not known"));
     for word in ["perhaps", "2"] {
         let text = format!("client,key,enabled\na,aws-unsure-0123456789abcdef,{word}\n");
         let found = super::found(System::Csv, &text, &How::default());
