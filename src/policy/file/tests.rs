@@ -162,7 +162,7 @@ fn the_fact_and_the_next_step_of_a_mistake_in_meaning_are_apart() {
     for (fault, fact, next) in [
         (
             0,
-            "segment `{x}{y}`: nobody could tell",
+            "segment `{x}{y}`: it is unclear",
             "write text between them",
         ),
         (1, "methods are case-sensitive", "write `GET`"),

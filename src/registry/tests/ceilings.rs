@@ -71,11 +71,11 @@ fn a_new_key_keeps_within_every_ceiling() {
             },
         ),
         (
-            "keys that this token makes end within 1000s; give `--expires 1000s` or less",
+            "keys that this token issues have to expire within 1000s; give `--expires 1000s` or less",
             |r| r.expires = Some(NOW + 1001),
         ),
         (
-            "keys that this token makes end within 1000s; give `--expires 1000s` or less",
+            "keys that this token issues have to expire within 1000s; give `--expires 1000s` or less",
             |r| r.expires = None,
         ),
     ];
