@@ -343,7 +343,10 @@ fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
     ));
     assert!(said.contains("may not rotate a disabled key"), "{said}");
     let said = words(key::set_disabled(&mut c.b.store, &c.world, second, false));
-    assert!(said.contains("may not enable a disabled key again"), "{said}");
+    assert!(
+        said.contains("may not enable a disabled key again"),
+        "{said}"
+    );
     // It may switch off.
     key::set_disabled(&mut c.b.store, &c.world, c.own[2], true).unwrap();
 }

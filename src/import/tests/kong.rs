@@ -215,7 +215,11 @@ plugins:
     for place in ["keyauth_credentials[3]", "keyauth_credentials[4]"] {
         assert!(left(&found, place, "names no consumer"), "{place}");
     }
-    assert!(left(&found, "`bob`", "has the name that is another consumer's"));
+    assert!(left(
+        &found,
+        "`bob`",
+        "has the name that is another consumer's"
+    ));
     let nested = "consumers:\n- {custom_id: zoe, keyauth_credentials: [{key: kong-zoe-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 5}}]}\n";
     let found = super::found(System::Kong, nested, &How::default());
     assert_eq!(key(&found, "kong-zoe-5e8a1f0c7b2d").limits, ["5/1m@client"]);

@@ -284,7 +284,10 @@ fn whoever_cannot_build_is_told_of_which_key_or_plan() {
             ["plan `gold`", "`Mars/Base`"],
         ),
         (BuildError::SameDigest(key, other), [&key_text, &other_text]),
-        (BuildError::TooManyRules(key), [&key_text, "more address ranges"]),
+        (
+            BuildError::TooManyRules(key),
+            [&key_text, "more address ranges"],
+        ),
         (BuildError::TooLarge, ["keyset", "larger"]),
         (
             BuildError::NeedsBase {
