@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use keystile_model::error::Surface;
 use keystile_model::record::Status;
 use keystile_model::wire;
 
@@ -92,4 +93,15 @@ fn a_next_step_leads_to_a_route_that_there_is() {
         let route = routes.get(act.as_str()).map_or("", String::as_str);
         assert_eq!(act.route(), route, "{}", act.as_str());
     }
+}
+
+#[test]
+fn what_a_query_gives_twice_is_refused_with_its_next_step_apart() {
+    let refused = put_together::<key::List>(&BTreeMap::new(), "limit=1&limit=2", b"")
+        .err()
+        .unwrap();
+    let fault = &refused.faults()[0];
+    assert_eq!(fault.field.as_deref(), Some("limit"));
+    assert_eq!(fault.fact, "is given 2 times");
+    assert_eq!(fault.next.words(Surface::Rest), "give it once");
 }

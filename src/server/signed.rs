@@ -296,3 +296,22 @@ fn recognise(head: &Parts) {
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keystile_model::error::Surface;
+
+    #[test]
+    fn a_message_that_is_not_counted_leads_to_the_secret_or_to_an_update() {
+        let next = |e| next_of_message(e).words(Surface::CommandLine);
+        for secret in [MessageError::UnknownKid, MessageError::Signature] {
+            assert!(next(secret).ends_with("`keystilectl node enroll`"));
+            assert!(!secret.to_string().contains(';'), "{secret}");
+        }
+        for other in [MessageError::Shape, MessageError::TooLong(1)] {
+            assert!(next(other).starts_with("update the filter and the server"));
+            assert!(!other.to_string().contains(';'), "{other}");
+        }
+    }
+}
