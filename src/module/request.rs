@@ -55,10 +55,39 @@ pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut RequestStat
 /// What is decided of a request while its headers are looked at.
 struct Judged<'k> {
     decision: Decision<'k>,
-    goes_on: bool,
+    /// It goes on, whatever was decided.
+    shadow: bool,
     seen: Seen,
     /// How it is answered if it is refused.
     protocol: Protocol,
+}
+
+impl<'k> Judged<'k> {
+    /// Adds to the edits what the request must not hold where it goes, or in access logs.
+    fn new(
+        decision: Decision<'k>,
+        keyset: Option<&InForce>,
+        headers: Headers<'_>,
+        edits: &mut KeptEdits,
+    ) -> Self {
+        let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
+        let (mut seen, mut protocol) = (Seen::default(), Protocol::Plain);
+        let goes_on = shadow || decision.verdict.is_ok();
+        match keyset {
+            Some(keyset) if goes_on => seen = outcome::take_out(keyset, &decision, headers, edits),
+            Some(keyset) => {
+                outcome::take_out_of_query(keyset, decision.glance, headers, edits);
+                protocol = Protocol::from_headers(headers);
+            }
+            None => protocol = Protocol::from_headers(headers),
+        }
+        Self {
+            decision,
+            shadow,
+            seen,
+            protocol,
+        }
+    }
 }
 
 fn decided(
@@ -78,7 +107,6 @@ fn decided(
     let virtual_host = virtual_host(keyset, stream);
     let tls = keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(stream);
     let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
-    let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
     let mut edits = KeptEdits::new();
     let asked: &Stream<'_> = stream;
     let judged = asked.headers(Map::Request, |headers| {
@@ -103,23 +131,7 @@ fn decided(
             &mut (),
         );
         usage::count(usage, keyset, config, &decision, headers, asked);
-        let goes_on = decision.verdict.is_ok() || shadow;
-        let (mut seen, mut protocol) = (Seen::default(), Protocol::Plain);
-        match keyset {
-            Some(keyset) if goes_on => {
-                seen = outcome::take_out(keyset, &decision, headers, &mut edits);
-            }
-            _ => protocol = Protocol::from_headers(headers),
-        }
-        if let (Some(keyset), false) = (keyset, goes_on) {
-            outcome::take_out_of_query(keyset, decision.glance, headers, &mut edits);
-        }
-        Judged {
-            decision,
-            goes_on,
-            seen,
-            protocol,
-        }
+        Judged::new(decision, keyset, headers, &mut edits)
     })?;
     let decision = &judged.decision;
     config.metrics.request(stream, decision.code());
@@ -127,23 +139,30 @@ fn decided(
     config
         .metrics
         .corrupt_pages(stream, corrupt.saturating_sub(corrupt_before));
+    carry_out(config, keyset, &judged, edits, stream, state)
+}
+
+/// Does to the request what was decided. `false` if it is answered.
+fn carry_out(
+    config: &Config,
+    keyset: Option<&InForce>,
+    judged: &Judged<'_>,
+    edits: KeptEdits,
+    stream: &mut Stream<'_>,
+    state: &mut RequestState,
+) -> Result<bool, Refused> {
+    let decision = &judged.decision;
     let pass = Pass::read(stream);
     marks::remember(stream, pass, decision);
     if let Err(denial) = &decision.verdict {
-        if !judged.goes_on {
+        if !judged.shadow {
             // Where that fails, access logs show a path with a key that opens nothing.
             let _ = edits.apply(stream, Map::Request);
             if let Some(other) = keyset.and_then(InForce::other) {
                 take_out_of_query(other, stream);
             }
-            answer(
-                denial,
-                keyset,
-                Some(decision),
-                judged.protocol,
-                stream,
-                state,
-            );
+            let protocol = judged.protocol;
+            answer(denial, keyset, Some(decision), protocol, stream, state);
             return Ok(false);
         }
         config.metrics.shadow_refusal(stream, denial.code());
@@ -154,8 +173,8 @@ fn decided(
     };
     admit(config, keyset, decision, pass, &edits, stream)?;
     drop(edits);
-    if !shadow {
-        keep(config, keyset, &judged, stream, state)?;
+    if !judged.shadow {
+        keep(config, keyset, judged, stream, state)?;
     }
     Ok(true)
 }
