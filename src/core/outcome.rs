@@ -1,7 +1,10 @@
 //! What a decision does to the request that it lets in: the key is taken out, the upstream is told
 //! who calls. The shells only carry it out.
 
+use std::borrow::Cow;
+
 use crate::decide::{Decision, could_be_ours};
+use crate::key::KeyId;
 use crate::keyset::{Entry, InForce};
 use crate::policy::{Mode, Policy};
 use crate::request::credential::{
@@ -13,6 +16,8 @@ use crate::request::headers::Headers;
 /// What logs and guards are told of requests that are let in without a key. Guards ask for
 /// something that is not empty.
 pub const ANONYMOUS: &[u8] = b"-";
+
+const UNVERIFIED: &[u8; 11] = b"unverified:";
 
 /// Adds to the edits what must not reach an upstream, by the policy that decided: keys, and what
 /// only we may say. Says what the request asks for besides.
@@ -108,9 +113,8 @@ pub fn identity<E>(
 
 /// The scopes that the upstream is told of: those of the key, and of a publishable one those that
 /// every policy leaves to such keys.
-fn scopes(keyset: &InForce, entry: &Entry<'_>) -> String {
+fn scopes<'k>(keyset: &'k InForce, entry: &Entry<'_>) -> Cow<'k, str> {
     let policy = keyset.policy();
-    let mut names = String::new();
     // The keys may number scopes by another table than the listener's policy does.
     let name_of = |scope: u16| keyset.scopes().get(usize::from(scope)).map(String::as_str);
     let leaves = |policy: &Policy, name: &str| {
@@ -122,12 +126,27 @@ fn scopes(keyset: &InForce, entry: &Entry<'_>) -> String {
         !entry.publishable
             || (leaves(policy, name) && other.is_none_or(|other| leaves(other, name)))
     };
-    for name in entry.scopes().filter_map(name_of).filter(held) {
-        match names.is_empty() {
-            true => names.reserve(64),
-            false => names.push(' '),
-        }
+    let mut all = entry.scopes().filter_map(name_of).filter(held);
+    let Some(first) = all.next() else {
+        return Cow::Borrowed("");
+    };
+    // Most keys have one, which needs no memory.
+    let Some(second) = all.next() else {
+        return Cow::Borrowed(first);
+    };
+    let mut names = String::with_capacity(64);
+    names.push_str(first);
+    for name in core::iter::once(second).chain(all) {
+        names.push(' ');
         names.push_str(name);
     }
-    names
+    Cow::Owned(names)
+}
+
+/// What logs are told of a key that nobody has verified: the id that it claims.
+pub fn unverified(id: KeyId) -> [u8; 21] {
+    let mut text = [0; 21];
+    let all = UNVERIFIED.iter().copied().chain(id.digits());
+    text.iter_mut().zip(all).for_each(|(to, from)| *to = from);
+    text
 }

@@ -12,6 +12,7 @@ use crate::request::certificate::Stranger;
 use crate::request::host::AmbiguousHost;
 use crate::request::path::Ambiguous;
 pub use rate_fields::rate_fields;
+use std::borrow::Cow;
 
 /// What a denial means on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +229,7 @@ pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// Names in lower case.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The problem, or the message of a gRPC status.
     pub body: String,
     /// For access logs.
@@ -247,35 +248,36 @@ pub fn reply(
 ) -> Reply {
     let answer = denial.answer();
     // A cached refusal would go on refusing callers that have a key by now.
-    let mut headers = vec![("cache-control", "no-store".to_owned())];
+    let mut headers = Vec::with_capacity(4);
+    headers.push(("cache-control", Cow::Borrowed("no-store")));
     if !is_grpc {
-        headers.push(("content-type", "application/problem+json".to_owned()));
+        headers.push(("content-type", Cow::Borrowed("application/problem+json")));
     }
     if answer.status == 401
         && let Some(policy) = policy
     {
-        for value in challenges(policy, denial) {
-            headers.push(("www-authenticate", value));
-        }
+        add_challenges(policy, denial, &mut headers);
     }
     if let Denial::RateLimited { retry_after } | Denial::QuotaExceeded { retry_after } = denial {
-        headers.push(("retry-after", retry_after.to_string()));
+        headers.push(("retry-after", Cow::Owned(retry_after.to_string())));
     }
     if let Some(rate) = rate {
-        headers.extend(rate_fields(rate));
+        headers.extend(rate_fields(rate).map(|(name, value)| (name, Cow::Owned(value))));
     }
     let body = if is_grpc {
         answer.detail.to_owned()
     } else {
         // Every word comes from the table, so nothing needs escaping.
-        let status = answer.status.to_string();
+        let digits = [answer.status / 100, answer.status / 10, answer.status];
+        let digits = digits.map(|n| b'0' + (n % 10) as u8);
+        let status = core::str::from_utf8(&digits).unwrap_or_default();
         [
             "{\"type\":\"urn:keystile:problem:",
             answer.code,
             "\",\"title\":\"",
             answer.title,
             "\",\"status\":",
-            &status,
+            status,
             ",\"detail\":\"",
             answer.detail,
             "\",\"code\":\"",
@@ -328,8 +330,11 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
 
 /// `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3): one challenge for
 /// each scheme, and one for keys in a header of their own, query or cookie.
-fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
+fn add_challenges(
+    policy: &Policy,
+    denial: &Denial,
+    headers: &mut Vec<(&'static str, Cow<'static, str>)>,
+) {
     for credential in &policy.credentials {
         let scheme = match credential {
             Credential::Header {
@@ -345,11 +350,11 @@ fn challenges(policy: &Policy, denial: &Denial) -> Vec<String> {
             false => "",
         };
         let value = [scheme, " realm=\"", &policy.realm, "\"", error].concat();
-        if !out.contains(&value) {
-            out.push(value);
+        // No other field has such a value.
+        if !headers.iter().any(|(_, other)| *other == value) {
+            headers.push(("www-authenticate", Cow::Owned(value)));
         }
     }
-    out
 }
 
 #[cfg(test)]

@@ -376,7 +376,8 @@ pub fn record_metric(id: u32, value: u64) {
 
 /// Answers the request without calling the upstream. Access logs show the reply's `details`.
 pub fn send_reply(reply: &keystile_core::reply::Reply) -> Result<(), Status> {
-    let headers = Headers::encode(&reply.headers);
+    let headers: Vec<_> = reply.headers.iter().map(|(n, v)| (*n, &**v)).collect();
+    let headers = Headers::encode(&headers);
     let grpc = reply.grpc.and_then(|s| i32::try_from(s).ok()).unwrap_or(-1);
     // SAFETY: pointers and lengths of live slices.
     done(unsafe {

@@ -218,7 +218,7 @@ fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
     if let Some(id) = id {
         let _ = host::set_property(STATE_KEY, id);
     } else if let Some(id) = &decision.claimed {
-        let _ = host::set_property(STATE_KEY, format!("unverified:{id}").as_bytes());
+        let _ = host::set_property(STATE_KEY, &outcome::unverified(*id));
     }
     if let Err(denial) = &decision.verdict {
         let _ = host::set_property(STATE_REASON, denial.code().as_bytes());

@@ -8,6 +8,7 @@
 
 use keystile_core::decide::{Decision, NOBODY, Prior};
 use keystile_core::keyset::{PolicyId, StoreId};
+use keystile_core::outcome::unverified;
 
 use crate::abi::{Refused, Stream};
 use crate::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON, USUAL_NAME};
@@ -54,13 +55,14 @@ impl MarkNames {
     pub fn admitted(
         &self,
         stream: &mut Stream<'_>,
+        pass: Pass,
         (store, policy): (StoreId, PolicyId),
         client: &[u8],
         decision: &Decision<'_>,
     ) -> Result<(), Refused> {
-        set_once(stream, STATE_CLIENT, client)?;
+        pass.set_once(stream, STATE_CLIENT, client)?;
         if let Some(own) = &self.own {
-            set_once(stream, own, client)?;
+            pass.set_once(stream, own, client)?;
         }
         let admitted = match decision.prefix {
             Some(prefix) if decision.verdict.is_ok() && !decision.again && !decision.anonymous => {
@@ -72,34 +74,56 @@ impl MarkNames {
         let mark = prior.and_then(|prior| prior.to_text(store, policy));
         let mark = mark.as_ref();
         let text = mark.map_or(NOBODY.as_bytes(), |mark| mark.as_bytes());
-        let is_first = set_once(stream, STATE_PASS, text)?;
-        if let Some(mark) = mark.filter(|_| !is_first) {
+        if pass == Pass::First {
+            return stream.set_state(STATE_PASS, text, true);
+        }
+        if let Some(mark) = mark {
             let name = match admitted {
                 Some(_) => &self.admitted,
                 None => &self.presented,
             };
             // Where that fails, a later pass finds no key.
-            let _ = set_once(stream, name, mark.as_bytes());
+            let _ = pass.set_once(stream, name, mark.as_bytes());
         }
         Ok(())
     }
 }
 
-/// Sets what stays as it is for the rest of the request; `false` says that it is there already,
-/// from an earlier pass or from another filter of ours.
-fn set_once(stream: &mut Stream<'_>, name: &str, value: &[u8]) -> Result<bool, Refused> {
-    match stream.has_state(name) {
-        true => Ok(false),
-        false => stream.set_state(name, value, true).map(|()| true),
+/// Whether filters of ours have let the request go on before, in this pass or an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// None has.
+    First,
+    /// One has, and has left filter state.
+    Later,
+}
+
+impl Pass {
+    /// Of this request. One question for all of our filter state: whatever lets a request go on sets
+    /// [`STATE_PASS`], so where that is missing, everything else of ours is.
+    pub fn read(stream: &Stream<'_>) -> Self {
+        match stream.has_state(STATE_PASS) {
+            true => Self::Later,
+            false => Self::First,
+        }
+    }
+
+    /// Sets what stays as it is for the rest of the request, unless it is there already. Envoy
+    /// refuses to set it twice.
+    fn set_once(self, stream: &mut Stream<'_>, name: &str, value: &[u8]) -> Result<(), Refused> {
+        match self == Self::Later && stream.has_state(name) {
+            true => Ok(()),
+            false => stream.set_state(name, value, true),
+        }
     }
 }
 
 /// Information for logs. None of it opens anything, so a failure to write it refuses nothing.
-pub fn remember(stream: &mut Stream<'_>, decision: &Decision<'_>) {
+pub fn remember(stream: &mut Stream<'_>, pass: Pass, decision: &Decision<'_>) {
     if let Some(entry) = &decision.entry {
-        let _ = set_once(stream, STATE_KEY, &entry.id.digits());
+        let _ = pass.set_once(stream, STATE_KEY, &entry.id.digits());
     } else if let Some(id) = &decision.claimed {
-        let _ = set_once(stream, STATE_KEY, format!("unverified:{id}").as_bytes());
+        let _ = pass.set_once(stream, STATE_KEY, &unverified(*id));
     }
     if let Err(denial) = &decision.verdict {
         reason(stream, denial.code());

@@ -13,9 +13,10 @@ use crate::abi::{Level, Map, Refused, Stream, log};
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
 use crate::edits::KeptEdits;
+use crate::marks::{self, Pass};
 use crate::peer::{PresentedCertificate, is_tls, peer, source_address, virtual_host};
 use crate::tunnels::Tunnel;
-use crate::{clock, marks, state, tick, usage};
+use crate::{clock, state, tick, usage};
 
 /// What is remembered of a request while Envoy has it.
 #[derive(Default)]
@@ -43,7 +44,7 @@ pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut RequestStat
             "keystile: Envoy did not hand out a request's headers, or did not change them; the request is refused",
         );
         // A request that still holds its key, or somebody else's identity, goes nowhere.
-        refuse(&UNAVAILABLE, in_force.ok(), None, stream, state);
+        refuse(&UNAVAILABLE, in_force.ok(), stream, state);
         false
     });
     drop(view);
@@ -54,8 +55,39 @@ pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut RequestStat
 /// What is decided about a request while its headers are read.
 struct Judged<'k> {
     decision: Decision<'k>,
-    goes_on: bool,
+    /// It goes on, whatever was decided.
+    shadow: bool,
     seen: Seen,
+    /// How it is answered if it is refused.
+    protocol: Protocol,
+}
+
+impl<'k> Judged<'k> {
+    /// Adds to the edits what the request must not hold where it goes, or in access logs.
+    fn new(
+        decision: Decision<'k>,
+        keyset: Option<&InForce>,
+        headers: Headers<'_>,
+        edits: &mut KeptEdits,
+    ) -> Self {
+        let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
+        let (mut seen, mut protocol) = (Seen::default(), Protocol::Plain);
+        let goes_on = shadow || decision.verdict.is_ok();
+        match keyset {
+            Some(keyset) if goes_on => seen = outcome::take_out(keyset, &decision, headers, edits),
+            Some(keyset) => {
+                outcome::take_out_of_query(keyset, decision.glance, headers, edits);
+                protocol = Protocol::from_headers(headers);
+            }
+            None => protocol = Protocol::from_headers(headers),
+        }
+        Self {
+            decision,
+            shadow,
+            seen,
+            protocol,
+        }
+    }
 }
 
 fn decided(
@@ -75,7 +107,6 @@ fn decided(
     let virtual_host = virtual_host(keyset, stream);
     let tls = keyset.is_some_and(|k| k.policies().any(|p| p.require_tls)) && is_tls(stream);
     let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
-    let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
     let mut edits = KeptEdits::new();
     let asked: &Stream<'_> = stream;
     let judged = asked.headers(Map::Request, |headers| {
@@ -100,16 +131,7 @@ fn decided(
             &mut (),
         );
         usage::count(usage, keyset, config, &decision, headers, asked);
-        let goes_on = decision.verdict.is_ok() || shadow;
-        let seen = match keyset {
-            Some(keyset) if goes_on => outcome::take_out(keyset, &decision, headers, &mut edits),
-            _ => Seen::default(),
-        };
-        Judged {
-            decision,
-            goes_on,
-            seen,
-        }
+        Judged::new(decision, keyset, headers, &mut edits)
     })?;
     let decision = &judged.decision;
     config.metrics.request(stream, decision.code());
@@ -117,22 +139,42 @@ fn decided(
     config
         .metrics
         .corrupt_pages(stream, corrupt.saturating_sub(corrupt_before));
-    marks::remember(stream, decision);
+    carry_out(config, keyset, &judged, edits, stream, state)
+}
+
+/// Does to the request what was decided. `false` if it is answered.
+fn carry_out(
+    config: &Config,
+    keyset: Option<&InForce>,
+    judged: &Judged<'_>,
+    edits: KeptEdits,
+    stream: &mut Stream<'_>,
+    state: &mut RequestState,
+) -> Result<bool, Refused> {
+    let decision = &judged.decision;
+    let pass = Pass::read(stream);
+    marks::remember(stream, pass, decision);
     if let Err(denial) = &decision.verdict {
-        if !judged.goes_on {
-            refuse(denial, keyset, Some(decision), stream, state);
+        if !judged.shadow {
+            // Where that fails, access logs show a path with a key that opens nothing.
+            let _ = edits.apply(stream, Map::Request);
+            if let Some(other) = keyset.and_then(InForce::other) {
+                take_out_of_query(other, stream);
+            }
+            let protocol = judged.protocol;
+            answer(denial, keyset, Some(decision), protocol, stream, state);
             return Ok(false);
         }
         config.metrics.shadow_refusal(stream, denial.code());
     }
     let Some(keyset) = keyset else {
-        refuse(&UNAVAILABLE, None, None, stream, state);
+        refuse(&UNAVAILABLE, None, stream, state);
         return Ok(false);
     };
-    admit(config, keyset, decision, &edits, stream)?;
+    admit(config, keyset, decision, pass, &edits, stream)?;
     drop(edits);
-    if !shadow {
-        keep(config, keyset, &judged, stream, state)?;
+    if !judged.shadow {
+        keep(config, keyset, judged, stream, state)?;
     }
     Ok(true)
 }
@@ -155,11 +197,13 @@ fn keep(
     Ok(())
 }
 
-/// Removes the key, adds the identity, and leaves the mark that guards ask for.
+/// Removes the key, adds the identity, and leaves the mark that guards ask for. Envoy's route could
+/// do the first two from filter state, which costs more: formatting a header costs more than adding it.
 fn admit(
     config: &Config,
     keyset: &InForce,
     decision: &Decision<'_>,
+    pass: Pass,
     edits: &KeptEdits,
     stream: &mut Stream<'_>,
 ) -> Result<(), Refused> {
@@ -170,12 +214,12 @@ fn admit(
     let whose = (config.store, keyset.policy_id());
     let names = &config.names;
     let Some(entry) = outcome::caller(decision) else {
-        return names.admitted(stream, whose, ANONYMOUS, decision);
+        return names.admitted(stream, pass, whose, ANONYMOUS, decision);
     };
     outcome::identity(keyset, entry, |name, value| {
         stream.add_header(Map::Request, name, value)
     })?;
-    names.admitted(stream, whose, entry.client.as_bytes(), decision)
+    names.admitted(stream, pass, whose, entry.client.as_bytes(), decision)
 }
 
 /// Removes what a second policy requires to be removed.
@@ -193,33 +237,52 @@ fn take_out_others(
     edits.apply(stream, Map::Request)
 }
 
+/// Refuses what nothing is known of, so that its headers are read for it.
+#[cold]
 #[inline(never)]
 fn refuse(
     denial: &Denial,
     keyset: Option<&InForce>,
-    decision: Option<&Decision<'_>>,
     stream: &mut Stream<'_>,
     state: &mut RequestState,
 ) {
-    let mut glance = decision.map_or_else(Glance::default, |d| d.glance);
     let mut policies = keyset;
     // One after the other, because both may change the path.
     while let Some(keyset) = policies {
-        let mut edits = KeptEdits::new();
-        let read = stream.headers(Map::Request, |headers| {
-            outcome::take_out_of_query(keyset, glance, headers, &mut edits);
-        });
-        let _ = read.and_then(|()| edits.apply(stream, Map::Request));
-        (policies, glance) = (keyset.other(), Glance::default());
+        take_out_of_query(keyset, stream);
+        policies = keyset.other();
     }
-    let kind = stream.headers(Map::Request, Protocol::from_headers);
-    let kind = kind.unwrap_or(Protocol::Plain);
+    let protocol = stream.headers(Map::Request, Protocol::from_headers);
+    let protocol = protocol.unwrap_or(Protocol::Plain);
+    answer(denial, keyset, None, protocol, stream, state);
+}
+
+/// Access logs print the path of refused requests as well.
+#[cold]
+#[inline(never)]
+fn take_out_of_query(keyset: &InForce, stream: &mut Stream<'_>) {
+    let mut edits = KeptEdits::new();
+    let read = stream.headers(Map::Request, |headers| {
+        outcome::take_out_of_query(keyset, Glance::default(), headers, &mut edits);
+    });
+    let _ = read.and_then(|()| edits.apply(stream, Map::Request));
+}
+
+#[inline(never)]
+fn answer(
+    denial: &Denial,
+    keyset: Option<&InForce>,
+    decision: Option<&Decision<'_>>,
+    protocol: Protocol,
+    stream: &mut Stream<'_>,
+    state: &mut RequestState,
+) {
     let rate = decision.and_then(|d| d.rate.as_ref());
     let policy = keyset.map(InForce::policy);
-    let answer = reply(denial, policy, rate, kind == Protocol::Grpc);
+    let answer = reply(denial, policy, rate, protocol == Protocol::Grpc);
     state.fields = None;
     state.answered = true;
-    match kind {
+    match protocol {
         Protocol::Disguised => stream.reply_in_http(&answer),
         Protocol::Plain | Protocol::Grpc => stream.reply(&answer),
     }
@@ -253,7 +316,7 @@ pub fn trailers(stream: &mut Stream<'_>, state: &mut RequestState) -> bool {
     if stripped.is_ok() && all_known {
         return true;
     }
-    refuse(&UNAVAILABLE, None, None, stream, state);
+    refuse(&UNAVAILABLE, None, stream, state);
     false
 }
 

@@ -15,6 +15,7 @@ use crate::abi::fake::{self, Made, Replied, Request};
 
 mod border;
 mod buckets;
+mod calls;
 mod orders;
 mod pushes;
 

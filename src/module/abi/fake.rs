@@ -12,7 +12,7 @@ use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Map};
 mod functions;
 mod odd;
 
-pub use functions::count_schedulers;
+pub use functions::{called, count_schedulers};
 pub use odd::configure_route;
 
 thread_local! {

@@ -3,6 +3,7 @@
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::null;
+use std::borrow::Cow;
 
 use keystile_core::reply::Reply;
 use keystile_core::request::headers::{Headers, Pair};
@@ -42,32 +43,38 @@ impl Stream<'_> {
         let count = unsafe { (self.envoy.headers_size)(self.at, map as u32) };
         if count > FEW {
             let mut read = vec![MaybeUninit::<Header>::uninit(); count];
-            let mut pairs: Vec<Pair<'_>> = vec![(&[], &[]); count];
+            let mut pairs = vec![MaybeUninit::<Pair<'_>>::uninit(); count];
             return self.read(map, &mut read, &mut pairs).map(f);
         }
         let mut read = [MaybeUninit::<Header>::uninit(); FEW];
-        let mut pairs: [Pair<'_>; FEW] = [(&[], &[]); FEW];
+        let mut pairs = [MaybeUninit::<Pair<'_>>::uninit(); FEW];
         let read = read.get_mut(..count).ok_or(Refused)?;
         let pairs = pairs.get_mut(..count).ok_or(Refused)?;
         self.read(map, read, pairs).map(f)
     }
 
+    /// Both have room for as many as Envoy has said.
     fn read<'p>(
         &self,
         map: Map,
         read: &mut [MaybeUninit<Header>],
-        pairs: &'p mut [Pair<'p>],
+        pairs: &'p mut [MaybeUninit<Pair<'p>>],
     ) -> Result<Headers<'p>, Refused> {
         // SAFETY: Envoy has said that it writes so many, and there is room for them.
         done(unsafe { (self.envoy.headers)(self.at, map as u32, read.as_mut_ptr().cast()) })?;
+        let mut count = 0;
         for (pair, header) in pairs.iter_mut().zip(read.iter()) {
             // SAFETY: Envoy has written all of them. They lie where they are until a header is
             // changed, which needs the stream for itself, or until the call returns.
             unsafe {
                 let header = header.assume_init();
-                *pair = (header.name.bytes(), header.value.bytes());
+                pair.write((header.name.bytes(), header.value.bytes()));
             }
+            count += 1;
         }
+        let pairs = pairs.get(..count).ok_or(Refused)?;
+        // SAFETY: the first `count` were written.
+        let pairs = unsafe { core::slice::from_raw_parts(pairs.as_ptr().cast(), count) };
         Ok(Headers::from_pairs(pairs))
     }
 
@@ -118,7 +125,8 @@ impl Stream<'_> {
     /// it.
     pub fn reply(&mut self, reply: &Reply) {
         let mut headers: Vec<Header> = Vec::with_capacity(reply.headers.len() + 1);
-        let of = |(name, value): &(&'static str, String)| Header::new(name, value.as_bytes());
+        let of =
+            |(name, value): &(&'static str, Cow<'static, str>)| Header::new(name, value.as_bytes());
         headers.extend(reply.headers.iter().map(of));
         // Envoy words the answer to a gRPC request itself, with the status that is named here.
         let grpc = reply.grpc.map(|status| status.to_string());
@@ -140,7 +148,8 @@ impl Stream<'_> {
     pub fn reply_in_http(&mut self, reply: &Reply) {
         let status = reply.status.to_string();
         let mut headers = vec![Header::new(":status", status.as_bytes())];
-        let of = |(name, value): &(&'static str, String)| Header::new(name, value.as_bytes());
+        let of =
+            |(name, value): &(&'static str, Cow<'static, str>)| Header::new(name, value.as_bytes());
         headers.extend(reply.headers.iter().map(of));
         let (first, count) = (headers.as_ptr(), headers.len());
         let body = Buffer::from_bytes(reply.body.as_bytes());

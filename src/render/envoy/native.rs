@@ -10,7 +10,6 @@ use crate::ecds::{MODULE, WASM};
 const GUARD: &str = "          # The guard. If a worker";
 /// Above the VM that keeps what VMs share: a module has it in its own memory.
 const KEEPER: &str = "# When the last VM of a `vm_id` ends";
-const LAYER: &str = "      envoy.http.headermap.lazy_map_min_size: 64\n";
 /// Otherwise metrics have a prefix of Envoy's in Prometheus' output.
 pub const STRIP: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
 
@@ -20,8 +19,10 @@ pub const STRIP: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_
 /// A template that is not as expected.
 pub fn native(text: &str, name: &str) -> Result<String> {
     let text = without(text, GUARD)?;
-    let text = without(&text, KEEPER)?;
-    let text = replaced(&text, LAYER, &format!("{LAYER}      {STRIP}: true\n"))?;
+    let layers = format!(
+        "# Otherwise names of metrics have a prefix in Prometheus' output.\nlayered_runtime:\n  layers:\n  - name: keystile\n    static_layer: {{{STRIP}: true}}\n\n"
+    );
+    let text = instead(&text, KEEPER, &layers)?;
     let text = replaced(&text, "'^wasmcustom", "'^dynamicmodulescustom")?;
     let text = written_in(&text, name)?;
     Ok(text.replace(WASM, MODULE))
@@ -45,11 +46,16 @@ fn written_in(text: &str, name: &str) -> Result<String> {
 
 /// The text without the paragraph that begins so.
 fn without(text: &str, begins: &str) -> Result<String> {
+    instead(text, begins, "")
+}
+
+/// The text with another one in place of the paragraph that begins so.
+fn instead(text: &str, begins: &str, other: &str) -> Result<String> {
     let lacks = || drifted(&format!("nothing begins with `{begins}`"));
     let from = text.find(begins).ok_or_else(lacks)?;
     let (before, rest) = text.split_at_checked(from).ok_or_else(lacks)?;
     let (_, after) = rest.split_once("\n\n").ok_or_else(lacks)?;
-    Ok([before, after].concat())
+    Ok([before, other, after].concat())
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> Result<String> {

@@ -147,9 +147,6 @@ impl Edge {
         json!({
             "node": {"id": self.node, "cluster": self.node},
             "admin": {"address": at(admin)},
-            // As shipped in `envoy/*.yaml`; for every Envoy here, with our filter or without.
-            "layered_runtime": {"layers": [{"name": "keystile", "static_layer": {
-                "envoy.http.headermap.lazy_map_min_size": 64}}]},
             "static_resources": {
                 "listeners": [{
                     "name": "public",

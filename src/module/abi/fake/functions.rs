@@ -1,5 +1,6 @@
 //! What Envoy offers, for a configuration and a request of a test.
 
+use core::cell::RefCell;
 use core::ffi::c_void;
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -7,6 +8,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::{Buffer, Envoys, Functions, Header, Labels};
 use super::{LOG, Pairs, Replied, Side, Stream, text};
+
+thread_local! {
+    static CALLED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the module has asked of Envoy about requests on this thread, since it was asked last.
+pub fn called() -> Vec<String> {
+    CALLED.take()
+}
+
+fn note(call: &str) {
+    CALLED.with_borrow_mut(|all| all.push(call.to_owned()));
+}
+
+fn note_named(call: &str, name: Buffer) {
+    note(&format!("{call} {}", text(name)));
+}
 
 extern "C" fn log(_: u32, line: Buffer) {
     LOG.lock()
@@ -23,6 +41,7 @@ extern "C" fn define(at: Envoys, name: Buffer, _: Labels, _: usize, id: *mut usi
 }
 
 extern "C" fn count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) -> u32 {
+    note("increment_counter");
     config_count(
         Stream::from_pointer(at).side.cast_mut().cast(),
         id,
@@ -38,6 +57,7 @@ extern "C" fn config_count(at: Envoys, id: usize, _: Labels, _: usize, by: u64) 
 }
 
 extern "C" fn gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u64) -> u32 {
+    note("set_gauge");
     config_gauge(
         Stream::from_pointer(at).side.cast_mut().cast(),
         id,
@@ -53,10 +73,12 @@ extern "C" fn config_gauge(at: Envoys, id: usize, _: Labels, _: usize, value: u6
 }
 
 extern "C" fn headers_size(at: Envoys, map: u32) -> usize {
+    note("get_headers_size");
     Stream::from_pointer(at).maps[map as usize].len()
 }
 
 extern "C" fn headers(at: Envoys, map: u32, to: *mut Header) -> bool {
+    note("get_headers");
     for (i, (name, value)) in Stream::from_pointer(at).maps[map as usize]
         .iter()
         .enumerate()
@@ -68,6 +90,7 @@ extern "C" fn headers(at: Envoys, map: u32, to: *mut Header) -> bool {
 }
 
 extern "C" fn add_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
+    note_named("add_header", name);
     let stream = Stream::from_pointer(at);
     // SAFETY: the module hands in what lives as long as the call.
     let value = unsafe { value.bytes() }.to_vec();
@@ -77,6 +100,7 @@ extern "C" fn add_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> b
 }
 
 extern "C" fn set_header(at: Envoys, map: u32, name: Buffer, value: Buffer) -> bool {
+    note_named("set_header", name);
     let stream = Stream::from_pointer(at);
     let name = text(name);
     // Their memory is given up, as Envoy may do.
@@ -99,6 +123,7 @@ extern "C" fn send_response(
     body: Buffer,
     details: Buffer,
 ) {
+    note("send_response");
     // SAFETY: the module hands in what lives as long as the call.
     let headers = unsafe { core::slice::from_raw_parts(first, count) };
     let pair = |h: &Header| (text(h.name), text(h.value));
@@ -120,6 +145,7 @@ extern "C" fn send_response_data(at: Envoys, body: Buffer, _: bool) {
 }
 
 extern "C" fn set_state(at: Envoys, name: Buffer, value: Buffer) -> bool {
+    note_named("set_filter_state", name);
     // SAFETY: the module hands in what lives as long as the call.
     let value = unsafe { value.bytes() }.to_vec();
     Stream::from_pointer(at).state.insert(text(name), value);
@@ -131,6 +157,7 @@ extern "C" fn set_state_value(at: Envoys, name: Buffer, value: Buffer, _: u32, _
 }
 
 extern "C" fn state(at: Envoys, name: Buffer, to: *mut Buffer) -> bool {
+    note_named("get_filter_state", name);
     let found = Stream::from_pointer(at).state.get(&text(name));
     if let Some(value) = found {
         // SAFETY: the module hands in a live location.
@@ -140,6 +167,7 @@ extern "C" fn state(at: Envoys, name: Buffer, to: *mut Buffer) -> bool {
 }
 
 extern "C" fn attribute(at: Envoys, id: u32, to: *mut Buffer) -> bool {
+    note("get_attribute");
     let found = Stream::from_pointer(at).attributes.get(&id);
     if let Some(value) = found {
         // SAFETY: the module hands in a live location.
@@ -149,6 +177,7 @@ extern "C" fn attribute(at: Envoys, id: u32, to: *mut Buffer) -> bool {
 }
 
 extern "C" fn attribute_bool(at: Envoys, id: u32, to: *mut bool) -> bool {
+    note("get_attribute");
     let found = Stream::from_pointer(at).attributes.contains_key(&id);
     // SAFETY: the module hands in a live location.
     unsafe { *to = found };
@@ -156,6 +185,7 @@ extern "C" fn attribute_bool(at: Envoys, id: u32, to: *mut bool) -> bool {
 }
 
 extern "C" fn scheduler_new(at: Envoys) -> *mut c_void {
+    note("scheduler_new");
     scheduler(&Stream::from_pointer(at).wakes)
 }
 
