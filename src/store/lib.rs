@@ -36,6 +36,7 @@ mod client;
 mod column;
 mod copy;
 mod database;
+mod derived;
 mod envoy;
 mod key;
 mod log;
