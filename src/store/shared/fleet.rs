@@ -9,6 +9,7 @@ use super::{CLOCK, FLEET, SharedTables, tell};
 use crate::column;
 use crate::sql::postgres::DatabaseAddress;
 use crate::sql::{Database, params};
+use crate::{SCRIPTS, THE_STORE, schema};
 
 /// For how long a replica that is not heard of may still be at work. Each stops on its own well
 /// before that.
@@ -34,7 +35,7 @@ pub struct ObservedRow {
     pub node: String,
     /// Increases with each row that the replica writes.
     pub seq: u64,
-    /// What it observes.
+    /// What it observes; empty if it knows nothing of the Envoy any more.
     pub body: String,
 }
 
@@ -48,6 +49,8 @@ pub struct Announcement<'s> {
     pub renews: bool,
     /// What it has observed since.
     pub rows: &'s [ObservedRow],
+    /// Rows without a body up to this number have been read by all others that live.
+    pub sweep: Option<u64>,
 }
 
 impl SharedTables {
@@ -60,6 +63,8 @@ impl SharedTables {
         self.change(|db| {
             let mut forgotten = false;
             if said.renews {
+                // One that may not go on is not to be waited for: it ends its streams.
+                schema::unchanged(db, THE_STORE, &SCRIPTS)?;
                 let sql = format!(
                     "INSERT INTO replica VALUES (?1, {CLOCK}, ?2) ON CONFLICT (id) DO UPDATE
                        SET seen = excluded.seen, published = excluded.published
@@ -72,6 +77,10 @@ impl SharedTables {
             }
             for row in said.rows {
                 put(db, said.id, row)?;
+            }
+            if let Some(seq) = said.sweep {
+                let sql = "DELETE FROM observed WHERE replica = ? AND seq <= ? AND body = ''";
+                db.execute(sql, params![said.id, column::signed(seq)])?;
             }
             if !said.rows.is_empty() || said.renews {
                 tell(db, FLEET)?;
