@@ -37,6 +37,8 @@ routes:
 const TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 /// What is asked of the 99th of a hundred.
 const ASKED: Duration = Duration::from_millis(150);
+/// How long all streams may take to be served first.
+const SETTLED: Duration = Duration::from_secs(120);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -111,6 +113,15 @@ impl Bed {
         let most = (4 * streams + 100).to_string();
         let start = |c| Server::started(c, &["--max-streams", &most]);
         let servers: Vec<Server> = companions.iter().map(start).collect();
+        // An Envoy that is turned away tries again after some seconds.
+        for server in &servers {
+            let mut client = Client::connect(server.address().parse().unwrap());
+            eventually("the servers to publish a base", || {
+                let answer = client.send(&get("/v1/fleet?limit=1").bearer(server.token()));
+                let fleet: Value = serde_json::from_str(&answer.text()).unwrap();
+                (fleet["version"] != 0).then_some(())
+            });
+        }
         let upstream = Upstream::start();
         let envoy = Envoy::start(servers[2].rendered(&companions[2], &upstream, "edge"));
         eventually("the key to open the Envoy", || {
@@ -141,9 +152,11 @@ impl Bed {
 
     /// Until every stream has base and overlay, and nothing more comes.
     fn settle(&self) {
-        eventually("the streams to be served", || {
-            (self.sent.load(Ordering::Relaxed) >= self.streams).then_some(())
-        });
+        let began = Instant::now();
+        while self.sent.load(Ordering::Relaxed) < self.streams {
+            assert!(began.elapsed() < SETTLED, "the streams are not served");
+            std::thread::sleep(LOOK);
+        }
         let mut known = usize::MAX;
         loop {
             let sent = self.sent.load(Ordering::Relaxed);

@@ -9,7 +9,7 @@
 #![cfg(not(target_family = "wasm"))]
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keystile_tests::database::Database;
@@ -127,9 +127,10 @@ impl Bed {
     /// Runs a command, whose output goes to a file.
     fn run(&self, args: &[&str]) {
         let _ = fs::remove_file(self.home.path("rotated.csv"));
-        let out = File::create(self.home.path("out")).unwrap();
+        let [out, err] = ["out", "err"].map(|name| File::create(self.home.path(name)).unwrap());
         let mut command: Command = self.home.command(args);
-        let status = command.stdout(out).stderr(Stdio::inherit()).status();
-        assert!(status.unwrap().success(), "{args:?}");
+        let status = command.stdout(out).stderr(err).status();
+        let said = || fs::read_to_string(self.home.path("err")).unwrap();
+        assert!(status.unwrap().success(), "{args:?}: {}", said());
     }
 }
