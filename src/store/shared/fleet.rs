@@ -7,15 +7,24 @@ use keystile_model::error::Result;
 
 use super::{CLOCK, FLEET, SharedTables, tell};
 use crate::column;
+use crate::sql::params;
 use crate::sql::postgres::DatabaseAddress;
-use crate::sql::{Database, params};
-use crate::{SCRIPTS, THE_STORE, schema};
+use crate::{SCRIPTS, THE_STORE, rows, schema};
 
 /// For how long a replica that is not heard of may still be at work. Each stops on its own well
 /// before that.
 pub const LEASE: Duration = Duration::from_secs(8);
 /// Replicas that have been silent for this many milliseconds are removed.
 const GONE_MS: i64 = 60_000;
+
+/// Many at a time: a fleet of a thousand acknowledges a change within a moment, and whoever waits
+/// for a proof waits for what is told with it.
+const PUT: rows::Sql<'_> = rows::Sql {
+    head: "INSERT INTO observed VALUES ",
+    shared: 1,
+    row: "(?1, #, #, #)",
+    tail: " ON CONFLICT (replica, node) DO UPDATE SET seq = excluded.seq, body = excluded.body",
+};
 
 /// Another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,9 +84,17 @@ impl SharedTables {
                 let sql = format!("DELETE FROM replica WHERE seen < {CLOCK} - ? AND id <> ?");
                 db.execute(&sql, params![GONE_MS, said.id])?;
             }
-            for row in said.rows {
-                put(db, said.id, row)?;
-            }
+            rows::write(
+                db,
+                &PUT,
+                said.rows,
+                |values| values.push(said.id),
+                |values, row| {
+                    values.push(&row.node);
+                    values.give(column::signed(row.seq));
+                    values.push(&row.body);
+                },
+            )?;
             if let Some(seq) = said.sweep {
                 let sql = "DELETE FROM observed WHERE replica = ? AND seq <= ? AND body = ''";
                 db.execute(sql, params![said.id, column::signed(seq)])?;
@@ -142,13 +159,4 @@ impl SharedTables {
             tell(db, FLEET)
         })
     }
-}
-
-fn put(db: &Database, id: &str, row: &ObservedRow) -> Result<()> {
-    db.execute(
-        "INSERT INTO observed VALUES (?, ?, ?, ?) ON CONFLICT (replica, node) DO UPDATE
-           SET seq = excluded.seq, body = excluded.body",
-        params![id, row.node, column::signed(row.seq), row.body],
-    )?;
-    Ok(())
 }

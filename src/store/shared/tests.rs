@@ -84,5 +84,9 @@ fn what_a_server_does_not_know_any_more_is_removed_once_others_have_read_it() {
     };
     let rows = [row(1, "{}"), row(2, ""), row(3, "")];
     assert_eq!(say(&rows, None), [1, 2, 3]);
-    assert_eq!(say(&[], Some(2)), [1, 3]);
+    let many: Vec<ObservedRow> = (4..=200).map(|seq| row(seq, "{}")).collect();
+    assert_eq!(say(&many, None), (1..=200).collect::<Vec<_>>());
+    assert_eq!(say(&many, None).len(), 200, "each Envoy has one");
+    let left: Vec<u64> = [1].into_iter().chain(3..=200).collect();
+    assert_eq!(say(&[], Some(2)), left);
 }
