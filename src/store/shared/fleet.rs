@@ -11,7 +11,7 @@ use crate::sql::params;
 use crate::sql::postgres::DatabaseAddress;
 use crate::{SCRIPTS, THE_STORE, rows, schema};
 
-/// For how long a replica that is not heard of may still be at work. Each stops on its own well
+/// For how long a replica that is not heard from may still be running. Each stops by itself well
 /// before that.
 pub const LEASE: Duration = Duration::from_secs(8);
 /// Replicas that have been silent for this many milliseconds are removed.
@@ -33,7 +33,7 @@ pub struct OtherReplica {
     pub id: String,
     /// The version that it has published.
     pub published: u64,
-    /// It may still be at work.
+    /// It may still be running.
     pub lives: bool,
 }
 
@@ -124,7 +124,7 @@ impl SharedTables {
         })
     }
 
-    /// Whether any replica works on a store.
+    /// Whether any replica uses the store.
     ///
     /// # Errors
     /// Those of the database.
