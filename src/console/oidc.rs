@@ -18,7 +18,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::context::{RequestSource, seconds};
+use super::context::RequestSource;
 use super::form::Form;
 use super::page::{self, mark, see_other};
 use super::session::{Visitor, Who};
@@ -39,7 +39,7 @@ pub mod roles;
 mod settings;
 
 pub use client::Oidc;
-use flow::Flow;
+use flow::{Flow, Flows};
 use provider::Provider;
 use roles::Claims;
 pub use settings::{BEGIN, SignInSettings, checked, checked_console};
@@ -79,8 +79,10 @@ async fn set_out(
         )
         .into());
     }
-    let entropy = system::of_stranger(source.address, &source.request).entropy;
-    let flow = oidc.flows.begin(sign_in::next(query), seconds(), entropy)?;
+    let stranger = system::of_stranger(source.address, &source.request);
+    let flows = oidc.flows(console.app().pool()).await?;
+    let now = stranger.now.seconds();
+    let flow = flows.begin(sign_in::next(query), now, stranger.entropy)?;
     let cookie = source.flow_cookie(Some(flow.cookie()), flow::LIFETIME);
     let at = system::instant();
     let address = oidc
@@ -121,7 +123,8 @@ async fn come_back(
     let now = stranger.now.seconds();
     // Any page of any site can make a browser request this URL: without a sign-in that this browser
     // began, it has no cost.
-    let (flow, query) = begun(oidc, cookie, query)?;
+    let flows = oidc.flows(console.app().pool()).await?;
+    let (flow, query) = begun(flows, cookie, query, now)?;
     let (claims, next) = match believed(oidc, flow, &query, now).await {
         Ok(believed) => believed,
         Err(e) => return Err(turned_away(console, source, stranger, e).await),
@@ -161,16 +164,15 @@ async fn come_back(
 }
 
 /// The sign-in that this browser began and returns from, with the query that it brings back.
-fn begun(oidc: &Oidc, cookie: Option<&str>, query: &str) -> Result<(Flow, Form)> {
+fn begun(flows: &Flows, cookie: Option<&str>, query: &str, now: u64) -> Result<(Flow, Form)> {
     let query = Form::read(query.as_bytes())?;
     for name in ["code", "state", "error", "iss"] {
         if query.all(name).len() > 1 {
             return Err(not_begun());
         }
     }
-    let flow = oidc
-        .flows
-        .end(cookie.unwrap_or_default(), query.text("state"), seconds())
+    let flow = flows
+        .end(cookie.unwrap_or_default(), query.text("state"), now)
         .ok_or_else(not_begun)?;
     Ok((flow, query))
 }

@@ -168,7 +168,7 @@ impl Exporter {
     async fn step(self: Arc<Self>, pool: &Arc<StorePool>) -> Result<bool> {
         let noted = pool.home().folder().join(audit::SENT);
         let bound = self.bound();
-        carried::fetch(pool, &noted).await?;
+        let over = carried::fetch(pool, &noted).await?;
         let found = {
             let (noted, bound) = (noted.clone(), bound.clone());
             let room = self.batch.room();
@@ -199,7 +199,7 @@ impl Exporter {
             Ordering::Relaxed,
         );
         let this = Arc::clone(&self);
-        let carried = noted.clone();
+        let kept = noted.clone();
         let sending = tokio::task::spawn_blocking(move || {
             let sent = this.send(&records)?;
             if sent {
@@ -210,7 +210,7 @@ impl Exporter {
         if !sending.await.unwrap_or_else(|_| Err(broken()))? {
             return Ok(true);
         }
-        carried::give(pool, carried).await?;
+        carried::give(pool, kept, over).await?;
         self.waiting
             .store(head.saturating_sub(reached), Ordering::Relaxed);
         Ok(head > reached)

@@ -24,6 +24,7 @@ use keystile_system as system;
 use pages::{document, metrics, nowhere, page, ready, style, wrong_method};
 
 mod condition;
+mod cut_off;
 mod entry;
 mod message;
 mod pages;
@@ -72,14 +73,15 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
         false if health => app.limits().health.take(place, now),
         false => app.limits().places.take(place, now),
     };
+    let replicas = app.pool().replicas();
     let mut response = match taken {
-        Ok(()) => next.run(request).await,
+        Ok(()) => cut_off::answered(replicas, next.run(request)).await,
         Err(e) => {
             app.metrics().limited();
             let held_up = app.limits().hold_up().await;
             if health || (held_up && may_be_good(&request)) {
                 // It is only delayed: its credentials are checked.
-                next.run(request).await
+                cut_off::answered(replicas, next.run(request)).await
             } else {
                 let mut response = Problem::from(e).into_response();
                 response.extensions_mut().insert(Quiet);
@@ -88,7 +90,6 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
         }
     };
     // Whoever comes back may come to another server.
-    let replicas = app.pool().replicas();
     let sends_away = version < Version::HTTP_2 && replicas.is_some_and(|r| r.is_alone());
     let headers = response.headers_mut();
     if sends_away {

@@ -92,6 +92,11 @@ impl WebhookSender {
 }
 
 /// Sends messages until it is dropped. Messages in transit then are sent again.
+///
+/// Of several servers, one sends: its receivers get them in order, over few connections, whatever
+/// the number of servers is, and what was in transit when the turn changes is all that is sent
+/// twice. If each took some (`SKIP LOCKED`), every message would need a row to be locked while a
+/// receiver takes its time, and order would be lost; a receiver is slower than one sender anyway.
 pub async fn run(pool: Arc<StorePool>, sender: WebhookSender) {
     let mut turns = tokio::time::interval(LOOK);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

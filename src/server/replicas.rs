@@ -5,6 +5,7 @@
 //! before the others stop waiting for it ([`ALONE`] is shorter than their [`LEASE`]): no Envoy is
 //! sent an old keyset by a server that nobody knows of.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Replicas {
     id: String,
     address: Arc<DatabaseAddress>,
     shared: Mutex<Option<SharedTables>>,
+    /// It has said that it ends, and says nothing any more.
+    ended: AtomicBool,
     turn: Mutex<Option<ServerTurn>>,
     /// For sessions and limits, which do not wait for what is said.
     side: Mutex<Option<SharedTables>>,
@@ -49,6 +52,19 @@ pub struct Replicas {
     exchanged: watch::Sender<Option<Instant>>,
     /// Lets one use [`Replicas::aside`] at a time, so that the others wait without a thread.
     aside: Semaphore,
+}
+
+/// What this server says.
+#[derive(Default)]
+pub struct ServerNews {
+    /// The version that it has published.
+    pub published: u64,
+    /// It renews its lease.
+    pub renews: bool,
+    /// What it observes that it has not said before.
+    pub rows: Vec<ObservedRow>,
+    /// Up to which row the others have read what it does not know any more.
+    pub sweep: Option<u64>,
 }
 
 /// What the others have said.
@@ -73,6 +89,7 @@ impl Replicas {
             id: hex::text(id),
             address: Arc::clone(address),
             shared: Mutex::default(),
+            ended: AtomicBool::new(false),
             turn: Mutex::default(),
             side: Mutex::default(),
             store: watch::Sender::new(0),
@@ -149,26 +166,26 @@ impl Replicas {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn exchange(
-        &self,
-        published: u64,
-        renews: bool,
-        rows: &[ObservedRow],
-        since: impl Fn(&str) -> u64,
-    ) -> Result<Heard> {
+    pub fn exchange(&self, said: &ServerNews, since: impl Fn(&str) -> u64) -> Result<Heard> {
         let began = system::instant();
         let mut shared = locked(&self.shared);
+        // One that waited on its thread meanwhile would have the others wait for this server.
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(defect("this server has ended"));
+        }
         let shared = match &mut *shared {
             Some(shared) => shared,
             none => none.insert(SharedTables::open(&self.address)?),
         };
-        let said = Announcement {
+        let announced = Announcement {
             id: &self.id,
-            published,
-            renews,
-            rows,
+            published: said.published,
+            renews: said.renews,
+            rows: &said.rows,
+            sweep: said.sweep,
         };
-        let forgotten = (renews || !rows.is_empty()) && shared.say(&said)?;
+        let is_news = said.renews || !said.rows.is_empty();
+        let forgotten = is_news && shared.say(&announced)?;
         let others = shared.others(&self.id)?;
         let mut all = Vec::new();
         for other in others.iter().filter(|o| o.lives) {
@@ -177,7 +194,7 @@ impl Replicas {
                 shared.observed(&other.id, since(&other.id))?,
             ));
         }
-        if renews {
+        if said.renews {
             self.heard.send_replace(Some(began));
         }
         self.others.send_if_modified(|known| {
@@ -222,7 +239,9 @@ impl Replicas {
 
     /// This server ends. Blocks.
     pub fn end(&self) {
-        if let Some(shared) = &mut *locked(&self.shared)
+        let mut shared = locked(&self.shared);
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(shared) = &mut *shared
             && let Err(e) = shared.end(&self.id)
         {
             tracing::warn!(error = %e, "the other servers were not told that this one is shutting down; they will wait for it for some seconds");

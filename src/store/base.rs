@@ -58,15 +58,18 @@ impl Tx<'_> {
         self.tx.optional(sql, params![name], |r| r.get(0))
     }
 
-    /// Stores one.
+    /// Stores one in place of another; gives false, and stores nothing, if there is a third.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn set_mark(&mut self, name: &str, text: &str) -> Result<()> {
+    pub fn set_mark(&mut self, name: &str, over: Option<&str>, text: &str) -> Result<bool> {
+        if self.mark(name)?.as_deref() != over {
+            return Ok(false);
+        }
         self.tx.execute(
             "INSERT INTO mark VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET text = excluded.text",
             params![name, text],
         )?;
-        Ok(())
+        Ok(true)
     }
 }

@@ -84,7 +84,7 @@ impl Store {
 
     /// Notes another version of its schema.
     pub fn set_schema(&self, version: usize) {
-        self.db.set_schema_version(version).unwrap();
+        self.db.set_schema_version(version, version).unwrap();
     }
 
     /// The version of its schema.

@@ -13,7 +13,7 @@ use crate::rows::{self, Values};
 use crate::sql::postgres::Part;
 use crate::sql::{Database, SqlKind, SqlRow, Value, params};
 use crate::{Store, Tx};
-use tables::{META, NUMBERED, STORE, Table, USAGE};
+use tables::{MARK, META, NUMBERED, STORE, Table, USAGE};
 
 /// How far a copy is: the table, and how many of its rows were copied.
 pub type CopyProgress<'p> = &'p mut dyn FnMut(&str, u64);
@@ -28,6 +28,9 @@ impl Store {
             self.copied(tx, &META, progress)?;
             for table in &STORE {
                 self.copied(tx, table, progress)?;
+            }
+            if self.db.server().is_some() && tx.is_shared() {
+                self.copied(tx, &MARK, progress)?;
             }
             self.numbers(tx)
         })?;
@@ -49,7 +52,8 @@ impl Store {
                         for table in NUMBERED {
                             self.db.batch(&format!(
                                 "SELECT setval(pg_get_serial_sequence('{table}', 'number'),
-                                   (SELECT max(number) FROM {table})) FROM {table} LIMIT 1"
+                                   greatest(max(number), 1), max(number) > 0)
+                                 FROM {table} HAVING max(number) IS NOT NULL"
                             ))?;
                         }
                         to(Part::Store)

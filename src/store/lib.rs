@@ -36,6 +36,7 @@ mod client;
 mod column;
 mod copy;
 mod database;
+mod derived;
 mod envoy;
 mod key;
 mod log;
@@ -97,12 +98,19 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("client_changed.sql"),
         include_str!("algorithm.sql"),
         include_str!("shared.sql"),
+        include_str!("oldest.sql"),
+        #[cfg(feature = "successor")]
+        "",
     ],
     postgres: &[
         include_str!("postgres/store.sql"),
         include_str!("algorithm.sql"),
         include_str!("postgres/shared.sql"),
+        include_str!("postgres/oldest.sql"),
+        #[cfg(feature = "successor")]
+        include_str!("postgres/successor.sql"),
     ],
+    oldest: 14,
 };
 
 /// The name for messages.

@@ -334,11 +334,15 @@ impl Tx<'_> {
     }
 
     fn audit_secret(&self) -> Result<Option<CheckpointSecret>> {
+        Ok(self.own_secret()?.map(CheckpointSecret::new))
+    }
+
+    /// What only this store has, and never changes.
+    pub(super) fn own_secret(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let secret: Option<Vec<u8>> = self
             .tx
             .one("SELECT audit_secret FROM meta", &[], |r| r.get(0))?;
-        let secret = secret.map(|s| self.revealed(SECRET, s)).transpose()?;
-        Ok(secret.map(CheckpointSecret::new))
+        secret.map(|s| self.revealed(SECRET, s)).transpose()
     }
 
     /// Creates the secret that signs checkpoints.

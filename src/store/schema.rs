@@ -1,15 +1,27 @@
 //! The version of a store's schema, and updating it.
+//!
+//! Several servers of one store in a database are replaced one after the other, so those of two
+//! versions work beside one another for a while. A database notes, besides the version of its
+//! schema, the oldest one whose servers can go on: each script since then has only added tables,
+//! indexes and columns with a default, and nothing that decides about requests at an Envoy, because
+//! an earlier server would send keysets without it. Such an update waits for nobody. Any other one
+//! waits until no server is at work, and an earlier server refuses the store from then on.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::scope::TransactionScope;
 use crate::sql::{Database, TransactionAccess};
+use crate::trouble::PATIENCE;
 use keystile_model::error::{Act, Code, Error, Kind, Result, refuse};
 
 /// How often, and for how long, to check whether another process has done it meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 const TRIES: u32 = 100;
+/// How long an update beside servers waits for their transactions each time. Theirs wait behind it
+/// meanwhile, and go first in between.
+const BESIDE: Duration = Duration::from_millis(500);
 
 /// Takes the store exclusively while its result is kept: no server may have it open while the
 /// schema changes, because that server may have an earlier version and go on writing.
@@ -27,6 +39,9 @@ pub struct Scripts {
     /// For PostgreSQL: the first makes the version that was the newest when this was added. Each
     /// further version has a script in both; one that changes nothing is empty.
     pub postgres: &'static [&'static str],
+    /// The oldest version whose servers can go on beside the newest: what the scripts since then do
+    /// is left to one that does not know of it. See the head of this file.
+    pub oldest: usize,
 }
 
 impl Scripts {
@@ -62,7 +77,12 @@ fn bring(db: &Database, seen: usize, scripts: &Scripts) -> Result<()> {
     for script in scripts.after(db, seen) {
         db.batch(script)?;
     }
-    db.set_schema_version(scripts.newest())
+    db.set_schema_version(scripts.newest(), scripts.oldest)
+}
+
+/// Whether servers of this version can go on although a newer one has updated the schema.
+fn goes_on(db: &Database, scripts: &Scripts) -> Result<bool> {
+    Ok(db.oldest_schema()? <= scripts.newest())
 }
 
 /// Updates a database to the newest version. `what` names it in messages. Without `alone` it is left as it is.
@@ -77,44 +97,70 @@ pub fn update(
     alone: Option<&ExclusiveHold>,
 ) -> Result<()> {
     let mut tries = TRIES;
-    let _alone = loop {
-        match scripts.newest().checked_sub(db.schema_version()?) {
+    loop {
+        let seen = db.schema_version()?;
+        match scripts.newest().checked_sub(seen) {
             Some(0) => return Ok(()),
             Some(_) => {}
+            None if goes_on(db, scripts)? => return Ok(()),
             None => return Err(newer(what)),
         }
-        // An empty database is just being created.
-        if db.schema_version()? == 0 {
-            break None;
-        }
-        match alone.map(|alone| alone()) {
+        let is_beside = db.server().is_some() && seen >= scripts.oldest;
+        let done = match alone {
+            // An empty database is just being created.
+            _ if seen == 0 => bring_now(db, what, scripts),
             None => return Err(earlier(what)),
-            Some(Ok(alone)) => break Some(alone),
-            // Another command may be updating it.
-            Some(Err(e)) if e.kind() == Kind::Conflict && tries > 0 => {
+            Some(_) if is_beside => bring_beside(db, what, scripts),
+            Some(alone) => alone().and_then(|_alone| bring_now(db, what, scripts)),
+        };
+        match done {
+            Ok(()) => return Ok(()),
+            // Another command may be updating it, or servers are using what is to be changed.
+            Err(e) if waits(&e, is_beside) && tries > 0 => {
                 tries -= 1;
                 std::thread::sleep(PAUSE);
             }
-            Some(Err(e)) if e.kind() == Kind::Conflict => return Err(in_use(what)),
-            Some(Err(e)) => return Err(e),
+            Err(e) if e.kind() == Kind::Conflict => return Err(in_use(what)),
+            Err(e) => return Err(e),
         }
-    };
+    }
+}
+
+/// Whether it may soon be possible.
+fn waits(e: &Error, is_beside: bool) -> bool {
+    e.kind() == Kind::Conflict || (is_beside && e.is(Code::StoreBusy))
+}
+
+/// The update, while servers are at work that can go on.
+fn bring_beside(db: &Database, what: &str, scripts: &Scripts) -> Result<()> {
+    db.wait_for_others(BESIDE)?;
+    let done = bring_now(db, what, scripts);
+    db.wait_for_others(PATIENCE)?;
+    done
+}
+
+fn bring_now(db: &Database, what: &str, scripts: &Scripts) -> Result<()> {
     let tx = TransactionScope::begin(db, TransactionAccess::Write, false)?;
     // Read again: another process may have done it meanwhile.
     let seen = tx.schema_version()?;
-    if seen > scripts.newest() {
-        return Err(newer(what));
+    match seen.cmp(&scripts.newest()) {
+        Ordering::Less => {}
+        Ordering::Equal => return Ok(()),
+        Ordering::Greater if goes_on(&tx, scripts)? => return Ok(()),
+        Ordering::Greater => return Err(newer(what)),
     }
     bring(&tx, seen, scripts)?;
     tx.commit()
 }
 
-/// Checks that a database still has the version that it was opened with.
+/// Checks that a database still has the version that it was opened with, or one beside which this
+/// process can go on.
 ///
 /// # Errors
 /// If another process has updated it.
 pub fn unchanged(db: &Database, what: &str, scripts: &Scripts) -> Result<()> {
-    match db.schema_version()? == scripts.newest() {
+    let seen = db.schema_version()?;
+    match seen == scripts.newest() || (seen > scripts.newest() && goes_on(db, scripts)?) {
         true => Ok(()),
         false => Err(newer(what)),
     }
@@ -151,3 +197,6 @@ fn in_use(what: &str) -> Error {
         "stop the server, and start it with this version: that updates the store",
     )
 }
+
+#[cfg(test)]
+mod tests;

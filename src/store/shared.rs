@@ -59,3 +59,6 @@ pub(crate) fn tell(db: &Database, what: &str) -> Result<()> {
 /// The database's clock, in milliseconds.
 pub(crate) const CLOCK: &str =
     "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,18 @@ pub struct LostKey {
     pub revoked: bool,
 }
 
+impl Timeline {
+    /// How a base is noted that is published on it, by its manifest.
+    pub fn mark_of(&self, manifest: &[u8]) -> Vec<u8> {
+        Sha256::new()
+            .chain_update(b"keystile base v1\n")
+            .chain_update(self.0)
+            .chain_update(manifest)
+            .finalize()
+            .to_vec()
+    }
+}
+
 impl Tx<'_> {
     /// The store leaves its timeline for a new one, whose keysets begin with the version that
     /// this transaction gives.
@@ -57,13 +69,8 @@ impl Tx<'_> {
         Ok(noted.is_some_and(|noted| noted == self.base_tag(manifest)))
     }
 
-    fn base_tag(&self, manifest: &[u8]) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(b"keystile base v1\n")
-            .chain_update(self.meta.timeline.0)
-            .chain_update(manifest)
-            .finalize()
-            .into()
+    fn base_tag(&self, manifest: &[u8]) -> Vec<u8> {
+        self.meta.timeline.mark_of(manifest)
     }
 
     /// Stores a key that a restore lost.

@@ -7,6 +7,7 @@ use keystile_model::error::Result;
 
 use crate::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
 use crate::sql::{Database, params};
+use crate::{SCRIPTS, THE_STORE, schema};
 
 /// After about this long, the database notices that a machine with the turn has vanished.
 const VANISHED: &str = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1;
@@ -38,6 +39,11 @@ impl ServerTurn {
     /// Those of the database; the turn is lost then.
     pub fn take(&mut self) -> Result<bool> {
         let held = self.holder.take();
+        if let Err(e) = schema::unchanged(&self.db, THE_STORE, &SCRIPTS) {
+            // Else nobody would do it.
+            self.db.batch("SELECT pg_advisory_unlock_all()")?;
+            return Err(e);
+        }
         let sql = "SELECT CAST(pg_backend_pid() AS BIGINT)";
         let this: i64 = self.db.one(sql, params![], |r| r.get(0))?;
         if held != Some(this) {

@@ -32,8 +32,16 @@ pub use step::Step;
 
 /// As [`super::SCRIPTS`].
 pub(super) const SCRIPTS: Scripts = Scripts {
-    sqlite: &[include_str!("usage.sql"), include_str!("usage_2.sql")],
-    postgres: &[include_str!("postgres/usage.sql")],
+    sqlite: &[
+        include_str!("usage.sql"),
+        include_str!("usage_2.sql"),
+        include_str!("oldest.sql"),
+    ],
+    postgres: &[
+        include_str!("postgres/usage.sql"),
+        include_str!("postgres/oldest.sql"),
+    ],
+    oldest: 3,
 };
 
 /// The name for messages.

@@ -10,7 +10,8 @@ use crate::browser::{Browser, DESK, PHONE, Screen};
 use crate::idp::{SECRET, Signer, now};
 use crate::pages::lived_in;
 use crate::server::log_of;
-use crate::support::word;
+use crate::support::{Home, word};
+use keystile_tests::database::Database;
 use site::{Site, Visitor, of, with};
 
 #[test]
@@ -328,4 +329,32 @@ fn a_person_signs_in_over_another_site_at_a_desk() {
 #[test]
 fn a_person_signs_in_over_another_site_on_a_telephone() {
     in_a_browser(PHONE);
+}
+
+/// A balancer sends each request to any server.
+#[test]
+fn a_sign_in_that_begins_at_one_server_ends_at_another() {
+    let database = Database::start();
+    let mut homes = Home::several(database.address(), 2);
+    let other = homes.remove(1);
+    let site = Site::of(homes.remove(0));
+    let other = site.another(&other);
+    let mut ana = Visitor::default();
+    let back = ana.go_and_click(&site, "/console/oidc", "in");
+    let there = back.replacen(&site.server.url(), &other.url(), 1);
+    assert_ne!(back, there);
+    let welcome = ana.get(&there);
+    assert_eq!(welcome.status, 200, "{}", welcome.text);
+    assert!(welcome.lets_in(), "{:?}", welcome.cookies);
+    for server in [&site.server, &other] {
+        let clients = ana.get(&format!("{}/console/clients", server.url()));
+        assert_eq!(clients.status, 200, "{}", clients.text);
+        assert!(clients.text.contains("ana@example.com"), "{}", clients.text);
+    }
+    // Forms of a page that one server made are taken by the other.
+    let clients = ana.get(&site.url("/console/clients"));
+    let (_, rest) = clients.text.split_once("name=\"csrf\" value=\"").unwrap();
+    let form = format!("csrf={}&name=new", rest.split_once('"').unwrap().0);
+    let posted = ana.post(&format!("{}/console/clients", other.url()), &form);
+    assert_eq!(posted.status, 303, "{}", posted.text);
 }

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::pki::Authority;
-use crate::postgres::Postgres;
 use crate::support::{Home, word};
+use keystile_tests::database::Database;
 
 fn home() -> Home {
-    Home::empty().in_database(&Postgres::shared().fresh())
+    Home::empty().in_database(&Database::shared().fresh())
 }
 
 #[test]
@@ -43,11 +43,13 @@ fn nothing_secret_is_in_the_database() {
         .rsplit(['=', ':'])
         .find(|s| s.len() > 20)
         .unwrap();
-    let dump = Postgres::shared().dump(home.database());
+    let dump = Database::shared().dump(home.database());
     assert!(dump.contains("acme"));
     assert!(!dump.contains(&key[key.len() - 40..]), "a key");
     assert!(!dump.contains(secret), "a signing key as text");
-    let kept = Postgres::shared().sql(home.database(), "SELECT length(secret) FROM signing_key");
+    let (_, schema) = home.database().split_once("schema=").unwrap();
+    let length = format!("SELECT length(secret) FROM {schema}.signing_key");
+    let kept = Database::shared().ask(&length);
     assert_eq!(kept.trim(), "60", "32 bytes with nonce and tag");
 }
 
@@ -95,7 +97,7 @@ fn a_store_moves_into_a_database_and_back_and_its_keysets_stay_the_same() {
         home.ok(&["key", "issue", "acme"]);
     }
     home.ok(&["keyset", "build", "--out", "before.keyset"]);
-    let database = Postgres::shared().fresh();
+    let database = Database::shared().fresh();
     home.ok(&["store", "copy", "home", &database]);
     let moved = Home::kept(&home.path("")).in_database(&database);
     moved.ok(&["keyset", "build", "--out", "there.keyset"]);
@@ -121,7 +123,7 @@ fn a_server_is_trusted_only_with_a_certificate_that_names_it() {
     let home = Home::empty();
     let authority = Authority::new(home.path("pki"));
     authority.issue("server", "localhost");
-    let (_server, port) = Postgres::with_tls(&home.path("pki"));
+    let (_server, port) = Database::with_tls(&home.path("pki"));
     let ca = authority.path("ca.pem");
     let at = |host: &str, more: &str| {
         format!("postgres://keystile@{host}:{port}/keystile?sslmode=verify-full{more}")

@@ -15,4 +15,4 @@ mod schemas;
 mod transcripts;
 mod updating;
 
-use keystile_tests::{pki, postgres, server, support};
+use keystile_tests::{pki, server, support};

@@ -11,9 +11,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::postgres::Postgres;
 use crate::server::{Server, token};
 use crate::support::{Home, KEYSTILECTL, text};
+use keystile_tests::database::Database;
 
 macro_rules! sessions {
     ($($name:ident)*) => {$(
@@ -166,7 +166,7 @@ fn session(name: &str, way: Way) {
     let file = folder().join(name);
     let wanted = fs::read_to_string(&file).unwrap();
     let home = match way {
-        Way::Database => Home::empty().in_database(&Postgres::shared().fresh()),
+        Way::Database => Home::empty().in_database(&Database::shared().fresh()),
         _ => Home::empty(),
     };
     let is_served = matches!(way, Way::Server | Way::ServerAlone);

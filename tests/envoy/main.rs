@@ -48,4 +48,4 @@ mod usage;
 mod usage_served;
 mod usage_shown;
 
-use keystile_tests::{browser, database, fixture, pki, proxy as support, reading};
+use keystile_tests::{browser, database, door, fixture, pki, proxy as support, reading};

@@ -1,7 +1,8 @@
 //! Several servers of one store in PostgreSQL, each on a machine of its own, as it were; and Envoys
 //! that reach them through a plain balancer.
 
-use crate::database::{Database, Door, Place};
+use crate::database::Database;
+use crate::door::{Door, Place};
 use crate::support::{
     Companion, Envoy, Load, Server, Upstream, eventually, fresh_dir, get, request,
 };

@@ -1,17 +1,19 @@
-//! A PostgreSQL of a test's own, and what stands between processes: doors that a test closes.
+//! A PostgreSQL of the tests' own: one of a test alone, or one that the tests of a process share.
 
-use std::io::{self, BufRead as _, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A cluster, which ends with the test.
+use crate::door::{Door, Place};
+use crate::support::text;
+
+/// A cluster; it ends, and its folder goes away, when this is dropped or the tests end.
 pub struct Database {
-    process: Child,
+    /// The script, unless another one started it.
+    process: Option<Child>,
     address: String,
     folder: PathBuf,
 }
@@ -19,23 +21,47 @@ pub struct Database {
 impl Database {
     /// Starts one. It answers on a socket in a folder of its own.
     pub fn start() -> Self {
-        Self::started(None)
+        Self::started(&mut script())
     }
 
     /// One with a standby that has all that it acknowledges.
     pub fn with_standby() -> Self {
-        Self::started(Some("1"))
+        Self::started(script().env("KEYSTILE_TEST_STANDBY", "1"))
     }
 
-    fn started(standby: Option<&str>) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres");
-        let mut process = Command::new(script)
+    /// One that also answers on a port, with TLS and the certificate `server.pem` of a folder; gives
+    /// the port. The password is `tested`.
+    pub fn with_tls(folder: &Path) -> (Self, u16) {
+        // None that a connection of another test could get meanwhile.
+        let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = (first..32_000).find(is_free).unwrap();
+        let mut script = script();
+        script.env("KEYSTILE_TEST_TLS", folder);
+        script.env("KEYSTILE_TEST_PORT", port.to_string());
+        (Self::started(&mut script), port)
+    }
+
+    /// The one that the tests of a process share: that of `scripts/postgres`, or one of their own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Database> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("KEYSTILE_TEST_STORE") {
+            Ok(address) => Self {
+                process: None,
+                address,
+                folder: std::env::var_os("PGHOST").unwrap().into(),
+            },
+            Err(_) => Self::start(),
+        })
+    }
+
+    fn started(script: &mut Command) -> Self {
+        let mut process = script
             .args([
                 "sh",
                 "-c",
                 "echo \"$KEYSTILE_TEST_STORE $PGHOST\"; exec cat",
             ])
-            .envs(standby.map(|on| ("KEYSTILE_TEST_STANDBY", on)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -48,10 +74,27 @@ impl Database {
             .split_once(' ')
             .expect("PostgreSQL did not start");
         Self {
-            process,
+            process: Some(process),
             address: address.to_owned(),
             folder: PathBuf::from(folder),
         }
+    }
+
+    /// The address of a schema that nothing else uses.
+    pub fn fresh(&self) -> String {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let n = LAST.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        format!("{}&schema=c{process}_{n}", self.address)
+    }
+
+    /// All rows of the schema that an address names, as text.
+    pub fn dump(&self, address: &str) -> String {
+        let (_, schema) = address.split_once("schema=").unwrap();
+        let args = ["--data-only", "--schema", schema, &self.address];
+        let output = Command::new("pg_dump").args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// Its address.
@@ -101,127 +144,13 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // The script ends with what it runs, and takes the cluster with it.
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
-
-/// Where a door leads.
-#[derive(Clone)]
-pub enum Place {
-    /// A port.
-    Port(SocketAddr),
-    /// A socket.
-    Socket(PathBuf),
-}
-
-/// A port that leads to one of several places, each in turn, as a plain balancer does: to one that
-/// answers. A test may close it.
-pub struct Door {
-    address: SocketAddr,
-    inner: Arc<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    places: Mutex<Vec<Place>>,
-    next: AtomicUsize,
-    open: Mutex<Vec<TcpStream>>,
-}
-
-impl Door {
-    /// Opens one.
-    pub fn to(places: Vec<Place>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let inner = Arc::new(Inner::default());
-        inner.places.lock().unwrap().clone_from(&places);
-        let of_thread = Arc::clone(&inner);
-        // The thread ends with the process.
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                of_thread.admit(stream);
-            }
-        });
-        Self { address, inner }
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where new connections are led.
-    pub fn places(&self) -> MutexGuard<'_, Vec<Place>> {
-        self.inner.places.lock().unwrap()
-    }
-
-    /// Leads to these places from now on; to nowhere if there are none. Ends all connections.
-    pub fn lead(&self, places: Vec<Place>) {
-        *self.inner.places.lock().unwrap() = places;
-        for stream in self.inner.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
         }
     }
 }
 
-impl Inner {
-    fn admit(&self, stream: TcpStream) {
-        let places = self.places.lock().unwrap().clone();
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let order = (0..places.len()).map(|n| &places[(first + n) % places.len()]);
-        let Some(()) = order
-            .into_iter()
-            .find_map(|place| join(&stream, place).ok())
-        else {
-            return;
-        };
-        self.open.lock().unwrap().push(stream);
-    }
-}
-
-fn join(stream: &TcpStream, place: &Place) -> io::Result<()> {
-    let near = stream.try_clone()?;
-    let _ = near.set_nodelay(true);
-    match place {
-        Place::Port(address) => {
-            let far = TcpStream::connect(address)?;
-            let _ = far.set_nodelay(true);
-            let ends = [(near.try_clone()?, far.try_clone()?), (far, near)];
-            for (from, to) in ends {
-                thread::spawn(move || {
-                    carry(&from, &to);
-                    let _ = to.shutdown(Shutdown::Both);
-                    let _ = from.shutdown(Shutdown::Both);
-                });
-            }
-        }
-        Place::Socket(path) => {
-            let far = UnixStream::connect(path)?;
-            let (back, forth) = (far.try_clone()?, near.try_clone()?);
-            thread::spawn(move || {
-                carry(&near, &far);
-                let _ = far.shutdown(Shutdown::Both);
-            });
-            thread::spawn(move || {
-                carry(&back, &forth);
-                let _ = forth.shutdown(Shutdown::Both);
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Until one of them ends.
-fn carry<F, T>(mut from: &F, mut to: &T)
-where
-    for<'s> &'s F: Read,
-    for<'s> &'s T: Write,
-{
-    let mut bytes = [0; 1 << 14];
-    while let Ok(read) = from.read(&mut bytes) {
-        if read == 0 || to.write_all(&bytes[..read]).is_err() {
-            return;
-        }
-    }
+fn script() -> Command {
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres"))
 }

@@ -7,10 +7,10 @@
 pub mod browser;
 pub mod database;
 pub mod discovery_client;
+pub mod door;
 pub mod fixture;
 pub mod fleet;
 pub mod pki;
-pub mod postgres;
 pub mod proxy;
 pub mod reading;
 pub mod server;

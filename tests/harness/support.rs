@@ -12,6 +12,8 @@ pub const KEYSTILECTL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/di
 /// A folder with a store in `home`.
 pub struct Home {
     folder: PathBuf,
+    /// What is run.
+    program: PathBuf,
     /// The address of the store, if it is in a database.
     database: Option<String>,
     /// Removed with it, unless the folder is one that stays.
@@ -24,6 +26,7 @@ impl Home {
         let temporary = tempfile::tempdir().unwrap();
         Self {
             folder: temporary.path().to_owned(),
+            program: PathBuf::from(KEYSTILECTL),
             database: None,
             _temporary: Some(temporary),
         }
@@ -34,6 +37,7 @@ impl Home {
         std::fs::create_dir_all(folder).unwrap();
         Self {
             folder: folder.to_owned(),
+            program: PathBuf::from(KEYSTILECTL),
             database: None,
             _temporary: None,
         }
@@ -46,15 +50,31 @@ impl Home {
         let (first, others) = all.split_first().unwrap();
         first.ok(&["init"]);
         first.ok(&["client", "create", "acme", "--plan", "gold"]);
-        for other in others {
-            std::fs::DirBuilder::new()
-                .mode(0o700)
-                .create(other.path("home"))
-                .unwrap();
-            let key = "home/master.key";
-            std::fs::copy(first.path(key), other.path(key)).unwrap();
-        }
+        others.iter().for_each(|other| first.give_key(other));
         all
+    }
+
+    /// More machines with the store of one.
+    pub fn several_of(first: &Self, machines: usize) -> Vec<Self> {
+        let all: Vec<Self> = (0..machines)
+            .map(|_| Self::empty().in_database(first.database()))
+            .collect();
+        all.iter().for_each(|other| first.give_key(other));
+        all
+    }
+
+    fn give_key(&self, other: &Self) {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(other.path("home"))
+            .unwrap();
+        let key = "home/master.key";
+        std::fs::copy(self.path(key), other.path(key)).unwrap();
+    }
+
+    /// Runs another build from now on.
+    pub fn uses(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// With a store and a client `acme` in it.
@@ -90,7 +110,7 @@ impl Home {
 
     /// The binary, not started yet. Nothing of the tester's own environment reaches it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(KEYSTILECTL);
+        let mut command = Command::new(&self.program);
         command.args(args);
         self.prepare(&mut command);
         command

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::flow::Flows;
 use super::provider::Provider;
 use super::settings::SignInSettings;
 use keystile_model::error::{Code, Result, refuse};
+use keystile_server::pool::StorePool;
 use keystile_system as system;
 
 /// The most requests to the provider at once: each holds a thread.
@@ -16,7 +17,10 @@ const AT_ONCE: usize = 16;
 /// Sign-in through a provider.
 pub struct Oidc {
     provider: Arc<Provider>,
-    pub(super) flows: Flows,
+    /// Those of this process.
+    own: Flows,
+    /// Those of all servers of the store, if there may be several.
+    shared: OnceCell<Flows>,
     turns: Arc<Semaphore>,
 }
 
@@ -28,9 +32,33 @@ impl Oidc {
     pub fn new(settings: SignInSettings) -> Result<Self> {
         Ok(Self {
             provider: Arc::new(Provider::new(settings)?),
-            flows: Flows::new(system::of_server().entropy)?,
+            own: Flows::new(system::of_server().entropy)?,
+            shared: OnceCell::new(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
         })
+    }
+
+    /// Where flows are begun and ended: a sign-in that begins at one server of a store may end at
+    /// another.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn flows(&self, pool: &Arc<StorePool>) -> Result<&Flows> {
+        if pool.replicas().is_none() {
+            return Ok(&self.own);
+        }
+        let shared = self.shared.get_or_try_init(|| async {
+            let secret = pool.read(|tx| tx.derived("oidc flow")).await?;
+            let none = || {
+                refuse(
+                    Code::NotReady,
+                    "the store has no secret of its own yet",
+                    "change anything in it, and try again",
+                )
+            };
+            secret.map(Flows::with).ok_or_else(none)
+        });
+        shared.await
     }
 
     /// How it is set up.

@@ -99,8 +99,9 @@ struct Node {
     processes: process::Processes,
     repairs: u64,
     repaired: Option<Instant>,
-    /// How often an Envoy of this name was seen to start.
+    /// How often an Envoy of this name was seen to start, and when it did last, here or elsewhere.
     started: u64,
+    anew: Option<Instant>,
     /// What other servers observe of it.
     elsewhere: BTreeMap<String, Observed>,
     /// The last reports that arrived here.
@@ -204,6 +205,12 @@ impl Fleet {
 }
 
 impl Node {
+    /// An Envoy of this name has just started.
+    fn begin_anew(&mut self, at: Instant) {
+        self.processes.begin_anew(at);
+        self.anew = Some(at);
+    }
+
     fn resource(&mut self, kind: ResourceKind) -> &mut Resource {
         let [base, overlay] = &mut self.resources;
         match kind {

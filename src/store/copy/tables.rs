@@ -47,6 +47,9 @@ pub(super) const META: Table = with_secret(
      audit_start_hash x, audit_start_tag x, timeline x, began i, base x",
 );
 
+/// What servers of a store in a database note for one another; a file's server notes it beside it.
+pub(super) const MARK: Table = table("mark", "name", "name t, text t");
+
 /// The other tables of a store; one that another refers to comes first.
 pub(super) const STORE: [Table; 15] = [
     table(

@@ -1,10 +1,15 @@
 //! What differs from a file. Beside `scripts/postgres` only: without a server there is nothing to
 //! try.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::bench::fresh_address;
+use crate::schema::Scripts;
+use crate::shared::SharedTables;
+use crate::shared::fleet::Announcement;
+use crate::turn::ServerTurn;
 use keystile_core::keyset::Algorithm;
 use keystile_model::error::{Kind, Trouble};
 use keystile_model::world::World;
@@ -180,4 +185,119 @@ fn a_signing_key_opens_with_its_own_algorithm_alone() {
     assert_eq!(algorithm(&mut store).unwrap(), Some(Algorithm::Ed25519));
     store.batch("UPDATE signing_key SET algorithm = 'hmac-sha256'");
     assert!(algorithm(&mut store).unwrap_err().is(Code::StoreDamaged));
+}
+
+/// As `oldest`: nobody else can go on.
+const NEVER: &str = "1000";
+
+/// As the next version would update it.
+fn updated_by_another(store: &Store, oldest: &str) {
+    store.batch(&format!(
+        "ALTER TABLE client ADD COLUMN IF NOT EXISTS later BIGINT NOT NULL DEFAULT 7;
+         UPDATE schema_version SET version = {}, oldest = {oldest}",
+        SCRIPTS.newest() + 1
+    ));
+}
+
+#[test]
+fn a_server_goes_on_beside_a_newer_schema_if_that_says_so() {
+    let Some(place) = Place::new() else { return };
+    let (mut open, other) = (place.open(), place.open());
+    let insert = |tx: &mut crate::Tx<'_>| tx.insert_policy("version: 1", 1);
+    updated_by_another(&other, "oldest");
+    open.write(&place.world, insert).unwrap();
+    assert_eq!(policies(&mut place.open()), 1, "and new processes do");
+    for not in [NEVER, "NULL"] {
+        updated_by_another(&other, not);
+        let refused = open.write(&place.world, insert).unwrap_err();
+        assert!(refused.is(Code::StoreNewer), "{refused}");
+        let entropy = place.world.entropy;
+        let (folder, key) = (place.folder.path(), &place.key);
+        let refused = Store::open_in(&place.address, folder, key, entropy, None);
+        assert!(refused.err().unwrap().is(Code::StoreNewer));
+        let mut shared = SharedTables::open(&place.address).unwrap();
+        let said = Announcement {
+            id: "a",
+            published: 1,
+            renews: true,
+            rows: &[],
+            sweep: None,
+        };
+        assert!(shared.say(&said).unwrap_err().is(Code::StoreNewer));
+        let mut turn = ServerTurn::open(&place.address).unwrap();
+        assert!(turn.take().unwrap_err().is(Code::StoreNewer));
+    }
+}
+
+#[test]
+fn the_turn_is_given_up_by_a_server_that_may_not_go_on() {
+    let Some(place) = Place::new() else { return };
+    let store = place.open();
+    let mut turns = [(); 2].map(|()| ServerTurn::open(&place.address).unwrap());
+    let mut take = |n: usize| turns[n].take();
+    assert_eq!((take(0).unwrap(), take(1).unwrap()), (true, false));
+    updated_by_another(&store, NEVER);
+    assert!(take(0).unwrap_err().is(Code::StoreNewer));
+    store.set_schema(SCRIPTS.newest());
+    assert!(take(1).unwrap());
+}
+
+#[test]
+fn an_update_that_only_adds_asks_nobody_to_stop() {
+    let Some(place) = Place::new() else { return };
+    let asked = Arc::new(AtomicBool::new(false));
+    let count = Arc::clone(&asked);
+    let alone: ExclusiveHold = Arc::new(move || {
+        count.store(true, Ordering::Relaxed);
+        Ok(Box::new(()))
+    });
+    let next = |oldest| Scripts {
+        sqlite: &[""; 32],
+        postgres: &["ALTER TABLE client ADD COLUMN IF NOT EXISTS later BIGINT"; 32],
+        oldest,
+    };
+    let mut store = place.open();
+    let newest = SCRIPTS.newest();
+    schema::update(&store.db, THE_STORE, &next(newest), Some(&alone)).unwrap();
+    assert!(!asked.load(Ordering::Relaxed));
+    assert_eq!(store.schema(), 32);
+    let insert = |tx: &mut crate::Tx<'_>| tx.insert_policy("version: 1", 1);
+    store.write(&place.world, insert).unwrap();
+
+    store.set_schema(newest);
+    schema::update(&store.db, THE_STORE, &next(newest + 1), Some(&alone)).unwrap();
+    assert!(asked.load(Ordering::Relaxed));
+    let refused = store.write(&place.world, insert).unwrap_err();
+    assert!(refused.is(Code::StoreNewer), "{refused}");
+}
+
+#[test]
+fn an_update_beside_a_long_reader_is_made_when_it_has_ended() {
+    let Some(place) = Place::new() else { return };
+    let (mut reading, updating) = (place.open(), place.open());
+    let next = Scripts {
+        sqlite: &[""; 32],
+        postgres: &["ALTER TABLE policy ADD COLUMN IF NOT EXISTS later BIGINT"; 32],
+        oldest: SCRIPTS.newest(),
+    };
+    std::thread::scope(|scope| {
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (done, waits) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            reading
+                .read(|tx| {
+                    tx.each_policy(|_| {})?;
+                    begun.send(()).unwrap();
+                    // Longer than it waits at once.
+                    let _ = waits.recv_timeout(Duration::from_millis(1200));
+                    Ok(())
+                })
+                .unwrap();
+        });
+        begins.recv().unwrap();
+        let alone = schema::nobody_else();
+        schema::update(&updating.db, THE_STORE, &next, Some(&alone)).unwrap();
+        drop(done);
+    });
+    assert_eq!(updating.schema(), 32);
 }

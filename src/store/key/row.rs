@@ -20,14 +20,28 @@ pub(crate) const IMPORTED: &str = "imported AND CASE WHEN revoked IS NOT NULL TH
 pub(crate) const SINCE: &str =
     "changed > ?1 OR client IN (SELECT number FROM client WHERE client.changed > ?1)";
 
+/// What a row consists of.
+const COLUMNS: &str =
+    "id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
+     not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates";
+
 /// Name and plan of a client.
 type ClientOfRow = (String, Option<String>);
+/// Of those that are known, by number.
+type ClientsOfRows = HashMap<u32, ClientOfRow>;
 
 impl Tx<'_> {
     /// All keys in the form of the keyset, in no particular order. A separate query, because it
     /// runs for every base, over every key.
     pub fn rows(&self) -> Result<Vec<KeyRow>> {
-        self.rows_where("TRUE", &[], self.clients_of_rows()?)
+        let (mut rows, mut clients) = (Vec::new(), self.clients_of_rows()?);
+        // In parts: the database's form of all of them would take as much memory again.
+        self.tx
+            .each(&format!("SELECT {COLUMNS} FROM key"), &[], |r| {
+                rows.push(self.read_row(r, &mut clients)?);
+                Ok(true)
+            })?;
+        Ok(rows)
     }
 
     /// The keys whose rows in the keyset have changed since a version.
@@ -65,52 +79,51 @@ impl Tx<'_> {
         &self,
         condition: &str,
         values: &[Value<'_>],
-        mut clients: HashMap<u32, ClientOfRow>,
+        mut clients: ClientsOfRows,
     ) -> Result<Vec<KeyRow>> {
-        let sql = format!(
-            "SELECT id, digest, imported, client, environment, publishable, scopes, plan, limits, expires,
-               not_before, overlap_end, disabled, revoked IS NOT NULL, lineage, allow, deny, origins, certificates
-             FROM key WHERE {condition}",
-        );
-        let networks = |r: &SqlRow<'_>, column| -> Result<Vec<Network>> {
+        let sql = format!("SELECT {COLUMNS} FROM key WHERE {condition}");
+        self.tx
+            .all(&sql, values, |r| self.read_row(r, &mut clients))
+    }
+
+    fn read_row(&self, r: &SqlRow<'_>, clients: &mut ClientsOfRows) -> Result<KeyRow> {
+        let networks = |column| -> Result<Vec<Network>> {
             let nets: Vec<IpNet> = column::list(r, column)?;
             Ok(nets.into_iter().map(record::network).collect())
         };
-        self.tx.all(&sql, values, |r| {
-            let client_number = column::number(r, 3)?;
-            let (client, client_plan) = match clients.entry(client_number) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
-            };
-            let plan: Option<String> = r.get(7)?;
-            Ok(KeyRow {
-                id: column::id(r, 0)?,
-                digest: Digest(r.get(1)?),
-                foreign: r.get(2)?,
-                client: client.clone(),
-                client_number,
-                environment: column::parsed(r, 4)?,
-                publishable: r.get(5)?,
-                scopes: column::list(r, 6)?,
-                plan: plan.or_else(|| client_plan.clone()),
-                limits: column::limits(r, 8)?,
-                expires: column::optional(r, 9)?,
-                not_before: column::optional(r, 10)?,
-                overlap_end: column::optional(r, 11)?,
-                disabled: r.get(12)?,
-                revoked: r.get(13)?,
-                lineage: column::id(r, 14)?,
-                allow: networks(r, 15)?,
-                deny: networks(r, 16)?,
-                origins: column::list(r, 17)?,
-                certificates: column::list(r, 18)?,
-            })
+        let client_number = column::number(r, 3)?;
+        let (client, client_plan) = match clients.entry(client_number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.client_of_row(client_number)?),
+        };
+        let plan: Option<String> = r.get(7)?;
+        Ok(KeyRow {
+            id: column::id(r, 0)?,
+            digest: Digest(r.get(1)?),
+            foreign: r.get(2)?,
+            client: client.clone(),
+            client_number,
+            environment: column::parsed(r, 4)?,
+            publishable: r.get(5)?,
+            scopes: column::list(r, 6)?,
+            plan: plan.or_else(|| client_plan.clone()),
+            limits: column::limits(r, 8)?,
+            expires: column::optional(r, 9)?,
+            not_before: column::optional(r, 10)?,
+            overlap_end: column::optional(r, 11)?,
+            disabled: r.get(12)?,
+            revoked: r.get(13)?,
+            lineage: column::id(r, 14)?,
+            allow: networks(15)?,
+            deny: networks(16)?,
+            origins: column::list(r, 17)?,
+            certificates: column::list(r, 18)?,
         })
     }
 
     /// Names and plans of all clients, deleted ones too, by number: faster than one by one if all
     /// are needed.
-    fn clients_of_rows(&self) -> Result<HashMap<u32, ClientOfRow>> {
+    fn clients_of_rows(&self) -> Result<ClientsOfRows> {
         self.tx
             .all("SELECT number, name, plan FROM client", &[], |r| {
                 Ok((column::number(r, 0)?, (r.get(1)?, r.get(2)?)))

@@ -1,6 +1,7 @@
 -- Version 13: what the replicas of a server share besides the store's contents.
 
--- The replicas, until their lease ends. `seen` is the database's own clock.
+-- The replicas, until their lease ends. `seen` is the database's own clock. Logged, unlike what they
+-- observe: a standby that takes over knows whom to wait for, before they have said anything to it.
 CREATE TABLE replica (
   id        TEXT COLLATE "C" PRIMARY KEY,
   seen      BIGINT NOT NULL,

@@ -7,14 +7,24 @@ use keystile_model::error::Result;
 
 use super::{CLOCK, FLEET, SharedTables, tell};
 use crate::column;
+use crate::sql::params;
 use crate::sql::postgres::DatabaseAddress;
-use crate::sql::{Database, params};
+use crate::{SCRIPTS, THE_STORE, rows, schema};
 
 /// For how long a replica that is not heard from may still be running. Each stops by itself well
 /// before that.
 pub const LEASE: Duration = Duration::from_secs(8);
 /// Replicas that have been silent for this many milliseconds are removed.
 const GONE_MS: i64 = 60_000;
+
+/// Many at a time: a fleet of a thousand acknowledges a change within a moment, and whoever waits
+/// for a proof waits for what is told with it.
+const PUT: rows::Sql<'_> = rows::Sql {
+    head: "INSERT INTO observed VALUES ",
+    shared: 1,
+    row: "(?1, #, #, #)",
+    tail: " ON CONFLICT (replica, node) DO UPDATE SET seq = excluded.seq, body = excluded.body",
+};
 
 /// Another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +44,7 @@ pub struct ObservedRow {
     pub node: String,
     /// Increases with each row that the replica writes.
     pub seq: u64,
-    /// What it observes.
+    /// What it observes; empty if it knows nothing of the Envoy any more.
     pub body: String,
 }
 
@@ -48,6 +58,8 @@ pub struct Announcement<'s> {
     pub renews: bool,
     /// What it has observed since.
     pub rows: &'s [ObservedRow],
+    /// Rows without a body up to this number have been read by all others that live.
+    pub sweep: Option<u64>,
 }
 
 impl SharedTables {
@@ -60,6 +72,8 @@ impl SharedTables {
         self.change(|db| {
             let mut forgotten = false;
             if said.renews {
+                // One that may not go on is not to be waited for: it ends its streams.
+                schema::unchanged(db, THE_STORE, &SCRIPTS)?;
                 let sql = format!(
                     "INSERT INTO replica VALUES (?1, {CLOCK}, ?2) ON CONFLICT (id) DO UPDATE
                        SET seen = excluded.seen, published = excluded.published
@@ -70,8 +84,20 @@ impl SharedTables {
                 let sql = format!("DELETE FROM replica WHERE seen < {CLOCK} - ? AND id <> ?");
                 db.execute(&sql, params![GONE_MS, said.id])?;
             }
-            for row in said.rows {
-                put(db, said.id, row)?;
+            rows::write(
+                db,
+                &PUT,
+                said.rows,
+                |values| values.push(said.id),
+                |values, row| {
+                    values.push(&row.node);
+                    values.give(column::signed(row.seq));
+                    values.push(&row.body);
+                },
+            )?;
+            if let Some(seq) = said.sweep {
+                let sql = "DELETE FROM observed WHERE replica = ? AND seq <= ? AND body = ''";
+                db.execute(sql, params![said.id, column::signed(seq)])?;
             }
             if !said.rows.is_empty() || said.renews {
                 tell(db, FLEET)?;
@@ -133,13 +159,4 @@ impl SharedTables {
             tell(db, FLEET)
         })
     }
-}
-
-fn put(db: &Database, id: &str, row: &ObservedRow) -> Result<()> {
-    db.execute(
-        "INSERT INTO observed VALUES (?, ?, ?, ?) ON CONFLICT (replica, node) DO UPDATE
-           SET seq = excluded.seq, body = excluded.body",
-        params![id, row.node, column::signed(row.seq), row.body],
-    )?;
-    Ok(())
 }

@@ -24,13 +24,17 @@ impl SharedTables {
             // Full buckets say nothing that new ones would not.
             let sql = "DELETE FROM bucket WHERE stored < ?";
             db.execute(sql, params![column::signed(now)])?;
+            // A refusal takes from none of them.
+            let mut all = Vec::new();
             for (who, bucket) in buckets {
                 let sql = "SELECT stored FROM bucket WHERE who = ? FOR UPDATE";
                 let stored = db.optional(sql, params![who], |r| column::unsigned(r, 0))?;
-                let taken = match bucket.take(1, stored.unwrap_or(0), now) {
-                    Ok(taken) => taken.stored,
+                match bucket.take(1, stored.unwrap_or(0), now) {
+                    Ok(taken) => all.push((who, taken.stored)),
                     Err(refused) => return Ok(Err(refused.retry_after())),
-                };
+                }
+            }
+            for (who, taken) in all {
                 db.execute(
                     "INSERT INTO bucket VALUES (?, ?) ON CONFLICT (who) DO UPDATE
                        SET stored = greatest(bucket.stored, excluded.stored)",

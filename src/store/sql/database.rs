@@ -140,14 +140,26 @@ impl Database {
         }
     }
 
-    /// Notes the version of the schema.
+    /// The oldest version of the schema whose servers can go on beside this one.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn set_schema_version(&self, version: usize) -> Result<()> {
+    pub fn oldest_schema(&self) -> Result<usize> {
+        match self {
+            // Of a file, there is one server.
+            Self::Sqlite(db) => db.schema_version(),
+            Self::Postgres(db) => db.oldest_schema(),
+        }
+    }
+
+    /// Notes the version of the schema, and the oldest whose servers can go on beside it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn set_schema_version(&self, version: usize, oldest: usize) -> Result<()> {
         match self {
             Self::Sqlite(db) => db.set_schema_version(version),
-            Self::Postgres(db) => db.set_schema_version(version),
+            Self::Postgres(db) => db.set_schema_version(version, oldest),
         }
     }
 

@@ -320,10 +320,22 @@ impl PostgresDatabase {
         Ok(usize::try_from(version).unwrap_or(usize::MAX))
     }
 
-    pub(super) fn set_schema_version(&self, version: usize) -> Result<()> {
-        let version = i64::try_from(version).unwrap_or(i64::MAX);
-        let sql = "UPDATE schema_version SET version = ?";
-        self.execute(sql, &[Value::Integer(version)]).map(drop)
+    /// Asked only of a version that is newer than ours, so the column is there.
+    pub(super) fn oldest_schema(&self) -> Result<usize> {
+        let mut oldest = 0;
+        let sql = "SELECT coalesce(oldest, version) FROM schema_version";
+        self.all(sql, &[], &mut |row| {
+            oldest = row.get::<i64>(0)?;
+            Ok(false)
+        })?;
+        Ok(usize::try_from(oldest).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn set_schema_version(&self, version: usize, oldest: usize) -> Result<()> {
+        let value = |n| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+        let sql = "UPDATE schema_version SET version = ?, oldest = ?";
+        self.execute(sql, &[value(version), value(oldest)])
+            .map(drop)
     }
 
     pub(super) fn wait_for_others(&self, patience: Duration) {

@@ -13,6 +13,8 @@ pub(super) struct Site {
     pub(super) home: Home,
     pub(super) server: Server,
     pub(super) idp: Idp,
+    /// How people are let in, but for the port.
+    sign_in: Vec<String>,
 }
 
 impl Site {
@@ -28,9 +30,7 @@ impl Site {
         let console = format!("http://{address}");
         let idp = Idp::start(&format!("{console}/console/oidc/callback"));
         std::fs::write(home.path("oidc.secret"), format!("{SECRET}\n")).unwrap();
-        let args = [
-            "--listen",
-            &address,
+        let sign_in = [
             "--console-url",
             &console,
             "--oidc-issuer",
@@ -46,8 +46,21 @@ impl Site {
             "--oidc-role",
             "email:bob@example.com=issuer",
         ];
-        let server = Server::start(&home, &args);
-        Self { home, server, idp }
+        let server = Server::start(&home, &[&["--listen", &address], &sign_in[..]].concat());
+        let sign_in = sign_in.map(str::to_owned).to_vec();
+        Self {
+            home,
+            server,
+            idp,
+            sign_in,
+        }
+    }
+
+    /// Another server of its store, on another machine and behind the same address.
+    pub(super) fn another(&self, home: &Home) -> Server {
+        std::fs::write(home.path("oidc.secret"), format!("{SECRET}\n")).unwrap();
+        let args: Vec<&str> = self.sign_in.iter().map(String::as_str).collect();
+        Server::start(home, &args)
     }
 
     pub(super) fn url(&self, path: &str) -> String {

@@ -194,7 +194,7 @@ proptest! {
                     settle(&mut b, &mut waiting, killed);
                     if killed {
                         // What was on its way when the server died comes again, with the rest.
-                        b.store = keystile_store::Store::open(&b.path, &b.key).ok().unwrap();
+                        b.store = b.open().ok().unwrap();
                     }
                 }
             }

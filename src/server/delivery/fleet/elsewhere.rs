@@ -56,22 +56,32 @@ impl Fleet {
                 None => Observed::default(),
             };
             observed.forgotten = telling.forgotten.get(&id).copied().unwrap_or(0);
-            if telling.told.get(&id) == Some(&observed) {
-                continue;
+            let is_known = inner.nodes.contains_key(&id) || observed.forgotten > 0;
+            match telling.told.get(&id) {
+                Some(told) if is_known && *told == observed => continue,
+                None if !is_known => continue,
+                _ => telling.seq += 1,
             }
-            telling.seq += 1;
             rows.push(ObservedRow {
                 node: id.clone(),
                 seq: telling.seq,
-                body: serde_json::to_string(&observed).unwrap_or_default(),
+                body: match is_known {
+                    true => serde_json::to_string(&observed).unwrap_or_default(),
+                    false => String::new(),
+                },
             });
-            match inner.nodes.contains_key(&id) || observed.forgotten > 0 {
+            match is_known {
                 true => drop(telling.told.insert(id, observed)),
                 // Dropped to make room for others: said once, and kept no longer.
                 false => drop(telling.told.remove(&id)),
             }
         }
         rows
+    }
+
+    /// The last row that was told.
+    pub fn told(&self) -> u64 {
+        self.inner().telling.seq
     }
 
     /// Up to which row another server has been read.
@@ -93,6 +103,11 @@ impl Fleet {
         let mut newest = read.report;
         for row in rows {
             read.seq = read.seq.max(row.seq);
+            if row.body.is_empty() {
+                read.counts.remove(&row.node);
+                inner.dropped_elsewhere(&row.node, replica, now);
+                continue;
+            }
             let Ok(observed) = serde_json::from_str::<Observed>(&row.body) else {
                 tracing::error!(
                     replica,
@@ -116,7 +131,7 @@ impl Fleet {
             }
             let node = inner.nodes.entry(row.node).or_default();
             if started {
-                node.processes.begin_anew(at);
+                node.begin_anew(at);
             }
             let reports = observed.reports.iter().filter(|r| r.number > read.report);
             for report in reports {
@@ -165,6 +180,17 @@ impl Fleet {
 }
 
 impl Inner {
+    /// Another server made room for others, as this one would for an Envoy that is nowhere and that
+    /// has proved nothing.
+    fn dropped_elsewhere(&mut self, id: &str, replica: &str, now: Moment) {
+        self.not_elsewhere(id, replica, now);
+        let is_nobodys = |n: &Node| !n.proved && n.streams.is_empty() && n.elsewhere.is_empty();
+        if self.nodes.get(id).is_some_and(is_nobodys) {
+            self.nodes.remove(id);
+            self.unkept.remove(id);
+        }
+    }
+
     fn not_elsewhere(&mut self, node: &str, replica: &str, now: Moment) {
         if let Some(node) = self.nodes.get_mut(node)
             && node.elsewhere.remove(replica).is_some()
@@ -234,7 +260,9 @@ impl Node {
         let age = now.ms().saturating_sub(report.at);
         // The server that took it has checked its signature and its time.
         let heard = at.checked_sub(Duration::from_millis(age));
-        if let Some(heard) = heard.filter(|_| age < OLD_MS) {
+        // Of a process that has been replaced since, it says nothing.
+        let is_of_now = |heard: &Instant| self.anew.is_none_or(|anew| *heard > anew);
+        if let Some(heard) = heard.filter(|heard| age < OLD_MS && is_of_now(heard)) {
             // One that is older than what is known already says nothing new.
             let _ = self
                 .processes

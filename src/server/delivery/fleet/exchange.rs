@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::delivery::Delivery;
-use crate::replicas::{Heard, RENEW, Replicas};
+use crate::replicas::{Heard, RENEW, Replicas, ServerNews};
 use keystile_model::error::{Result, defect};
 use keystile_system as system;
 
 /// At least this long between two exchanges.
 const JOIN: Duration = Duration::from_millis(10);
+/// After this long, every other server that lives has read what was said.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How often to check whether this server is alone.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -25,8 +27,18 @@ pub async fn run(delivery: &Delivery) {
     delivery.closing.send_replace(true);
     tokio::join!(
         exchange(delivery, &replicas),
+        look(&replicas),
         stand_alone(delivery, &replicas)
     );
+}
+
+/// Checks whether this server is alone, whatever else waits for the database.
+async fn look(replicas: &Replicas) {
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        replicas.look();
+    }
 }
 
 async fn exchange(delivery: &Delivery, replicas: &Arc<Replicas>) {
@@ -35,13 +47,24 @@ async fn exchange(delivery: &Delivery, replicas: &Arc<Replicas>) {
     let mut published = delivery.published.subscribe();
     let mut everything = true;
     let mut renewed: Option<(Instant, Option<u64>)> = None;
+    let mut swept = (system::instant(), 0);
     loop {
         let began = system::instant();
         observed.borrow_and_update();
         told.borrow_and_update();
         let version = published.borrow_and_update().as_ref().map(|p| p.version());
         let renews = renewed.is_none_or(|(then, said)| began >= then + RENEW || said != version);
-        match once(delivery, replicas, version.unwrap_or(0), renews, everything).await {
+        let sweep = (renews && began >= swept.0 + SWEEP).then_some(swept.1);
+        if sweep.is_some() {
+            swept = (began, delivery.fleet.told());
+        }
+        let news = ServerNews {
+            published: version.unwrap_or(0),
+            renews,
+            rows: delivery.fleet.tell(everything, system::now()),
+            sweep,
+        };
+        match once(delivery, replicas, news).await {
             Ok(heard) => {
                 everything = heard.forgotten;
                 if renews {
@@ -69,18 +92,10 @@ async fn exchange(delivery: &Delivery, replicas: &Arc<Replicas>) {
     }
 }
 
-async fn once(
-    delivery: &Delivery,
-    replicas: &Arc<Replicas>,
-    published: u64,
-    renews: bool,
-    everything: bool,
-) -> Result<Heard> {
-    let rows = delivery.fleet.tell(everything, system::now());
+async fn once(delivery: &Delivery, replicas: &Arc<Replicas>, news: ServerNews) -> Result<Heard> {
     let (replicas, fleet) = (Arc::clone(replicas), Arc::clone(&delivery.fleet));
-    let exchanged = tokio::task::spawn_blocking(move || {
-        replicas.exchange(published, renews, &rows, |other| fleet.read_of(other))
-    });
+    let exchanged =
+        tokio::task::spawn_blocking(move || replicas.exchange(&news, |other| fleet.read_of(other)));
     let broken = || Err(defect("the state of the servers could not be exchanged"));
     exchanged.await.unwrap_or_else(|_| broken())
 }

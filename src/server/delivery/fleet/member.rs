@@ -114,7 +114,7 @@ impl Member {
                 // An Envoy that has nothing has just started: what others with its name
                 // acknowledged and reported does not apply to it.
                 if is_new {
-                    node.processes.begin_anew(system::instant());
+                    node.begin_anew(system::instant());
                     node.started += 1;
                 }
                 node.resource(kind).acknowledged = None;

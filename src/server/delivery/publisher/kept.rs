@@ -15,7 +15,7 @@ use crate::delivery::artefact::{ResourceKind, ResourceTemplate, SignableArtefact
 use keystile_model::error::Result;
 use keystile_registry::home::published::{BASE, OVERLAY};
 use keystile_registry::signing;
-use keystile_store::{BaseMark, Tx};
+use keystile_store::{BaseMark, Timeline, Tx};
 use keystile_system::file;
 
 /// The parts of the envelope that are needed to sign it again.
@@ -27,12 +27,13 @@ struct Head {
 
 /// The base in the home folder, if there is a valid one.
 pub async fn load(delivery: &Delivery) -> Option<Current> {
-    let bytes = bytes(delivery).await?;
-    let read = delivery.pool.read(|tx| {
-        let signers = signing::accepted(tx)?;
-        Ok((tx.meta().store, signers))
-    });
-    let (store, signers) = read.await.ok()?;
+    let Noted {
+        bytes,
+        store,
+        signers,
+        mark,
+        timeline,
+    } = noted(delivery).await?;
     let template = delivery.settings.template.clone();
     let fresh = delivery.nonce().ok()?;
     let opened = spawn_blocking(move || open(&bytes, store, signers, template, fresh));
@@ -40,9 +41,8 @@ pub async fn load(delivery: &Delivery) -> Option<Current> {
         tracing::warn!("the base of the last run is not reused: it does not verify");
         return None;
     };
-    let manifest = current.artefact.built().manifest.clone();
-    let noted = delivery.pool.read(move |tx| tx.is_base(&manifest)).await;
-    if !noted.ok()? {
+    // As the store noted it when the bytes were read: another server may have published since.
+    if mark != Some(timeline.mark_of(&current.artefact.built().manifest)) {
         tracing::warn!(
             version = current.artefact.version(),
             "the base of the last run is not reused: it is not the last one that this store published on its timeline"
@@ -79,23 +79,55 @@ pub async fn note(
     noted.await
 }
 
-/// The last base that was published: in the database if there may be other servers, otherwise in
-/// the folder.
-async fn bytes(delivery: &Delivery) -> Option<Vec<u8>> {
+/// The last base that was published, and what the store knew of it then.
+struct Noted {
+    bytes: Vec<u8>,
+    store: StoreId,
+    signers: SigningKeys,
+    mark: BaseMark,
+    timeline: Timeline,
+}
+
+/// Reads it: in the database if there may be other servers, otherwise in the folder.
+async fn noted(delivery: &Delivery) -> Option<Noted> {
     let path = delivery.pool.home().folder().join(BASE);
-    if delivery.pool.replicas().is_none() {
-        return spawn_blocking(move || std::fs::read(path).ok())
-            .await
-            .ok()?;
+    let own = match delivery.pool.replicas() {
+        Some(_) => None,
+        None => {
+            let path = path.clone();
+            Some(
+                spawn_blocking(move || std::fs::read(path).ok())
+                    .await
+                    .ok()??,
+            )
+        }
+    };
+    let is_shared = own.is_none();
+    // All of it at one time.
+    let read = delivery.pool.read(move |tx| {
+        let bytes = match own {
+            Some(own) => Some(own),
+            None => tx.shared_base()?,
+        };
+        let meta = tx.meta();
+        let (signers, mark) = (signing::accepted(tx)?, tx.base_mark()?);
+        Ok(bytes.map(|bytes| (bytes, meta, signers, mark)))
+    });
+    let (bytes, meta, signers, mark) = read.await.ok()??;
+    if is_shared {
+        let kept = bytes.clone();
+        let kept = spawn_blocking(move || file::replace(&path, 0o600, &kept)).await;
+        if let Ok(Err(e)) = kept {
+            tracing::warn!(error = %e, "the base cannot be saved: if the database is lost, its keys will not be known");
+        }
     }
-    let shared = delivery.pool.read(|tx| tx.shared_base()).await;
-    let bytes = shared.ok()??;
-    let kept = bytes.clone();
-    let kept = spawn_blocking(move || file::replace(&path, 0o600, &kept)).await;
-    if let Ok(Err(e)) = kept {
-        tracing::warn!(error = %e, "the base cannot be saved: if the database is lost, its keys will not be known");
-    }
-    Some(bytes)
+    Some(Noted {
+        bytes,
+        store: meta.store,
+        signers,
+        mark,
+        timeline: meta.timeline,
+    })
 }
 
 /// Keeps the overlay that is about to be published beside its base: if the store is lost, the two

@@ -34,7 +34,7 @@ pub(super) fn find(config: &Config) -> Result<Option<Zeroizing<String>>> {
             ));
         }
     };
-    let Some(password) = in_file(&text, config) else {
+    let Some(password) = in_file(&text, config)? else {
         return Ok(None);
     };
     let mode = fs::metadata(&file).map_or(0, |m| m.permissions().mode() & 0o777);
@@ -50,21 +50,39 @@ pub(super) fn find(config: &Config) -> Result<Option<Zeroizing<String>>> {
     Ok(Some(password))
 }
 
-/// The password of the first line that matches: `HOST:PORT:DATABASE:USER:PASSWORD`, where `*`
-/// matches anything and `\` escapes the next character.
-fn in_file(text: &str, config: &Config) -> Option<Zeroizing<String>> {
-    let host = match config.get_hosts().first()? {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(_) => "localhost".to_owned(),
-    };
-    let port = config
-        .get_ports()
-        .first()
-        .copied()
-        .unwrap_or(5432)
-        .to_string();
+/// The password of the first line that matches: `HOST:PORT:DATABASE:USER:PASSWORD`, where `*` matches
+/// anything and `\` escapes the next character. Of several hosts, for instance a primary and
+/// its standby, all that have one have the same.
+fn in_file(text: &str, config: &Config) -> Result<Option<Zeroizing<String>>> {
+    let ports = config.get_ports();
+    let mut found: Option<Zeroizing<String>> = None;
+    for (n, host) in config.get_hosts().iter().enumerate() {
+        let host = match host {
+            Host::Tcp(name) => name.as_str(),
+            Host::Unix(_) => "localhost",
+        };
+        // One port may be that of all.
+        let port = ports.get(n).or_else(|| ports.first()).copied();
+        let password = of_host(text, host, port.unwrap_or(5432), config);
+        match (&found, password) {
+            (Some(one), Some(other)) if *one != other => {
+                return Err(refuse(
+                    Code::FileInvalid,
+                    "the passwords of the store's hosts differ",
+                    "give the role the same password on all of them",
+                ));
+            }
+            (None, password) => found = password,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn of_host(text: &str, host: &str, port: u16, config: &Config) -> Option<Zeroizing<String>> {
+    let port = port.to_string();
     let wanted = [
-        Some(host.as_str()),
+        Some(host),
         Some(port.as_str()),
         config.get_dbname(),
         config.get_user(),
@@ -105,7 +123,7 @@ mod tests {
     #[test]
     fn the_first_line_that_fits_has_the_password() {
         let config: Config = "postgres://me@db:6000/keys".parse().unwrap();
-        let found = |text: &str| in_file(text, &config).map(|p| p.to_string());
+        let found = |text: &str| in_file(text, &config).unwrap().map(|p| p.to_string());
         assert_eq!(
             found("db:6000:keys:me:one\n*:*:*:*:two"),
             Some("one".to_owned())
@@ -119,5 +137,19 @@ mod tests {
             found("db:5432:*:*:no\ndb:6000:keys:you:no\nshort:line"),
             None
         );
+    }
+
+    #[test]
+    fn the_password_may_be_that_of_any_host_but_there_is_one() {
+        let config: Config = "postgres://me@db1:6000,db2:7000/keys".parse().unwrap();
+        let found = |text: &str| in_file(text, &config).map(|p| p.map(|p| p.to_string()));
+        let (second, both) = ("db2:7000:*:*:two", "db1:*:*:*:two\ndb2:*:*:*:two");
+        for text in [second, both] {
+            assert_eq!(found(text).ok(), Some(Some("two".to_owned())), "{text}");
+        }
+        assert_eq!(found("db2:6000:*:*:no").ok(), Some(None));
+        let differ = found("db1:*:*:*:one\ndb2:*:*:*:two").unwrap_err();
+        assert!(differ.is(Code::FileInvalid));
+        assert!(!differ.to_string().contains("two"));
     }
 }

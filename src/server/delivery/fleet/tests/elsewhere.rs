@@ -149,6 +149,56 @@ fn what_was_heard_once_is_not_news_when_more_is_told_of_the_same_envoy() {
 }
 
 #[test]
+fn what_a_process_proved_elsewhere_before_its_envoy_started_again_proves_nothing() {
+    let (a, b) = (server(), server());
+    report(&b, &proof(1, VERSION));
+    let _stream = stream(&a, true);
+    let rows = b.tell(false, system::now());
+    let late = Moment::from_ms(system::now().ms() + 5_000);
+    let at = system::instant() + Duration::from_secs(4);
+    a.hear("other", rows, late, at);
+    assert!(stands(&a).in_force.is_empty());
+    // One that came since does.
+    let mut again = proof(1, VERSION);
+    again.sent += 1;
+    report(&b, &again);
+    tell(&b, &a);
+    assert_eq!(stands(&a).in_force, ["e1"]);
+}
+
+#[test]
+fn an_envoy_that_made_room_at_one_server_is_gone_at_the_others_unless_they_know_better() {
+    let (a, b, c) = (server(), server(), server());
+    let tell_both = || {
+        let rows = b.tell(false, system::now());
+        for fleet in [&a, &c] {
+            fleet.hear("other", rows.clone(), system::now(), system::instant());
+        }
+        rows
+    };
+    let streaming = stream(&b, false);
+    tell_both();
+    streaming.leave(system::now());
+    tell_both();
+    report(&c, &proof(1, VERSION));
+    let known = |fleet: &Fleet| -> Vec<String> {
+        let nodes = fleet.view(&settings().template);
+        nodes.into_iter().map(|n| n.id).collect()
+    };
+    assert_eq!((known(&a), known(&b)), (known(&c), known(&a)));
+    let other = Proof {
+        node: "e2".to_owned(),
+        ..proof(1, VERSION)
+    };
+    b.reported(&other, system::now(), system::instant(), 1)
+        .unwrap();
+    let rows = tell_both();
+    assert!(rows.iter().any(|r| r.node == "e1" && r.body.is_empty()));
+    assert_eq!((known(&a), known(&b)), (vec!["e2".to_owned()], known(&a)));
+    assert_eq!(known(&c), ["e1", "e2"], "it has proved something here");
+}
+
+#[test]
 fn an_envoy_is_connected_where_it_has_a_stream_at_a_server_that_lives() {
     let (a, b) = (server(), server());
     let streaming = stream(&b, false);

@@ -1,0 +1,1 @@
+-- Servers of two versions beside one another are met in a database alone; see postgres/oldest.sql.
