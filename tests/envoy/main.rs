@@ -10,6 +10,7 @@ mod callers;
 mod certificates;
 mod closed;
 mod decisions;
+mod doctor;
 mod drafts;
 mod exposed;
 mod faults;
