@@ -61,14 +61,14 @@ fn every_row_of_the_threat_model_names_a_test() {
     let rows = model.lines().filter(|l| l.starts_with("| ")).skip(2);
     let mut seen = 0;
     for row in rows {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
-        let shown = cells.last().unwrap();
+        let cells: Vec<&str> = row.split('|').collect();
+        let shown = cells[4];
         let tests = shown.split('`').skip(1).step_by(2);
         let tests = tests.filter(|path| path.ends_with(".rs") && root().join(path).exists());
-        assert!(cells.len() == 4 && tests.count() > 0, "{}", cells[0]);
+        assert!(cells.len() == 6 && tests.count() > 0, "{}", cells[1]);
         seen += 1;
     }
-    assert!(seen >= 15, "{seen} rows");
+    assert!(seen >= 14, "{seen} rows");
 }
 
 /// So that who follows it finds what it names.

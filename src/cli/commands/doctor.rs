@@ -2,8 +2,10 @@
 
 mod admin;
 mod chain;
+mod dump;
 mod envoy;
 mod plane;
+mod symptom;
 #[cfg(test)]
 mod tests;
 
@@ -11,13 +13,12 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use keystile_model::error::{Code, Result, refuse};
-use keystile_model::plural;
-use serde::Serialize;
 use serde_json::json;
 
 use super::Context;
 use admin::EnvoyAdmin;
 use plane::Plane;
+use symptom::{Symptom, Symptoms};
 
 /// Find out what is wrong with the store or server, and with an Envoy
 #[derive(Args)]
@@ -38,53 +39,13 @@ pub struct Doctor {
     envoy_admin: Option<String>,
 }
 
-/// Something that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Symptom {
-    /// Something does not work, or lets in what it should not; otherwise it is worth knowing.
-    wrong: bool,
-    /// What it is about: `store`, `fleet`, or the address of an Envoy.
-    about: String,
-    /// The fact and the next step.
-    says: String,
-}
-
-/// What was found about one thing.
-#[derive(Default)]
-struct Findings {
-    about: String,
-    all: Vec<Symptom>,
-}
-
-impl Findings {
-    fn about(about: impl Into<String>) -> Self {
-        Self {
-            about: about.into(),
-            all: Vec::new(),
-        }
-    }
-
-    fn wrong(&mut self, says: impl Into<String>) {
-        self.add(true, says.into());
-    }
-
-    fn note(&mut self, says: impl Into<String>) {
-        self.add(false, says.into());
-    }
-
-    fn add(&mut self, wrong: bool, says: String) {
-        let about = self.about.clone();
-        self.all.push(Symptom { wrong, about, says });
-    }
-}
-
 impl Doctor {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let plane = Plane::read(cx)?;
         let mut all = plane.look();
         if let Some(url) = &self.envoy_admin {
-            let mut found = Findings::about(url);
+            let mut found = Symptoms::about(url);
             match EnvoyAdmin::read(url) {
                 Ok(admin) => envoy::look(&admin, &plane, cx.now(), &mut found),
                 Err(why) => found.wrong(format!(
@@ -101,7 +62,10 @@ impl Doctor {
         }
         Err(refuse(
             Code::CheckFailed,
-            format_args!("{} wrong", plural::count(wrong, "thing is")),
+            match wrong {
+                1 => "1 thing is wrong".to_owned(),
+                n => format!("{n} things are wrong"),
+            },
             "do what each line says, and run it again",
         ))
     }

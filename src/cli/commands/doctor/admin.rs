@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::chain::{Chain, chains};
+use super::dump::part;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest answer that is read, in bytes: a configuration holds whole keysets.
@@ -92,12 +93,6 @@ impl EnvoyAdmin {
     pub(super) fn sum(&self, name: &str) -> u64 {
         self.values(name).fold(0, u64::saturating_add)
     }
-}
-
-/// The part of a dump that is of this kind.
-pub(super) fn part<'d>(dump: &'d Value, kind: &str) -> Option<&'d Value> {
-    let mut all = dump["configs"].as_array()?.iter();
-    all.find(|c| c["@type"].as_str().is_some_and(|t| t.ends_with(kind)))
 }
 
 fn clusters(dump: &Value) -> Vec<String> {

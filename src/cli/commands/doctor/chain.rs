@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::admin::part;
+use super::dump::part;
 
 /// A connection manager with its filters.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use keystile_core::policy::HostPorts;
 
-use super::Findings;
 use super::admin::EnvoyAdmin;
 use super::chain::{Chain, ChainFilter};
 use super::plane::Plane;
+use super::symptom::Symptoms;
 
 /// The oldest Envoy that runs the WebAssembly filter, and the native module.
 const OLDEST: (u32, u32) = (1, 36);
@@ -15,7 +15,7 @@ const SKEW: u64 = 60;
 /// Days before a certificate expires in which that is said.
 const DAYS: u64 = 14;
 
-pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Findings) {
+pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Symptoms) {
     let ours: Vec<(&Chain, &ChainFilter)> = envoy
         .chains
         .iter()
@@ -44,7 +44,7 @@ pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Find
     around(envoy, now, found);
 }
 
-fn version(envoy: &EnvoyAdmin, ours: &[(&Chain, &ChainFilter)], found: &mut Findings) {
+fn version(envoy: &EnvoyAdmin, ours: &[(&Chain, &ChainFilter)], found: &mut Symptoms) {
     let mut numbers = envoy
         .version
         .split('.')
@@ -62,7 +62,7 @@ fn version(envoy: &EnvoyAdmin, ours: &[(&Chain, &ChainFilter)], found: &mut Find
     }
 }
 
-fn place(chain: &Chain, filter: &ChainFilter, plane: &Plane, found: &mut Findings) {
+fn place(chain: &Chain, filter: &ChainFilter, plane: &Plane, found: &mut Symptoms) {
     let listener = &chain.listener;
     if !filter.native && !filter.guarded {
         found.wrong(format!(
@@ -93,7 +93,7 @@ fn place(chain: &Chain, filter: &ChainFilter, plane: &Plane, found: &mut Finding
 }
 
 /// Whether a VM cannot see the key that it needs.
-fn lacks_variable(filter: &ChainFilter, plane: &Plane, found: &mut Findings) -> bool {
+fn lacks_variable(filter: &ChainFilter, plane: &Plane, found: &mut Symptoms) -> bool {
     let Some(names) = &filter.environment else {
         return false;
     };
@@ -108,7 +108,7 @@ fn lacks_variable(filter: &ChainFilter, plane: &Plane, found: &mut Findings) -> 
     lacks
 }
 
-fn in_force(envoy: &EnvoyAdmin, plane: &Plane, explained: bool, found: &mut Findings) {
+fn in_force(envoy: &EnvoyAdmin, plane: &Plane, explained: bool, found: &mut Symptoms) {
     let mut versions: Vec<u64> = envoy.values("keystile_keyset_version").collect();
     versions.sort_unstable();
     versions.dedup();
@@ -150,7 +150,7 @@ fn in_force(envoy: &EnvoyAdmin, plane: &Plane, explained: bool, found: &mut Find
     }
 }
 
-fn reports(envoy: &EnvoyAdmin, plane: &Plane, found: &mut Findings) {
+fn reports(envoy: &EnvoyAdmin, plane: &Plane, found: &mut Symptoms) {
     let Some(report) = &plane.policy.report else {
         return;
     };
@@ -178,7 +178,7 @@ fn reports(envoy: &EnvoyAdmin, plane: &Plane, found: &mut Findings) {
     }
 }
 
-fn around(envoy: &EnvoyAdmin, now: u64, found: &mut Findings) {
+fn around(envoy: &EnvoyAdmin, now: u64, found: &mut Symptoms) {
     if let Some(clock) = envoy.clock {
         let off = clock.abs_diff(now);
         if off > SKEW {

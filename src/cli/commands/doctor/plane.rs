@@ -9,7 +9,8 @@ use keystile_model::wire::PAGE;
 
 use keystile_system::file;
 
-use super::{Context, Findings, Symptom};
+use super::super::Context;
+use super::symptom::{Symptom, Symptoms};
 
 /// What the control plane says of itself.
 pub(super) struct Plane {
@@ -82,7 +83,7 @@ impl Plane {
     }
 
     pub(super) fn look(&self) -> Vec<Symptom> {
-        let mut store = Findings::about("store");
+        let mut store = Symptoms::about("store");
         self.keys(&mut store);
         self.rules(&mut store);
         if let Some(room) = self.room.filter(|r| *r < LITTLE_ROOM) {
@@ -91,14 +92,14 @@ impl Plane {
                 room >> 20
             ));
         }
-        let mut fleet = Findings::about("fleet");
+        let mut fleet = Symptoms::about("fleet");
         for node in self.nodes.iter().flatten() {
             self.node(node, &mut fleet);
         }
         [store.all, fleet.all].concat()
     }
 
-    fn keys(&self, found: &mut Findings) {
+    fn keys(&self, found: &mut Symptoms) {
         match &self.signer {
             None => found.wrong(
                 "no signing key is active, so no keyset can be made: run `keystilectl signing-key rotate`",
@@ -110,13 +111,13 @@ impl Plane {
         }
         if !self.accepted.is_empty() {
             found.note(format!(
-                "the signing keys {} no longer sign, and are still accepted: once no Envoy needs them, run `keystilectl signing-key retire`",
+                "every push is also signed with the earlier {}: once no Envoy needs that, run `keystilectl signing-key retire`",
                 self.accepted.join(", ")
             ));
         }
     }
 
-    fn rules(&self, found: &mut Findings) {
+    fn rules(&self, found: &mut Symptoms) {
         let policy = &self.policy;
         match &policy.report {
             None => found.note(
@@ -134,7 +135,7 @@ impl Plane {
         }
     }
 
-    fn node(&self, node: &FleetNode, found: &mut Findings) {
+    fn node(&self, node: &FleetNode, found: &mut Symptoms) {
         let id = &node.id;
         if self.policy.require_enrolment && !node.enrolled {
             found.wrong(format!(

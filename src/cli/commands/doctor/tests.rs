@@ -5,8 +5,9 @@ use keystile_core::policy::RawPolicy;
 use serde_json::{Value, json};
 
 use super::admin::EnvoyAdmin;
+use super::envoy;
 use super::plane::Plane;
-use super::{Findings, envoy};
+use super::symptom::Symptoms;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -65,7 +66,7 @@ fn good(dump: &Value) -> EnvoyAdmin {
 
 /// What is wrong, or worth knowing.
 fn said(envoy: &EnvoyAdmin, plane: &Plane, wrong: bool) -> Vec<String> {
-    let mut found = Findings::about("envoy");
+    let mut found = Symptoms::about("envoy");
     envoy::look(envoy, plane, NOW, &mut found);
     let all = found.all.into_iter().filter(|s| s.wrong == wrong);
     all.map(|s| s.says).collect()
