@@ -77,6 +77,12 @@ impl Server {
         assert!(kill.status().unwrap().success());
     }
 
+    /// Kills it, and waits until it has let go of its store's lock.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to stop, and waits until it has; whether it did so in good order.
     pub fn stop(mut self) -> bool {
         self.signal("TERM");
@@ -93,6 +99,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // It may have been killed before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -166,7 +166,7 @@ fn messages_are_told_once_however_often_it_is_another_servers_turn() {
         if change % 4 == 3 {
             // Whoever it is, among others the one whose turn it is.
             let n = change / 4 % 3;
-            several.servers[n].signal("KILL");
+            several.servers[n].kill();
             several.servers[n] = Server::start(&several.homes[n], &[ALLOW, HERE]);
         }
         several.database.ask(
