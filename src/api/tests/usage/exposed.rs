@@ -125,7 +125,7 @@ fn in_shadow_mode_nothing_is_done_and_an_unknown_key_is_nobodys() {
     assert_eq!(actions(&mut b, &ids[0]), ["key.exposed"]);
     assert_eq!(status(&mut b, &ids[0]), Status::Active);
     let stranger = "0000000001".to_owned();
-    assert!(!seen(&mut b, 2, NOON, &[stranger.clone()]));
+    assert!(!seen(&mut b, 2, NOON, std::slice::from_ref(&stranger)));
     tell(&mut b, NOON + 62);
     assert!(actions(&mut b, &stranger).is_empty());
 }
