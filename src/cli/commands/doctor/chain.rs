@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::dump::part;
+use super::dump::{at, part};
 
 /// A connection manager with its filters.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,11 +40,16 @@ pub(super) fn chains(dump: &Value) -> Vec<Chain> {
     let Some(all) = part(dump, ".ListenersConfigDump") else {
         return out;
     };
-    let listed = |list: &str| all[list].as_array().into_iter().flatten();
-    let fixed = listed("static_listeners").map(|l| &l["listener"]);
-    let moving = listed("dynamic_listeners").map(|l| &l["active_state"]["listener"]);
+    let listed = |list: &str| {
+        all.get(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
+    let fixed = listed("static_listeners").map(|l| at(l, "/listener"));
+    let moving = listed("dynamic_listeners").map(|l| at(l, "/active_state/listener"));
     for listener in fixed.chain(moving) {
-        let name = listener["name"].as_str().unwrap_or("unnamed");
+        let name = at(listener, "/name").as_str().unwrap_or("unnamed");
         managers(listener, &mut |manager| {
             out.push(chain(name, manager, dump));
         });
@@ -69,8 +74,11 @@ fn managers<'d>(value: &'d Value, each: &mut impl FnMut(&'d Value)) {
 }
 
 fn chain(listener: &str, manager: &Value, dump: &Value) -> Chain {
-    let all = manager["http_filters"].as_array().into_iter().flatten();
-    let filters: Vec<&Value> = all.filter(|f| f["disabled"] != true).collect();
+    let all = at(manager, "/http_filters")
+        .as_array()
+        .into_iter()
+        .flatten();
+    let filters: Vec<&Value> = all.filter(|f| *at(f, "/disabled") != true).collect();
     let at = filters.iter().position(|f| is_ours(f, dump));
     let filter = at.and_then(|at| {
         let (ours, next) = (filters.get(at)?, filters.get(at + 1));
@@ -79,9 +87,10 @@ fn chain(listener: &str, manager: &Value, dump: &Value) -> Chain {
     Chain {
         listener: listener.to_owned(),
         filter,
-        normalizes: manager["normalize_path"] == true,
-        remote_address: manager["use_remote_address"] == true,
-        ignores_ports: routes(manager, dump).map(|r| r["ignore_port_in_host_matching"] == true),
+        normalizes: *at(manager, "/normalize_path") == true,
+        remote_address: *at(manager, "/use_remote_address") == true,
+        ignores_ports: routes(manager, dump)
+            .map(|r| *at(r, "/ignore_port_in_host_matching") == true),
     }
 }
 
@@ -90,10 +99,10 @@ fn routes<'d>(manager: &'d Value, dump: &'d Value) -> Option<&'d Value> {
     if let Some(own) = manager.get("route_config") {
         return Some(own);
     }
-    let name = manager["rds"]["route_config_name"].as_str()?;
-    let all = part(dump, ".RoutesConfigDump")?["dynamic_route_configs"].as_array()?;
-    let mut configs = all.iter().map(|r| &r["route_config"]);
-    configs.find(|r| r["name"] == name)
+    let name = at(manager, "/rds/route_config_name").as_str()?;
+    let all = at(part(dump, ".RoutesConfigDump")?, "/dynamic_route_configs").as_array()?;
+    let mut configs = all.iter().map(|r| at(r, "/route_config"));
+    configs.find(|r| *at(r, "/name") == name)
 }
 
 /// The filter's configuration, wherever it comes from.
@@ -101,9 +110,9 @@ fn configuration<'d>(filter: &'d Value, dump: &'d Value) -> Option<&'d Value> {
     if let Some(own) = filter.get("typed_config") {
         return Some(own);
     }
-    let all = part(dump, ".EcdsConfigDump")?["ecds_filters"].as_array()?;
-    let mut filters = all.iter().map(|f| &f["ecds_filter"]);
-    let found = filters.find(|f| f["name"] == filter["name"])?;
+    let all = at(part(dump, ".EcdsConfigDump")?, "/ecds_filters").as_array()?;
+    let mut filters = all.iter().map(|f| at(f, "/ecds_filter"));
+    let found = filters.find(|f| at(f, "/name") == at(filter, "/name"))?;
     found.get("typed_config")
 }
 
@@ -111,9 +120,9 @@ fn configuration<'d>(filter: &'d Value, dump: &'d Value) -> Option<&'d Value> {
 fn is_ours(filter: &Value, dump: &Value) -> bool {
     let config = configuration(filter, dump);
     match config {
-        Some(c) => c["config"]["root_id"] == "keystile" || c["filter_name"] == "keystile",
+        Some(c) => *at(c, "/config/root_id") == "keystile" || *at(c, "/filter_name") == "keystile",
         None => {
-            let name = filter["name"].as_str().unwrap_or_default();
+            let name = at(filter, "/name").as_str().unwrap_or_default();
             filter.get("config_discovery").is_some() && name.starts_with("keystile")
         }
     }
@@ -121,22 +130,22 @@ fn is_ours(filter: &Value, dump: &Value) -> bool {
 
 fn filter(ours: &Value, next: Option<&Value>, dump: &Value) -> ChainFilter {
     let config = configuration(ours, dump);
-    let names = &ours["config_discovery"]["type_urls"];
-    let kind = config.map_or_else(|| names.to_string(), |c| c["@type"].to_string());
+    let names = at(ours, "/config_discovery/type_urls");
+    let kind = config.map_or_else(|| names.to_string(), |c| at(c, "/@type").to_string());
     let native = kind.contains(".DynamicModuleFilter");
     let guarded = next.is_some_and(|next| {
         let text = next.to_string();
         text.contains(".rbac.v3.RBAC") && text.contains("wasm.keystile.")
     });
-    let variables = config.map(|c| &c["config"]["vm_config"]["environment_variables"]);
+    let variables = config.map(|c| at(c, "/config/vm_config/environment_variables"));
     let environment = variables.filter(|_| !native).map(|v| {
-        let host = v["host_env_keys"].as_array().into_iter().flatten();
+        let host = at(v, "/host_env_keys").as_array().into_iter().flatten();
         let host = host.filter_map(Value::as_str).map(str::to_owned);
-        let own = v["key_values"].as_object().into_iter().flatten();
+        let own = at(v, "/key_values").as_object().into_iter().flatten();
         host.chain(own.map(|(name, _)| name.clone())).collect()
     });
     ChainFilter {
-        name: ours["name"].as_str().unwrap_or_default().to_owned(),
+        name: at(ours, "/name").as_str().unwrap_or_default().to_owned(),
         native,
         guarded,
         environment,
