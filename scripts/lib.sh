@@ -23,6 +23,11 @@ DIST_DIR=target/dist
 # first request, a millisecond for each KB.
 export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo -Ctarget-feature=+simd128 -Cllvm-args=-inline-threshold=50 -Cllvm-args=-unroll-runtime=false"
 
+# What native code is compiled with: `release`, or `dev`, which takes a quarter as long to compile and is
+# what the demo and the tests of every change run.
+KEYSTILE_PROFILE="${KEYSTILE_PROFILE:-release}"
+export KEYSTILE_PROFILE
+
 say() { printf '%s\n' "$*"; }
 
 die() {

@@ -194,7 +194,7 @@ fn outcome(word: Option<&str>) -> Result<Option<Outcome>> {
         Outcome::from_word(word).ok_or_else(|| {
             refuse(
                 Code::InvalidValue,
-                format_args!("`{word}` is none"),
+                format_args!("`{word}` is not an outcome"),
                 "write `done` or `refused`",
             )
             .field("outcome")

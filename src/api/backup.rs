@@ -153,7 +153,7 @@ impl Operation for End {
 fn elsewhere() -> Error {
     refuse(
         Code::ServerOnly,
-        "only a server makes backups to be fetched",
+        "only a server makes backups for download",
         keystile_model::next!["a file is written directly by ", Act::BackupMake.of("FILE")],
     )
 }

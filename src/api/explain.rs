@@ -115,7 +115,7 @@ impl Operation for Explain {
             ip.parse().map_err(|_| {
                 refuse(
                     Code::InvalidAddress,
-                    format_args!("`{ip}` is no address"),
+                    format_args!("`{ip}` is not an address"),
                     "write `192.0.2.1` or `2001:db8::1`",
                 )
                 .field("ip")

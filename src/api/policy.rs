@@ -168,7 +168,7 @@ fn no_revision(n: u64) -> keystile_model::error::Error {
 }
 
 impl Checked {
-    /// A policy without mistakes. `warnings` are those about the keys that are there.
+    /// A policy without mistakes. `warnings` are those about existing keys.
     pub fn from_file(file: &PolicyFile, mut warnings: Vec<String>) -> Self {
         let policy = &file.policy;
         let found = policy_check::check(file);

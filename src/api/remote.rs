@@ -103,7 +103,7 @@ impl Remote {
         let wrong = || {
             refuse(
                 Code::InvalidAddress,
-                format_args!("`{url}` is no address of a server"),
+                format_args!("`{url}` is not the address of a server"),
                 "write `https://keystile.example.com` or `http://127.0.0.1:8080`",
             )
             .about("server")
@@ -119,7 +119,7 @@ impl Remote {
             Some("http") => {
                 return Err(refuse(
                     Code::NotEncrypted,
-                    format_args!("the token would travel to `{host}` in clear"),
+                    format_args!("the token would travel to `{host}` unencrypted"),
                     "use https://, or an address of this machine",
                 )
                 .about("server"));
@@ -236,7 +236,7 @@ impl Remote {
         refuse(
             Code::StrangeAnswer,
             format_args!(
-                "`{}` answered {status}, and not as a Keystile server would",
+                "`{}` answered {status}, but not as a Keystile server would",
                 self.base
             ),
             "check the address, and that both are of the same version",
@@ -303,10 +303,10 @@ mod tests {
             "http://localhost.example.com",
             "http://127.0.0.1.example.com",
         ] {
-            assert!(words(bad).contains("in clear"), "{bad}");
+            assert!(words(bad).contains("unencrypted"), "{bad}");
         }
         for bad in ["keystile", "ftp://127.0.0.1", "https://a@b", "https://a/b"] {
-            assert!(words(bad).contains("is no address"), "{bad}");
+            assert!(words(bad).contains("is not the address"), "{bad}");
         }
     }
 

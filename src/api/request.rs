@@ -19,7 +19,7 @@ pub struct RequestParts {
 /// Makes the request for an operation.
 ///
 /// # Errors
-/// If it cannot be written as JSON, which is a mistake of ours.
+/// If it cannot be written as JSON, which is a bug of ours.
 pub fn take_apart<O: Operation>(operation: &O) -> Result<RequestParts> {
     let Ok(Value::Object(fields)) = serde_json::to_value(operation) else {
         return Err(defect(format_args!(
@@ -98,7 +98,7 @@ pub fn put_together<O: Operation>(
         let object = |e: &dyn std::fmt::Display| {
             refuse(
                 Code::MalformedBody,
-                format_args!("the body is no JSON object ({e})"),
+                format_args!("the body is not a JSON object ({e})"),
                 "send one, with `content-type: application/json`",
             )
         };
@@ -126,7 +126,7 @@ pub fn put_together<O: Operation>(
 fn twice(name: &str) -> Error {
     refuse(
         Code::FieldsConflict,
-        format_args!("`{name}` stands in the path already"),
+        format_args!("`{name}` is already in the path"),
         "leave it out of the query and the body",
     )
     .about(name.to_owned())

@@ -1,4 +1,4 @@
-//! Where an operation stands in HTTP, and who may use it.
+//! The route of an operation in HTTP, and who may use it.
 
 use keystile_model::caller::Role;
 

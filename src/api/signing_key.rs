@@ -18,9 +18,9 @@ use keystile_store::Store;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SigningAlgorithm {
-    /// Whoever can check keysets can make them
+    /// Whoever can check keysets can also sign them
     HmacSha256,
-    /// Envoys get public keys only
+    /// Envoys get only public keys
     Ed25519,
 }
 
@@ -42,7 +42,7 @@ impl From<Algorithm> for SigningAlgorithm {
     }
 }
 
-/// A key by which the filter trusts keysets.
+/// A key that keysets are signed with.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = SigningKey)]
 pub struct SigningKeyView {
@@ -52,7 +52,7 @@ pub struct SigningKeyView {
     pub algorithm: SigningAlgorithm,
     /// `active`, `accepted` or `retired`.
     pub state: String,
-    /// Its entry in `KEYSTILE_VERIFY_KEYS`, if it has a public key: no secret.
+    /// Its entry in `KEYSTILE_VERIFY_KEYS`, if it has a public key: not a secret.
     pub verify_key: Option<String>,
     /// When it was created.
     pub created: Time,
@@ -169,7 +169,7 @@ impl Operation for Create {
         "signing-key.create",
         "/v1/signing-keys",
         OWNERS,
-        "Create a signing key of an algorithm; the old one is accepted until it is retired",
+        "Create a signing key of a given algorithm; the old one is accepted until it is retired",
     )
     .tagged();
 

@@ -74,9 +74,7 @@ struct Words(Vec<String>);
 
 impl Words {
     fn one(self) -> std::result::Result<String, Wrong> {
-        let [one] = <[String; 1]>::try_from(self.0).map_err(|all| {
-            Wrong::Told(format!("stands there {} times; give it once", all.len()))
-        })?;
+        let [one] = <[String; 1]>::try_from(self.0).map_err(|all| Wrong::Repeated(all.len()))?;
         Ok(one)
     }
 }

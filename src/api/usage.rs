@@ -147,7 +147,7 @@ impl Operation for Show {
             return Err(refuse(
                 Code::OutOfRange,
                 format_args!("{most} is not in 1..={MOST_GROUPS}"),
-                "ask for less; the others are taken together",
+                "ask for fewer; the others are added up",
             )
             .field("limit"));
         }
@@ -164,7 +164,7 @@ impl Operation for Show {
                     Some(_) => {
                         return Err(refuse(
                             Code::FieldsConflict,
-                            "everybody's keys are told apart by day",
+                            "the keys of all clients are counted separately only by day",
                             "ask for steps of a day, or for one client",
                         )
                         .about("step"));
@@ -266,7 +266,7 @@ impl Show {
         if named.iter().filter(|n| **n).count() > 1 {
             return Err(refuse(
                 Code::FieldsConflict,
-                "one client or one key is asked for at a time",
+                "only one client or key can be asked for at a time",
                 "give one of `of`, `client` and `key`",
             ));
         }

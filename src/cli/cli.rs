@@ -1,4 +1,4 @@
-//! What a person types.
+//! The command line.
 
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -59,7 +59,7 @@ struct Global {
     home: Option<PathBuf>,
 
     /// The database that the store is in, instead of the folder: `postgres://USER@HOST/DATABASE`.
-    /// In the environment (KEYSTILE_STORE) it may hold a password
+    /// Only in the environment (KEYSTILE_STORE) may it contain a password
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -193,7 +193,7 @@ fn parsed(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let mut command = command();
     if let Some((option, next)) = swallowed(&command, args) {
         let message = format!(
-            "`--{option}` has no value: `{next}` is an option; if it is meant, write `--{option}={next}`"
+            "`--{option}` has no value: `{next}` is an option; if that is the value, write `--{option}={next}`"
         );
         let mut e = command.error(ErrorKind::InvalidValue, message);
         let of = [
@@ -264,7 +264,7 @@ fn run(cli: Cli) -> Result<()> {
     if cli.global.output == OutputFormat::Csv && !matches!(&cli.command, Command::Usage(_)) {
         return Err(refuse(
             Code::OutputFailed,
-            "only `keystilectl usage` has a form for spreadsheets",
+            "only `keystilectl usage` can be printed for spreadsheets",
             "use `--output json`",
         ));
     }

@@ -114,7 +114,7 @@ impl Context {
         Err(refuse(
             Code::FieldsConflict,
             format_args!(
-                "this command works on the store itself, and {said} says to work through `{}`",
+                "this command works on the store itself, but {said} says to work through `{}`",
                 server.url
             ),
             format_args!("{next}, and run it on the machine that has the store"),

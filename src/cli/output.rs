@@ -205,7 +205,7 @@ fn finish(written: io::Result<()>) -> Result<()> {
         Err(e) => Err(refuse(
             Code::OutputFailed,
             format_args!("the output cannot be written ({e})"),
-            "check where it goes to",
+            "check where it is written to",
         )),
     }
 }

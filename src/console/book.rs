@@ -56,7 +56,7 @@ struct PersonText {
 }
 
 impl Book {
-    /// For a server that has others beside it, or not.
+    /// For a server that may have others beside it.
     pub fn new(settings: &ConsoleSettings, replicas: Option<&Arc<Replicas>>) -> Self {
         match replicas {
             None => Self::Memory(Sessions::new(settings)),

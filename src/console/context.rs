@@ -1,5 +1,5 @@
-//! A request of somebody signed in: a session, its token and the origin of the request; and performing operations in its
-//! name.
+//! A request of somebody who is signed in: the session, its token and the origin of the request;
+//! and operations performed in its name.
 
 mod change;
 mod source;
@@ -209,8 +209,8 @@ impl FromRequest<Console> for SubmittedForm {
         if !cx.session.made(form.text("csrf")) {
             let problem: Error = refuse(
                 Code::FormForeign,
-                "the form is not one of this session",
-                "load the page again and send it once more",
+                "the form does not belong to this session",
+                "reload the page and submit the form again",
             );
             return Err(cx.refused(&problem.with_kind(Kind::Forbidden).into()).await);
         }

@@ -125,14 +125,14 @@ fn rotation(cx: &PageContext, key: &KeyView, form: &Form, rotate: &FormState<'_>
     html! {
         section.card aria-labelledby="rotate" {
             h2 #rotate { "Rotate" }
-            p { "A new key with the same rules replaces this one. This one goes on working for a while, so that you have time to exchange it." }
+            p { "A new key with the same rules replaces this one. This one goes on working for a while, so that you have time to switch over." }
             (rotate.summary())
             @if expired {
                 p.soft { "This key has expired: create a new one instead." }
             } @else {
                 form method="post" action=(at("rotate")) {
                     (cx.seal()) (cx.nonce(form)) (cx.seen(key))
-                    (field("grace", "This one works on for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(rotate))
+                    (field("grace", "This one goes on working for").placeholder("24h").hint("24h, 7d, or 0 for not at all.").line(rotate))
                     button type="submit" { "Rotate" }
                 }
                 details {

@@ -14,7 +14,8 @@
 //!   [`book`]: who is signed in, and for how long;
 //! * [`page`]: the frame around every page; [`widgets`] and [`chart`]: what pages are made of;
 //!   [`form`]: what was typed, and what is wrong with it; [`snapshot`]: what a form showed;
-//! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in over an identity provider;
+//! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in through an identity
+//!   provider;
 //! * every other module is the page that it is named after.
 
 use std::sync::Arc;

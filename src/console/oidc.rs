@@ -75,7 +75,7 @@ async fn set_out(
         return Err(refuse(
             Code::SettingInvalid,
             format_args!("this page was opened at `{}`", source.origin()),
-            format_args!("open `{ours}/console`: sign-in leads back there"),
+            format_args!("open `{ours}/console`: sign-in returns there"),
         )
         .into());
     }
@@ -239,10 +239,10 @@ fn known(oidc: &Oidc, claims: &Claims) -> Result<Person, (String, Error)> {
         let e = refuse(
             Code::SignInNotMapped,
             format_args!(
-                "you are known at {} as `{called}`, and nothing that it says of you is mapped to a role here",
+                "{} knows you as `{called}`, but nothing that it says about you is mapped to a role here",
                 oidc.settings().name()
             ),
-            "ask who runs this server for a rule (`--oidc-role`), or sign in with a token",
+            "ask the operator of this server for a rule (`--oidc-role`), or sign in with a token",
         );
         return Err((name, e.with_kind(Kind::Forbidden)));
     };
@@ -294,8 +294,8 @@ fn unknown() -> Problem {
 fn not_begun() -> Error {
     refuse(
         Code::SignInFailed,
-        "this sign-in was not begun in this browser, was ended already, or took longer than 10 minutes",
-        "begin again",
+        "this sign-in was not started in this browser, was already completed, or took longer than 10 minutes",
+        "start again",
     )
 }
 

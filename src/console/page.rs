@@ -223,11 +223,7 @@ fn framed(cx: &PageContext, page: &Page) -> Html<String> {
 
 /// What is at no path.
 pub async fn nowhere(cx: PageContext) -> Response {
-    let problem: Error = refuse(
-        Code::PathNotFound,
-        "there is no such page",
-        "see the menu for what there is",
-    );
+    let problem: Error = refuse(Code::PathNotFound, "there is no such page", "use the menu");
     let problem = Problem::from(problem.with_kind(Kind::NotFound));
     let status = StatusCode::NOT_FOUND;
     (status, told(&cx, &problem)).into_response()

@@ -242,7 +242,7 @@ async fn apply(cx: &PageContext, form: &Form, text: String) -> Result<bool, Prob
                     return Err(refuse(
                         Code::ChangedMeanwhile,
                         format_args!("revision {current} was applied since you loaded this one"),
-                        "what your text would change in it is shown below: apply it if you mean that, or see the other one under History",
+                        "what your text would change in that one is shown below: apply it if this is intended, or see that one under History",
                     ));
                 }
                 Ok(asked.run_after(store, world, &ahead)?.changed)

@@ -233,7 +233,7 @@ pub(super) fn too_many() -> Error {
     refuse(
         Code::ServerBusy,
         "too many people are signed in",
-        keystile_model::next!["try again later, or have somebody's session ended"],
+        keystile_model::next!["try again later, or have a session ended"],
     )
 }
 

@@ -273,7 +273,7 @@ fn typed(form: &Form) -> Result<Configure, Problem> {
         match form.given(name) {
             Some(value) => asked = asked.with(name, value),
             None => {
-                let next = format!("write what shall be, such as `{}`", form.text(&was(name)));
+                let next = format!("write a value, such as `{}`", form.text(&was(name)));
                 let nothing = refuse(Code::FieldMissing, "this field is empty", next);
                 empty.extend(nothing.field(name).into_faults());
             }
@@ -290,7 +290,7 @@ pub async fn forget(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let form = form.with("do", WORD);
     let done = match form.text("confirm") {
         WORD => cx.run(Forget {}).await,
-        _ => Err(super::form::unconfirmed(WORD, "type it to go on").into()),
+        _ => Err(super::form::unconfirmed(WORD, "type it to continue").into()),
     };
     match done {
         Ok(_) => cx.go(PATH, "forgotten"),

@@ -15,7 +15,7 @@ pub struct ConsoleSettings {
     pub idle: Duration,
     /// At all.
     pub most: Duration,
-    /// Over an identity provider.
+    /// Through an identity provider.
     pub oidc: Option<Oidc>,
 }
 

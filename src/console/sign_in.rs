@@ -87,7 +87,7 @@ fn over(next: &str) -> String {
 /// The error, worded for a person who pastes a token into a form.
 fn plain(problem: Problem) -> Problem {
     match problem.status {
-        401 => problem.advising("paste the whole of it"),
+        401 => problem.advising("paste all of it"),
         _ => problem,
     }
 }

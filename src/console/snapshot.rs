@@ -60,8 +60,8 @@ pub fn check(form: &Form, now: &Form, names: &[&str], what: Refuse) -> Result<()
     if names.iter().any(|name| form.all(&was(name)).is_empty()) {
         return Err(refuse(
             Code::ChangedMeanwhile,
-            "the form does not say what it showed",
-            "reload the page and send the form from there",
+            "the form lacks the values that it showed",
+            "reload the page and submit the form again",
         ));
     }
     let changed = |name: &&&str| {
@@ -113,7 +113,7 @@ pub fn changed() -> Error {
     refuse(
         Code::ChangedMeanwhile,
         "this was changed while the page was open, so nothing was done",
-        "see how it is now, then decide again",
+        "look at its current state, then decide again",
     )
 }
 

@@ -279,7 +279,7 @@ fn told(rule: &str) -> Markup {
     let words = match rule {
         "spike" => "far more requests than usual",
         "new-network" => "used from a new network",
-        "scope-denials" => "keeps asking for what it may not do",
+        "scope-denials" => "repeatedly lacked a scope",
         "rotated-key-used" => "still used, but expires soon",
         "revoked-key-tried" => "tried after it was revoked",
         _ => rule,

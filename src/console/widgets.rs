@@ -58,7 +58,7 @@ pub fn alert(title: &str, messages: &[String]) -> Markup {
     }
 }
 
-/// Something is to be known.
+/// Information.
 pub fn hint(body: Markup) -> Markup {
     html! { div.note { (body) } }
 }

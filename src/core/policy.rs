@@ -73,7 +73,7 @@ pub struct Policy {
     pub not_after: Option<u64>,
     /// Where to report which version is in force, if anywhere.
     pub report: Option<ReportTarget>,
-    /// Take reports of enrolled Envoys only.
+    /// Accept reports from enrolled Envoys only.
     #[cfg(not(target_family = "wasm"))]
     pub require_enrolment: bool,
     /// What happens to a key that came over plain HTTP.

@@ -13,7 +13,7 @@ use crate::keyset::signing::Domain;
 use crate::keyset::{Holding, SigningKeys, StoreId};
 use crate::report::message::{MessageError, Sealed};
 
-/// What the log says of an Envoy that could report and has nothing to sign reports with.
+/// What the log says about an Envoy that should report but has nothing to sign reports with.
 pub const UNSIGNED: &str = "keystile: the policy asks for reports, and this Envoy has no secret to sign them with, because public keys sign nothing: enroll it with `keystilectl node enroll`, and give it the `KEYSTILE_NODE_KEY` that this prints";
 /// Where reports are posted.
 pub const PATH: &str = "/v1/reports";

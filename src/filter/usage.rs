@@ -219,7 +219,7 @@ pub fn answered(token: u32, body_size: usize) {
         open_refusal(&response.body, &response.kid, &response.tag, keys).ok()
     });
     if let Some(refusal) = refusal.flatten() {
-        let why = "is refused for good by the control plane";
+        let why = "is permanently refused by the control plane";
         if settle(store, ReportAnswer::Refusal(&refusal), why, now) {
             send(store, slot, now);
         }
@@ -228,18 +228,18 @@ pub fn answered(token: u32, body_size: usize) {
     }
     match (receipt.flatten(), response.map(|r| r.status)) {
         (Some(receipt), _) => {
-            let why = "is answered with the receipt of another batch";
+            let why = "got the receipt of another batch";
             if settle(store, ReportAnswer::Receipt(&receipt), why, now) {
                 hear(store, &receipt);
                 send(store, slot, now);
             }
         }
         (None, Some(200)) => {
-            let why = "is answered without a receipt that could be believed";
+            let why = "got no valid receipt";
             settle(store, ReportAnswer::Nothing, why, now);
         }
         (None, Some(0) | None) => {
-            settle(store, ReportAnswer::Nothing, "is not answered", now);
+            settle(store, ReportAnswer::Nothing, "got no answer", now);
         }
         (None, Some(status)) => {
             let why = format!("is refused: status {status}");

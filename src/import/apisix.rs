@@ -91,7 +91,7 @@ pub fn read(documents: &[ExportDocument], how: &How, found: &mut Found) -> Resul
         let there = rules.entry(&consumer.name).or_insert_with(|| own.clone());
         if *there != own {
             let client = crate::found::client_name(&consumer.name);
-            let problem = "it stands in the export twice, with other limits or ranges";
+            let problem = "it appears in the export twice, with other limits or ranges";
             found.shut(&client, &consumer.object.place, problem);
         }
     }
@@ -152,7 +152,8 @@ impl<'n> World<'n> {
             // A group that stands twice: both count.
             let (joined, void) = both(there, networks);
             if void {
-                let problem = format!("group `{id}` stands twice, with ranges that share none");
+                let problem =
+                    format!("group `{id}` appears twice, with ranges that do not overlap");
                 out.shut.entry(id).or_insert(problem);
             }
             out.networks.insert(id, joined);
@@ -329,7 +330,7 @@ impl<'n> World<'n> {
                 node.pass();
                 let place =
                     Object::at(&document.file, node, format!("`{}`", printable(&path, 100)));
-                found.leave(&place, "is no consumer, credential or consumer group");
+                found.leave(&place, "is not a consumer, credential or consumer group");
                 return Ok(());
             }
         }

@@ -34,7 +34,7 @@ impl Found {
                     if let Err(field) = join(there, &key) {
                         self.leave(
                             &at,
-                            format!("is the same key as {}, with another `{field}`: left out, because it cannot be said which counts", key.place),
+                            format!("is the same key as {}, with another `{field}`: left out, because it is unclear which counts", key.place),
                         );
                         there.sha256.clear();
                         of.insert(key.sha256.clone(), Err(at));

@@ -258,7 +258,7 @@ impl<'n> World<'n> {
             first.shut = first.shut.take().or(shut);
             found.leave(
                 &place,
-                "stands in the export twice: clients whose key is not the same in both are left out",
+                "appears in the export twice: clients whose key is not the same in both are left out",
             );
             first.join(entries);
             return Ok(());
@@ -322,7 +322,7 @@ impl<'n> World<'n> {
                 }
                 order.wanted.insert(name);
                 let Some(secret) = self.secrets.get(name) else {
-                    found.leave(&at(), "is named by a SecurityPolicy and not in this file");
+                    found.leave(&at(), "is named by a SecurityPolicy but not in this file");
                     gap = true;
                     continue;
                 };
@@ -358,7 +358,7 @@ impl<'n> World<'n> {
                 let Some(policies) = order.policies_of.get(&(name, *client)) else {
                     let problem = match order.unsure.contains(&(name, *client)) {
                         true => {
-                            "which key of this client is in force cannot be said, because a Secret is missing, may not be named, or stands here twice: export all of them, or issue a new key"
+                            "it is unclear which key of this client is in force, because a Secret is missing, may not be named, or appears here twice: export all of them, or issue a new key"
                         }
                         false => {
                             "an earlier Secret of `credentialRefs` names this client too, and that one counts"

@@ -93,7 +93,7 @@ impl<'n> Object<'n> {
                     if has_items(value) && again.next().is_some() {
                         let name = node.shown_name(i, name);
                         closed_by.get_or_insert_with(|| {
-                            format!("`{name}` stands here in two spellings, and it cannot be said which counts")
+                            format!("`{name}` appears here in two spellings, and it is unclear which counts")
                         });
                     }
                 }

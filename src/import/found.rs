@@ -140,7 +140,7 @@ impl Found {
         self.keys = keys;
         let ended: Vec<KeyLine> = ended;
         for key in ended {
-            self.leave(&key.place, "has ended");
+            self.leave(&key.place, "has expired");
         }
     }
 
@@ -170,7 +170,7 @@ impl Found {
             self.shut(
                 &name,
                 &place,
-                "they would be called alike here; rename one of them",
+                "they would get the same name here; rename one of them",
             );
         }
         self.clients
@@ -216,7 +216,7 @@ impl Found {
             .iter()
             .any(|r| key.starts_with(r));
         let problem = if reference {
-            "refers to a secret that stands elsewhere; import it with its value, or issue a new key"
+            "refers to a secret that is kept elsewhere; import it with its value, or issue a new key"
         } else if key.len() < SHORT && !how.allow_short {
             "is shorter than 16 characters, so its digest could be guessed; issue a new key, or give `--allow-short`"
         } else if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -271,7 +271,7 @@ impl Found {
             return Some(original.to_owned());
         }
         let problem = format!(
-            "`{}` is no scope (up to 64 printable characters without spaces, commas, quotes); give it by hand",
+            "`{}` is not a scope (up to 64 printable characters without spaces, commas, quotes); give it by hand",
             printable(original, 80)
         );
         self.leave(place, problem);

@@ -213,7 +213,9 @@ impl<'n> World<'n> {
             let keys = keys.join(", ");
             found.leave(
                 place,
-                format!("keys stand in {keys}{places}: list these in `credentials` of the policy"),
+                format!(
+                    "keys are expected in {keys}{places}: list these in `credentials` of the policy"
+                ),
             );
         }
         if config.flag("global_auth")? != Some(true) {
@@ -377,7 +379,7 @@ impl<'n> World<'n> {
             if !known.contains(name.as_str()) {
                 found.leave(
                     &format!("`{}`", printable(name, 100)),
-                    "is allowed by a rule, and is no consumer of this file",
+                    "is allowed by a rule, but is not a consumer of this file",
                 );
             }
         }

@@ -146,7 +146,10 @@ impl<'n> World<'n> {
             let (id, username) = (object.text("id")?, object.text("username")?);
             if username.is_none_or(str::is_empty) && self.usernames.contains(original) {
                 node.pass();
-                found.leave(&object.place, "is called as another consumer's `username`");
+                found.leave(
+                    &object.place,
+                    "has the name that is another consumer's `username`",
+                );
                 continue;
             }
             let at = self.people.len();
@@ -294,7 +297,7 @@ impl<'n> World<'n> {
         match self.owners(name) {
             [one] => return Some(*one),
             [] => found.leave(place, "names no consumer of this file"),
-            _ => found.leave(place, "names a consumer that stands here twice"),
+            _ => found.leave(place, "names a consumer that appears here twice"),
         }
         None
     }

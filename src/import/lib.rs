@@ -138,10 +138,7 @@ fn trimmed(file: &ExportFile) -> &str {
 fn nothing(system: System, file: &str) -> keystile_model::error::Error {
     refuse(
         Code::FileInvalid,
-        format_args!(
-            "{file}: holds nothing to take over from {}",
-            system.as_str()
-        ),
+        format_args!("{file}: holds nothing to import from {}", system.as_str()),
         format_args!("name {}", system.writes()),
     )
 }

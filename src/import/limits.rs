@@ -242,14 +242,14 @@ pub fn kong(config: &PluginConfig<'_>) -> ReadLimits {
     ] {
         match config.get(field).map(Node::number) {
             Some(Some(n)) => out.add(n, seconds, None, by),
-            Some(None) => out.lose("a limit that is no whole number of requests"),
+            Some(None) => out.lose("a limit that is not a whole number of requests"),
             None => {}
         }
     }
     match config.get("month").map(Node::number) {
         Some(Some(0)) => out.shut = true,
         Some(Some(n)) => out.month = Some(n),
-        Some(None) => out.lose("a limit that is no whole number of requests"),
+        Some(None) => out.lose("a limit that is not a whole number of requests"),
         None => {}
     }
     match config.get("year").map(Node::number) {
@@ -274,7 +274,7 @@ pub fn kong_advanced(config: &PluginConfig<'_>) -> ReadLimits {
     for (n, window) in limits.iter().zip(&windows) {
         match (whole(n), whole(window)) {
             (Some(n), Some(window)) => out.add(n, window, None, by),
-            _ => out.lose("a limit that is no whole number of requests and seconds"),
+            _ => out.lose("a limit that is not a whole number of requests and seconds"),
         }
     }
     out
@@ -355,7 +355,7 @@ pub fn apisix_count(config: &PluginConfig<'_>) -> ReadLimits {
             apisix_by(config, &mut out);
             out.add(n, window, None, By::Client);
         }
-        _ => out.lose("a limit that is no whole number of requests and seconds"),
+        _ => out.lose("a limit that is not a whole number of requests and seconds"),
     }
     out
 }
@@ -370,7 +370,7 @@ pub fn apisix_req(config: &PluginConfig<'_>) -> ReadLimits {
             let burst = rate.saturating_add(burst);
             out.add(rate, 1, (burst > rate).then_some(burst), By::Client);
         }
-        _ => out.lose("a limit that is no whole number of requests a second"),
+        _ => out.lose("a limit that is not a whole number of requests a second"),
     }
     out
 }

@@ -151,7 +151,7 @@ impl<'h> Table<'h> {
         for (title, _) in header.iter().zip(&columns).filter(|(_, c)| c.is_none()) {
             found.leave(
                 &format!("{name}: column `{}`", printable(title, 80)),
-                "is none that is known; name it with `--column FIELD=HEADER`",
+                "is not known; name it with `--column FIELD=HEADER`",
             );
         }
         let table = Self {

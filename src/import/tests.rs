@@ -70,7 +70,7 @@ fn kongs_consumers_groups_and_limits_are_carried_over() {
         ("`Jane Doe`", "plugin `request-transformer`"),
         ("`acme`, key 2", "its end is unknown"),
         ("`acme`, key 3", "shorter than 16"),
-        ("`acme`, key 4", "refers to a secret that stands elsewhere"),
+        ("`acme`, key 4", "refers to a secret that is kept elsewhere"),
         ("keyauth_credentials[1]", "names no consumer"),
         ("`orders-route`", "allows partners"),
         ("`orders`", "reads apikey"),
@@ -108,7 +108,7 @@ acls: [{consumer: {id: c-1}, group: partners}]
     found.leave_ended(1_700_000_059);
     assert_eq!(found.keys.len(), 1);
     found.leave_ended(1_700_000_060);
-    assert!(found.keys.is_empty() && left(&found, "`acme`, key 1", "has ended"));
+    assert!(found.keys.is_empty() && left(&found, "`acme`, key 1", "has expired"));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_table_is_read_by_the_names_that_its_columns_have() {
     assert!(key(&found, "csv-globex-0123456789abcdef").disabled);
     assert!(left(&found, "file:4", "is the same key as file:2"));
     assert!(left(&found, "file:5", "names no client"));
-    assert!(left(&found, "column `colour`", "none that is known"));
+    assert!(left(&found, "column `colour`", "is not known"));
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl<'n> World<'n> {
                 } else {
                     node.pass();
                     let place = Object::at(&document.file, node, format_args!("entry {}", i + 1));
-                    found.leave(&place, "is no session of a key");
+                    found.leave(&place, "is not a session of a key");
                 }
             }
             return Ok(());
@@ -318,7 +318,7 @@ fn ends_unsaid(session: &Object<'_>, found: &mut Found) -> Result<Option<String>
     for (field, problem) in [
         (
             "session_lifetime",
-            "it ends when it has not been used for so long",
+            "it expires if it is not used for some time",
         ),
         ("id_extractor_deadline", "a plugin of its API made it"),
     ] {

@@ -150,7 +150,10 @@ fn of_key(
         return Ok(());
     };
     let Some(cidrs) = networks(key)? else {
-        found.leave(place, "`ipWhitelist` holds what is no address or range");
+        found.leave(
+            place,
+            "`ipWhitelist` holds something that is not an address or range",
+        );
         return dead(key, place, found);
     };
     let closed = key.closed();
@@ -284,7 +287,7 @@ fn line(key: &Object<'_>, owner: &str, words: Words, how: &How, found: &mut Foun
         (Some(hash), _) => match digest(hash, place, found)? {
             Some(digest) => found.key(place, &client, digest, how),
             None => {
-                found.leave(place, "its hash is no SHA-256; issue a new key");
+                found.leave(place, "its hash is not a SHA-256; issue a new key");
                 None
             }
         },

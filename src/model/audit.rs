@@ -304,7 +304,7 @@ impl fmt::Display for Broken {
             ),
             Self::Unlinked(n) => write!(
                 f,
-                "audit record {n} does not follow the record before it: one of the two was exchanged"
+                "audit record {n} does not follow the record before it: one of the two was replaced"
             ),
             Self::CutOff(n) => write!(
                 f,
@@ -312,11 +312,11 @@ impl fmt::Display for Broken {
             ),
             Self::Beyond(n) => write!(
                 f,
-                "audit record {n} was put in: the log should end before it"
+                "audit record {n} was inserted: the log should end before it"
             ),
             Self::OtherHead(n) => write!(
                 f,
-                "audit record {n} was exchanged: the store remembers another one as the last"
+                "audit record {n} was replaced: the store remembers another one as the last"
             ),
             Self::Start(n) => write!(
                 f,
@@ -324,7 +324,7 @@ impl fmt::Display for Broken {
             ),
             Self::Kept(n) => write!(
                 f,
-                "audit record {n} was removed or exchanged: the checkpoint in `audit.head` names it"
+                "audit record {n} was removed or replaced: the checkpoint in `audit.head` names it"
             ),
             Self::ForgedKept => write!(
                 f,

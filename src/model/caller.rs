@@ -295,7 +295,7 @@ impl Ceilings {
         let most = when::duration(most);
         Err(refuse(
             Code::BeyondCeiling,
-            format_args!("keys that this token makes end within {most}"),
+            format_args!("keys that this token issues have to expire within {most}"),
             crate::next!["give ", named("expires").value(&most), " or less"],
         )
         .about("expires"))
@@ -361,12 +361,16 @@ impl Ceilings {
 
 /// A refusal for lack of rights.
 pub fn forbidden(fact: impl fmt::Display) -> Error {
-    refuse(Code::NotPermitted, fact, "ask somebody whose token may")
+    refuse(
+        Code::NotPermitted,
+        fact,
+        "ask somebody whose token may do this",
+    )
 }
 
 fn beyond() -> Error {
     forbidden(
-        "the key holds more than this token may give, so only its name and labels can be changed and its end be brought nearer",
+        "the key holds more than this token may give, so only its name and labels can be changed, and its expiry only be made earlier",
     )
 }
 

@@ -63,12 +63,12 @@ pub fn mistaken(code: Code, all: &[PolicyError]) -> Error {
     refuse_all(all.iter().flat_map(one).collect())
 }
 
-/// A mistake of ours.
+/// A bug of ours.
 pub fn defect(fact: impl Display) -> Error {
     refuse(
         Code::Defect,
         fact,
-        "please report this: it is a mistake in Keystile",
+        "please report this: it is a bug in Keystile",
     )
 }
 

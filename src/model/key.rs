@@ -8,9 +8,9 @@
 //! * [`PROPERTIES`], from which the command line has its options, `key show` its lines, an import
 //!   its columns and the console its fields.
 //!
-//! An entry reads `name: shape, type in a request, type in an answer`; `null` is the former once
-//! more where it may be null. What a shape reads, keeps and shows is in [`shape`].
-//! [`crate::rules`] checks rules against the policy.
+//! An entry reads `name: shape, type in a request, type in an answer`; `null` repeats the former
+//! where it may be null. What a shape reads, keeps and shows is in [`shape`]. [`crate::rules`]
+//! checks rules against the policy.
 
 use std::collections::BTreeMap;
 

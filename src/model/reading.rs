@@ -1,5 +1,5 @@
-//! Reads a type from JSON, and says what is wrong as a value: what serde would otherwise tell in
-//! a sentence.
+//! Reads a type from JSON, and says what is wrong as a value, which serde would put into a
+//! sentence.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum Wrong {
     },
     /// A field is missing.
     Missing(&'static str),
-    /// A word is none of those that a field can hold.
+    /// A word is not one of those that a field can hold.
     Word {
         /// It.
         word: String,
@@ -33,16 +33,18 @@ pub enum Wrong {
     },
     /// Something of another type than is wanted.
     Type {
-        /// What stands there.
+        /// What is there.
         found: ActualType,
         /// What is wanted, in serde's words.
         expected: String,
     },
-    /// What a type says of a text that it cannot read, with the next step.
+    /// A field is given more than once: this often.
+    Repeated(usize),
+    /// What a type says about a text that it cannot read, with the next step.
     Told(String),
 }
 
-/// What stands where something else is wanted.
+/// What is there in place of what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActualType {
     /// A text, which may be a secret in the wrong field.
@@ -89,6 +91,7 @@ impl fmt::Display for Wrong {
             Self::Missing(field) => write!(f, "`{field}` is missing"),
             Self::Word { word, .. } => write!(f, "`{word}` is not one of its values"),
             Self::Type { found, .. } => write!(f, "this is {found}"),
+            Self::Repeated(times) => write!(f, "is given {times} times"),
             Self::Told(words) => f.write_str(words),
         }
     }
@@ -143,12 +146,14 @@ impl Wrong {
         match self {
             Self::Unknown { .. } => Code::FieldUnknown,
             Self::Missing(_) => Code::FieldMissing,
-            Self::Word { .. } | Self::Type { .. } | Self::Told(_) => Code::InvalidValue,
+            Self::Word { .. } | Self::Type { .. } | Self::Repeated(_) | Self::Told(_) => {
+                Code::InvalidValue
+            }
         }
     }
 
-    /// The refusal of a request in which this stands at a path of fields; empty for the
-    /// whole of it. A text of the wrong type is not repeated: it may be a secret.
+    /// The refusal of a request in which this is at a path of fields; empty for the whole request.
+    /// A text of the wrong type is not repeated: it may be a secret.
     pub fn refused(&self, path: &str) -> Error {
         let error = match self {
             Self::Told(words) => told(self.code(), words),
@@ -171,6 +176,7 @@ impl Wrong {
             Self::Missing(_) => "add it".into(),
             Self::Word { known, .. } => format_args!("write one of {}", listed(known)).into(),
             Self::Type { expected, .. } => format_args!("write {}", wanted(expected)).into(),
+            Self::Repeated(_) => "give it once".into(),
             Self::Told(_) => Next::NONE,
         }
     }
@@ -202,7 +208,7 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, (String, Wrong)> {
     located(GivenJson(value))
 }
 
-/// The same from anything that tells its mistakes so.
+/// The same from anything that reports its mistakes like this.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -219,7 +225,7 @@ where
 }
 
 impl GivenJson {
-    /// What stands here is not what is wanted.
+    /// What is here is not what is wanted.
     fn mistaken_for(self, expected: &str) -> Wrong {
         let found = match self.0 {
             Value::Null => ActualType::Nothing,

@@ -1,4 +1,4 @@
-//! Keys, tokens and secrets that stand in texts.
+//! Keys, tokens and secrets in texts.
 
 use std::borrow::Cow;
 

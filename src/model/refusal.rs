@@ -18,9 +18,9 @@ pub struct Fault {
     pub code: Code,
     /// The field that it is about, as the API calls it.
     pub field: Option<Cow<'static, str>>,
-    /// Whether the words lean on the field's name, which then stands in front of them.
+    /// Whether the words need the field's name in front of them.
     pub leans: bool,
-    /// Where it stands, such as `keys.csv:7`; empty if that goes without saying.
+    /// Where it is, such as `keys.csv:7`; empty if that is obvious.
     pub place: String,
     /// What is wrong, in words that hold everywhere.
     pub fact: String,
@@ -48,7 +48,7 @@ impl Fault {
         self.in_front() + &self.fact
     }
 
-    /// The place, and the field that the fact leans on.
+    /// The place, and the field's name if the fact needs it in front.
     fn in_front(&self) -> String {
         let mut out = String::new();
         if !self.place.is_empty() {
@@ -63,7 +63,7 @@ impl Fault {
         out
     }
 
-    /// The field's name without what stands in it: `scopes` of `scopes[0]`.
+    /// The field's name without a position in it: `scopes` of `scopes[0]`.
     pub fn base_field(&self) -> Option<&str> {
         let field = self.field.as_deref()?;
         field.split(['[', '.']).next().filter(|f| !f.is_empty())

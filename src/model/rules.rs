@@ -117,7 +117,7 @@ fn check_times(rules: &Rules, now: u64) -> Result<()> {
     {
         return Err(refuse(
             Code::EndsBeforeBegin,
-            "the key would expire before it begins",
+            "the key would expire before it becomes valid",
             crate::next![
                 "give an earlier ",
                 named("not_before"),

@@ -104,11 +104,11 @@ impl ScannerKeys {
     /// What is wrong, without a next step, which the caller adds.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let published: Published =
-            serde_json::from_slice(json).map_err(|e| format!("no list of public keys ({e})"))?;
+            serde_json::from_slice(json).map_err(|e| format!("not a list of public keys ({e})"))?;
         let mut keys = Vec::new();
         for key in published.public_keys {
             let point = point(&key.key)
-                .ok_or_else(|| format!("key `{}` is no P-256 key in PEM", key.key_identifier))?;
+                .ok_or_else(|| format!("key `{}` is not a P-256 key in PEM", key.key_identifier))?;
             keys.push((key.key_identifier, point));
         }
         if keys.is_empty() {

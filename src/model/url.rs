@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// All that RFC 3986 (section 2.3) does not let stand everywhere.
+/// Everything but the unreserved characters of RFC 3986 (section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -14,7 +14,7 @@ pub fn encode(text: &str, out: &mut String) {
     out.extend(utf8_percent_encode(text, RESERVED));
 }
 
-/// A part of a URL decoded; `None` if its escapes are broken, or stand for no UTF-8.
+/// A part of a URL decoded; `None` if its escapes are invalid, or do not decode to UTF-8.
 pub fn decode(text: &str) -> Option<String> {
     // The crate leaves broken escapes as they are.
     let mut behind = text.split('%').skip(1).map(str::as_bytes);

@@ -110,7 +110,7 @@ pub fn checked_url(url: &str) -> Result<String> {
     let parsed: http::Uri = url.parse().map_err(|e| {
         refuse(
             Code::InvalidAddress,
-            format_args!("`{url}` is no address ({e})"),
+            format_args!("`{url}` is not an address ({e})"),
             "write it as `https://host/path`",
         )
         .about("url")
@@ -124,7 +124,7 @@ pub fn checked_url(url: &str) -> Result<String> {
             return Err(refuse(
                 Code::NotEncrypted,
                 format_args!("`{url}` is not `https://`"),
-                "messages tell who uses what: send them over TLS, or to this machine",
+                "messages reveal who uses what: send them over TLS, or to this machine",
             )
             .about("url"));
         }

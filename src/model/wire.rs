@@ -280,7 +280,7 @@ pub fn check_labels(pairs: &Labels) -> crate::error::Result<()> {
         .flat_map(|((k, _), _)| {
             refuse(
                 Code::InvalidName,
-                format_args!("`{k}` is no name of a label"),
+                format_args!("`{k}` is not the name of a label"),
                 "write `team`, without `=` and spaces",
             )
             .field("labels")

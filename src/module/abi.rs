@@ -24,7 +24,8 @@ mod stream;
 
 pub use stream::Stream;
 
-/// What [`entries`] answers when it is loaded: Envoy 1.40's version. Others warn, and load it.
+/// What [`entries`] answers when it is loaded: the version of Envoy 1.40. Other versions warn, but
+/// load it.
 const VERSION: &CStr = c"v0.2.0";
 
 /// `envoy_dynamic_module_type_envoy_buffer` and `…_module_buffer`: bytes of Envoy's, or ours.
@@ -167,7 +168,7 @@ fn symbol(name: &'static str) -> &'static CStr {
     CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or_default()
 }
 
-/// Looks the functions up in the process that loaded us.
+/// Looks up the functions in the process that loaded us.
 ///
 /// # Errors
 /// The name of one that this Envoy lacks: it is older than 1.38.
@@ -178,7 +179,7 @@ fn load() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// `None` before the module is loaded: then Envoy has called nothing that could ask.
+/// `None` before the module is loaded, when Envoy has called nothing that could ask.
 fn functions() -> Option<&'static Functions> {
     FUNCTIONS.get()
 }
@@ -202,7 +203,7 @@ pub fn log(level: Level, text: &str) {
     }
 }
 
-/// Envoy only checks its configuration, and serves nothing.
+/// Envoy only validates its configuration, and serves nothing.
 pub fn is_validation() -> bool {
     let asked = functions().and_then(|envoy| envoy.is_validation_mode);
     // SAFETY: no memory involved.
@@ -229,7 +230,7 @@ pub enum Map {
     Response = 2,
 }
 
-/// `envoy_dynamic_module_type_attribute_id`, as far as we ask.
+/// `envoy_dynamic_module_type_attribute_id`, as far as we use it.
 #[derive(Clone, Copy)]
 pub enum Attribute {
     /// Where the request comes from, with or without a port.
@@ -242,7 +243,7 @@ pub enum Attribute {
     DnsName = 35,
     /// The first URI in the client's certificate.
     Uri = 37,
-    /// The name of the virtual host that Envoy chose, if any is for this request.
+    /// The name of the virtual host that Envoy chose, if there is one for this request.
     VirtualHost = 63,
 }
 
@@ -360,7 +361,7 @@ impl Configuration<'_> {
     }
 }
 
-/// Has Envoy call us back, from any thread.
+/// Makes Envoy call us back, from any thread.
 pub struct Scheduler {
     at: *mut c_void,
     commit: unsafe extern "C" fn(*mut c_void, u64),
@@ -374,7 +375,7 @@ unsafe impl Send for Scheduler {}
 unsafe impl Sync for Scheduler {}
 
 impl Scheduler {
-    /// Asks for one call. None comes where the stream or the configuration is gone.
+    /// Asks for one call, which does not come if the stream or the configuration is gone.
     pub fn wake(&self) {
         // SAFETY: it is deleted only when it is dropped.
         unsafe { (self.commit)(self.at, 0) };

@@ -4,7 +4,7 @@ use keystile_core::report::message::{KID_HEADER, SIGNATURE_HEADER};
 use keystile_core::report::usage::MAX_BYTES;
 use keystile_core::request::headers::{Headers, Pair};
 
-/// One that came.
+/// An answer that arrived.
 pub struct CalloutAnswer {
     /// HTTP status; zero for one that cannot be read.
     pub status: u16,

@@ -1,6 +1,6 @@
 //! Buckets and tallies in the memory of this Envoy process: exact across its workers, because all
-//! of them take from the same ones, and bounded, because they are made for valid keys only and
-//! given up once nothing is lost with them.
+//! of them take from the same ones, and bounded, because they are created only for valid keys and
+//! dropped once nothing is lost with them.
 //!
 //! A lock guards a sixty-fourth of them for as long as a take lasts, some fifty nanoseconds.
 
@@ -16,9 +16,9 @@ use keystile_core::limit::bucket::{BucketKey, Buckets, ChangeLevel, Contended, L
 use keystile_core::limit::quota::{Counts, Tallies, TallyKey};
 use keystile_core::report::usage::QuotaUse;
 
-/// More than workers, so that few of them meet at one lock.
+/// More than there are workers, so that they rarely meet at one lock.
 const SHARDS: usize = 64;
-/// Looked through with each tick: all of them within sixteen seconds.
+/// Examined at each tick: all of them within sixteen seconds.
 const SWEPT_AT_ONCE: usize = 4;
 
 #[derive(Default)]
@@ -31,7 +31,7 @@ static ALL: LazyLock<Vec<Mutex<Shard>>> =
     LazyLock::new(|| (0..SHARDS).map(|_| Mutex::default()).collect());
 
 /// # Errors
-/// [`Contended`] never: there are as many as are asked for.
+/// [`Contended`] never: under a lock, no swap can be lost.
 fn shard<K: Hash>(key: &K) -> Result<MutexGuard<'static, Shard>, Contended> {
     let hash = keystile_core::fast_hash::hasher().hash_one(key);
     // The table takes its places from the low bits.
@@ -82,7 +82,7 @@ impl Tallies for ProcessBuckets {
     }
 }
 
-/// Stores what `f` makes of what lies there, if it says so.
+/// Stores what `f` makes of the present value, if `f` says so.
 fn change<K: Hash + Eq + Copy, V: Clone + Default>(
     all: &mut FastMap<K, V>,
     key: &K,
@@ -94,7 +94,7 @@ fn change<K: Hash + Eq + Copy, V: Clone + Default>(
     }
 }
 
-/// Puts down what others have taken of a quota.
+/// Records what others have taken of a quota.
 pub fn hear(store: StoreId, quota: &QuotaUse) {
     let Ok(lineage) = quota.lineage.parse::<KeyId>() else {
         return;
@@ -105,7 +105,7 @@ pub fn hear(store: StoreId, quota: &QuotaUse) {
     });
 }
 
-/// Once a second: gives up what nothing is lost with.
+/// Once a second: drops what nothing is lost with.
 pub fn tick(monotonic: u64, wall: u64) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let first = NEXT.fetch_add(SWEPT_AT_ONCE, Ordering::Relaxed);

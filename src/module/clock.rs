@@ -1,5 +1,5 @@
 //! Both clocks for the price of one: the wall clock is the monotonic one plus a difference that is
-//! measured anew with every tick.
+//! measured at every tick.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,11 +7,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use keystile_core::decide::Clocks;
 
-/// Nanoseconds; what is asked of instants before the first is a matter of subtraction.
+/// Nanoseconds. The first reading is well above zero, so that earlier instants can be subtracted.
 const FIRST: u64 = 3_600_000_000_000;
 
 static START: LazyLock<Instant> = LazyLock::new(instant);
-/// Nanoseconds of the wall clock less those of the monotonic one; zero if not measured.
+/// The wall clock minus the monotonic clock, in nanoseconds; zero if not measured yet.
 static AHEAD: AtomicU64 = AtomicU64::new(0);
 
 #[expect(
@@ -38,14 +38,14 @@ pub fn monotonic() -> u64 {
     since.saturating_add(FIRST)
 }
 
-/// The instant that this process began to report at, in nanoseconds of the wall clock.
+/// When this process began to report, in nanoseconds of the wall clock.
 pub fn started() -> u64 {
     static STARTED: LazyLock<u64> = LazyLock::new(|| wall_ns().unwrap_or(FIRST));
     *STARTED
 }
 
-/// The time of a request. Where the wall clock is set, requests learn of it within a second; where
-/// it shows a year before 1970, everything that expires has expired.
+/// The time of a request. If the wall clock is set, requests see it within a second; if it shows a
+/// time before 1970, everything that expires has expired.
 pub fn now() -> Clocks {
     let monotonic = monotonic();
     let ahead = match AHEAD.load(Ordering::Relaxed) {

@@ -13,9 +13,9 @@ use crate::metrics::FilterMetrics;
 
 /// What a listener decides by.
 pub struct View {
-    /// Or why it has nothing to.
+    /// Or why it cannot decide.
     pub in_force: Result<Arc<InForce>, Unavailable>,
-    /// Where usage is told of, if anywhere.
+    /// Where usage is reported, if anywhere.
     pub usage: Option<Arc<ReportTarget>>,
 }
 
@@ -40,10 +40,10 @@ impl View {
     }
 }
 
-/// How exact the time of a listener's last request is kept.
+/// The precision with which the time of a listener's last request is kept.
 const GRAIN_NS: u64 = 100_000_000;
 
-/// One that Envoy has, and filters are made from.
+/// A configuration that Envoy has, and from which filters are made.
 pub struct Config {
     /// Its number among those of this process.
     pub id: u32,
@@ -53,15 +53,15 @@ pub struct Config {
     pub names: MarkNames,
     /// Its metrics.
     pub metrics: FilterMetrics,
-    /// Wakes the main thread; none where Envoy only checks its configuration, or has given this
-    /// one up.
+    /// Wakes the main thread; none if Envoy only validates its configuration, or has dropped this
+    /// one.
     scheduler: Mutex<Option<Scheduler>>,
     view: RwLock<View>,
     served_at: AtomicU64,
 }
 
 impl Config {
-    /// One that Envoy has, or only checks.
+    /// A configuration that Envoy has, or only validates.
     pub fn new(
         host: &Configuration<'_>,
         name: &str,
@@ -81,26 +81,26 @@ impl Config {
         })
     }
 
-    /// Envoy has given it up, and cannot be asked to call us about it any more.
+    /// Envoy has dropped it, and must not be asked to call us about it.
     pub fn give_up(&self) {
         // Waits for whoever is waking it: what that needs may be gone a moment later.
         let scheduler = self.scheduler.lock().map(|mut s| s.take());
         drop(scheduler);
     }
 
-    /// What it decides by. It stays the same for as long as the guard lives, which no request
-    /// waits for longer than a push takes to swap two pointers.
+    /// What it decides by. It stays the same as long as the guard lives; a request waits for it no
+    /// longer than a push takes to swap two pointers.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it decide by something else; gives back what it decided by.
+    /// Makes it decide by something else; returns what it decided by before.
     pub fn decide_by(&self, view: View) -> View {
         let mut place = self.view.write().unwrap_or_else(PoisonError::into_inner);
         core::mem::replace(&mut place, view)
     }
 
-    /// Has Envoy call us about it on its main thread. Whether that is still possible.
+    /// Makes Envoy call us about it on its main thread. Returns whether that is still possible.
     pub fn wake(&self) -> bool {
         let scheduler = self
             .scheduler
@@ -109,7 +109,7 @@ impl Config {
         scheduler.as_ref().map(Scheduler::wake).is_some()
     }
 
-    /// A request has come to it.
+    /// A request has reached it.
     pub fn serves(&self, monotonic: u64) {
         // Rarely written, because all workers read it.
         let last = self.served_at.load(Ordering::Relaxed);

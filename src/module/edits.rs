@@ -1,5 +1,5 @@
 //! Changes to a request's headers, kept apart from the headers: Envoy may move those with every
-//! change, so that no change may refer to them.
+//! change, so no change may refer to them.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use keystile_core::request::credential::{Edit, Edits};
 use crate::abi::{Map, Refused, Stream};
 
 thread_local! {
-    /// Memory for those of one request, used again by the next.
+    /// Memory for the changes of one request, reused by the next.
     static SPARE: RefCell<Memory> = RefCell::default();
 }
 
@@ -26,7 +26,7 @@ struct Memory {
 }
 
 impl KeptEdits {
-    /// None yet.
+    /// No changes yet.
     pub fn new() -> Self {
         Self {
             memory: SPARE.take(),

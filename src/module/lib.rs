@@ -3,9 +3,9 @@
 //!
 //! [`abi`] holds every call between Envoy and us, and all that is unsafe. One process has one
 //! module, whatever its number of workers: what is in force ([`state`]), buckets and tallies
-//! ([`buckets`]) lie in its memory once, and all workers share them.
+//! ([`buckets`]) exist once in its memory, and all workers share them.
 //!
-//! It never decides anything itself, and never answers a request without the core's verdict: where
+//! It never decides anything itself, and never answers a request without the core's verdict: if
 //! something fails, the request is refused.
 
 mod abi;
@@ -28,7 +28,7 @@ mod tick;
 mod tunnels;
 mod usage;
 
-/// Names of filter state that we set: those that the WebAssembly filter's have in Envoy.
+/// Names of filter state that we set: the same that the WebAssembly filter's have in Envoy.
 const STATE_CLIENT: &str = "wasm.keystile.client";
 const STATE_KEY: &str = "wasm.keystile.key";
 const STATE_REASON: &str = "wasm.keystile.reason";

@@ -7,7 +7,7 @@ use keystile_core::decide::Denial;
 
 use crate::abi::{Configuration, Metric, Stream};
 
-/// Reasons for which a configuration is not taken.
+/// Reasons why a configuration is refused.
 const REASONS: [&str; 10] = [
     "missing",
     "signing_keys",
@@ -21,7 +21,7 @@ const REASONS: [&str; 10] = [
     "unsupported",
 ];
 
-/// Counters by the outcome that they are of.
+/// Counters by outcome.
 type ByCode = Vec<(&'static str, Metric)>;
 
 /// The metrics of one configuration.
@@ -74,24 +74,24 @@ impl FilterMetrics {
         add(stream, &self.requests, code);
     }
 
-    /// A request was let through in shadow mode that would have been refused.
+    /// A request that would have been refused was let through in shadow mode.
     pub fn shadow_refusal(&self, stream: &Stream<'_>, code: &'static str) {
         add(stream, &self.shadow, code);
     }
 
-    /// A tunnel was ended, because its key is no longer good.
+    /// A tunnel was ended, because its key is no longer valid.
     pub fn tunnel_ended(&self, stream: &Stream<'_>, code: &'static str) {
         add(stream, &self.tunnels, code);
     }
 
-    /// A configuration was not taken.
+    /// A configuration was refused.
     pub fn push_refused(&self, host: &Configuration<'_>, reason: &'static str) {
         if let Some(counter) = find(&self.refused, reason) {
             host.count(counter, 1);
         }
     }
 
-    /// Pages turned out not to be those that were signed.
+    /// Pages did not match the signed hashes.
     pub fn corrupt_pages(&self, stream: &Stream<'_>, n: usize) {
         if let (Some(counter), 1..) = (self.corrupt, n) {
             stream.count(counter, n as u64);
@@ -105,7 +105,8 @@ impl FilterMetrics {
         }
     }
 
-    /// Requests were counted that no batch will tell of; batches wait for their receipts.
+    /// Requests were dropped, so that no batch will report them; and how many batches wait for a
+    /// receipt.
     pub fn usage(&self, host: &Configuration<'_>, dropped: u64, waiting: u64) {
         if let (Some(counter), 1..) = (self.usage_dropped, dropped) {
             host.count(counter, dropped);
@@ -115,12 +116,13 @@ impl FilterMetrics {
         }
     }
 
-    /// What is in force. Whether Envoy could be told so outside of a request: 1.38 can not.
+    /// Sets what is in force. Returns whether Envoy could be told outside of a request: 1.38
+    /// cannot.
     pub fn show(&self, host: &Configuration<'_>, shown: &GaugeValues) -> bool {
         self.each(shown, |gauge, value| host.gauge(gauge, value))
     }
 
-    /// The same, within one.
+    /// The same within a request.
     pub fn show_within(&self, stream: &Stream<'_>, shown: &GaugeValues) {
         self.each(shown, |gauge, value| {
             stream.gauge(gauge, value);
@@ -146,7 +148,7 @@ impl FilterMetrics {
 pub struct GaugeValues {
     /// The version in force; zero for none.
     pub version: u64,
-    /// Whether an overlay is here whose base is not.
+    /// Whether there is an overlay whose base is missing.
     pub without_base: bool,
     /// Keys in the bases in force.
     pub keys: u64,

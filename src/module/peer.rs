@@ -1,5 +1,5 @@
-//! The certificate of who is at the other end of the connection, where that is, and which virtual host
-//! it has reached.
+//! The peer of the connection: its certificate, its address, and the virtual host that it has
+//! reached.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use keystile_core::request::certificate::Peer;
 
 use crate::abi::{Attribute, Stream};
 
-/// What Envoy says of a certificate that was presented.
+/// What Envoy reports about a presented certificate.
 pub struct PresentedCertificate {
     proven: bool,
     uri: Option<Vec<u8>>,
@@ -17,7 +17,7 @@ pub struct PresentedCertificate {
 }
 
 impl PresentedCertificate {
-    /// Asks, if some key is bound to certificates.
+    /// Asks Envoy, if some key is bound to certificates.
     pub fn read(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<Self> {
         let keyset = keyset.filter(|k| k.certificates())?;
         if !stream.holds(Attribute::Mtls) {
@@ -71,7 +71,7 @@ pub fn virtual_host(keyset: Option<&InForce>, stream: &Stream<'_>) -> Option<Str
     String::from_utf8(stream.attribute(Attribute::VirtualHost)?).ok()
 }
 
-/// Whether the connection itself is encrypted. The scheme would be what the caller says.
+/// Whether the connection itself is encrypted. The scheme would be the caller's claim.
 pub fn is_tls(stream: &Stream<'_>) -> bool {
     let version = stream.attribute(Attribute::TlsVersion);
     version.is_some_and(|version| !version.is_empty())

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::metrics::FilterMetrics;
 use crate::{clock, state, tick, tunnels};
 
-/// Why a configuration is not taken.
+/// Why a configuration is refused.
 enum Refused {
     /// What every filter refuses.
     Refusal(KeysetRefusal),
@@ -25,11 +25,11 @@ impl From<KeysetRefusal> for Refused {
     }
 }
 
-/// Envoy has a configuration for a filter of this name. `None` refuses it: Envoy keeps the one
-/// before, or does not start.
+/// Envoy has a configuration for a filter of this name. `None` refuses it: Envoy keeps the previous
+/// one, or does not start.
 ///
-/// The verdict depends on the bytes and the environment alone. What is too old is taken and judged
-/// afterwards, as the other filter does.
+/// The verdict depends on the bytes and the environment alone. What is too old is accepted and
+/// judged afterwards, as in the WebAssembly filter.
 pub fn new(host: &Configuration<'_>, name: &[u8], bytes: &[u8]) -> Option<Arc<Config>> {
     let started = clock::monotonic();
     clock::tick();
@@ -64,7 +64,7 @@ pub fn new(host: &Configuration<'_>, name: &[u8], bytes: &[u8]) -> Option<Arc<Co
     }
 }
 
-/// Envoy has given a configuration up, and all filters that were made from it are gone.
+/// Envoy has dropped a configuration, and all filters that were made from it are gone.
 pub fn end(config: Arc<Config>) {
     config.give_up();
     state::end(&config);
@@ -105,7 +105,7 @@ fn load(bytes: &[u8]) -> Result<Loaded, Refused> {
     })
 }
 
-/// Refuses what modules cannot enforce, rather than pass over it.
+/// Refuses what modules cannot enforce, rather than ignore it.
 fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
     let report = match artefact {
         Artefact::Keyset(keyset) => &keyset.policy.report,
@@ -132,7 +132,7 @@ fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
     if certificates {
         log(
             Level::Warn,
-            "keystile: some keys are bound to client certificates, and Envoy does not tell modules whether it has checked one: these keys are refused. If every listener refuses certificates that do not hold, write `client_certificates: presented` into the policy; otherwise use keystile.wasm",
+            "keystile: some keys are bound to client certificates, and Envoy does not tell modules whether it has checked one: these keys are refused. If every listener rejects invalid certificates, write `client_certificates: presented` into the policy; otherwise use keystile.wasm",
         );
     }
     Ok(())

@@ -1,9 +1,8 @@
-//! Tells the control plane what this Envoy has in force: at every change, and every so often so
-//! that silence means something.
+//! Tells the control plane what this Envoy has in force: at every change, and at regular intervals,
+//! so that silence is significant.
 //!
-//! All workers decide by one memory, so there is one report for all of them. One that is not
-//! confirmed is said again soon, after a pause that grows, and at the latest when the next one is
-//! due.
+//! All workers share one memory, so there is one report for all of them. A report that is not
+//! confirmed is repeated after a growing pause, and at the latest when the next one is due.
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -18,23 +17,23 @@ use crate::{clock, state};
 
 const SECOND: u64 = 1_000_000_000;
 const TIMEOUT_MS: u64 = 5000;
-/// Until an answer is given up, in nanoseconds: Envoy's own timeout comes first, unless the
-/// configuration that called is gone.
+/// How long to wait for an answer, in nanoseconds: Envoy's own timeout is shorter, unless the
+/// calling configuration is gone.
 const GIVEN_UP: u64 = 6 * SECOND;
-/// The longest pause before a report is said again, in nanoseconds.
+/// The longest pause before a report is repeated, in nanoseconds.
 const PAUSE_MAX: u64 = 15 * SECOND;
 
 /// One call to the control plane: the configuration that it came from, and its number there.
 pub type Call = (u32, u64);
 
-/// What was told of a store last, and when to tell it again.
+/// What was last reported about a store, and when to report again.
 struct Told {
     store: StoreId,
     state: StoreState,
     due: u64,
     /// The call that carries it, and when its answer is given up.
     call: Option<(Call, u64)>,
-    /// Attempts that failed since the last that did not.
+    /// Failed attempts since the last success.
     failures: u32,
 }
 
@@ -51,7 +50,7 @@ impl Told {
 #[derive(Default)]
 struct Reports {
     told: Vec<Told>,
-    /// A report could not be sent, and the log says so already.
+    /// A report could not be sent, and that has been logged.
     complained: bool,
 }
 
@@ -108,7 +107,7 @@ pub fn tick(host: &Configuration<'_>, config: &Config) {
                     log(Level::Warn, UNSIGNED);
                 } else if !is_told {
                     let line = format!(
-                        "keystile: a report to cluster `{}` could not be sent. Envoy's configuration needs a cluster of this name, or the policy's `report` another one",
+                        "keystile: a report to cluster `{}` could not be sent. Envoy's configuration needs a cluster of this name, or the policy's `report` has to name another one",
                         target.cluster
                     );
                     log(Level::Warn, &line);
@@ -118,7 +117,7 @@ pub fn tick(host: &Configuration<'_>, config: &Config) {
     }
 }
 
-/// An answer came, or Envoy says that none will: zero. Whether it is one to a report.
+/// An answer arrived, or Envoy says that none will: zero. Returns whether it was for a report.
 pub fn answered(call: Call, status: u16) -> bool {
     let now = clock::monotonic();
     let mut reports = reports();
@@ -152,7 +151,7 @@ fn send(
     post(host, target, PATH, &sealed.ok_or(Refused)?, TIMEOUT_MS)
 }
 
-/// Posts a signed message. The answer comes to the configuration that called.
+/// Posts a signed message. The answer is delivered to the configuration that called.
 ///
 /// # Errors
 /// [`Refused`] if it was not sent, as to a cluster that Envoy does not know.
@@ -174,7 +173,7 @@ pub fn post(
     host.call(&target.cluster, &headers, &message.body, timeout_ms)
 }
 
-/// Tells this Envoy process from all others: made of the clocks of its first report.
+/// Distinguishes this Envoy process from all others: made from the clocks at its first report.
 pub fn process() -> u64 {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| {
         let id = u64::from(std::process::id());
@@ -183,8 +182,8 @@ pub fn process() -> u64 {
     *PROCESS
 }
 
-/// So long, a tenth more or less: the Envoys of a fleet that was pushed to at once are not to
-/// report at once for ever.
+/// This long, a tenth more or less: Envoys of a fleet that got a push at the same time should not
+/// report at the same time indefinitely.
 fn about(ns: u64, now: u64) -> u64 {
     let spread = jitter(now) % (ns / 5).max(1);
     ns.saturating_sub(ns / 10).saturating_add(spread)
@@ -195,7 +194,7 @@ pub fn jitter(now: u64) -> u64 {
     scatter(process() ^ now.rotate_left(32))
 }
 
-/// Spreads numbers that lie close to each other (SplitMix64).
+/// Scatters numbers that are close to each other (SplitMix64).
 fn scatter(mut n: u64) -> u64 {
     n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

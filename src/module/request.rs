@@ -23,7 +23,7 @@ use crate::{clock, marks, state, tick, usage};
 pub struct RequestState {
     /// `RateLimit` fields that its response is to have.
     fields: Option<[(&'static str, String); 2]>,
-    /// It was let in as a tunnel, and is asked of again.
+    /// It was let in as a tunnel, and is checked again.
     tunnel: Option<Tunnel>,
     /// We have answered it.
     answered: bool,
@@ -31,8 +31,8 @@ pub struct RequestState {
 
 const UNAVAILABLE: Denial = Denial::KeysetUnavailable(Unavailable::None);
 
-/// Decides about the request whose headers have come, and does to it what was decided. `false` if
-/// it is answered.
+/// Decides about the request whose headers have arrived, and carries out the decision. `false` if
+/// it has been answered.
 pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut RequestState) -> bool {
     state::decides();
     let view = config.view();
@@ -52,7 +52,7 @@ pub fn headers(config: &Config, stream: &mut Stream<'_>, state: &mut RequestStat
     goes_on
 }
 
-/// What is decided of a request while its headers are looked at.
+/// What is decided about a request while its headers are read.
 struct Judged<'k> {
     decision: Decision<'k>,
     goes_on: bool,
@@ -141,7 +141,7 @@ fn decided(
     Ok(true)
 }
 
-/// Keeps what has to be known later of a request that goes on.
+/// Keeps what has to be known later about a request that goes on.
 fn keep(
     config: &Config,
     keyset: &InForce,
@@ -159,7 +159,7 @@ fn keep(
     Ok(())
 }
 
-/// Takes the key out, puts the identity in, and leaves the mark that guards ask for.
+/// Removes the key, adds the identity, and leaves the mark that guards ask for.
 fn admit(
     config: &Config,
     keyset: &InForce,
@@ -182,7 +182,7 @@ fn admit(
     names.admitted(stream, whose, entry.client.as_bytes(), decision)
 }
 
-/// Takes out what a second policy knows of.
+/// Removes what a second policy requires to be removed.
 #[cold]
 #[inline(never)]
 fn take_out_others(
@@ -229,7 +229,8 @@ fn refuse(
     }
 }
 
-/// Refuses a request whose decision could not be carried to its end, unless it is answered already.
+/// Refuses a request whose decision could not be carried out completely, unless it has been
+/// answered.
 pub fn close(stream: &mut Stream<'_>, state: &mut RequestState) {
     if !core::mem::replace(&mut state.answered, true) {
         let mut answer = reply(&UNAVAILABLE, None, None, false);
@@ -238,8 +239,8 @@ pub fn close(stream: &mut Stream<'_>, state: &mut RequestState) {
     }
 }
 
-/// Takes out of the trailers that have come what the headers would not have been let through with.
-/// `false` if that cannot be: the request is answered, or reset.
+/// Removes from the trailers what would not have been allowed in the headers. `false` if that
+/// fails: the request is answered, or reset.
 pub fn trailers(stream: &mut Stream<'_>, state: &mut RequestState) -> bool {
     // What any policy of this process knows of: no honest request has any of these.
     let mut edits = KeptEdits::new();
@@ -260,14 +261,14 @@ pub fn trailers(stream: &mut Stream<'_>, state: &mut RequestState) -> bool {
     false
 }
 
-/// Adds to the response whose headers have come what its request asked for.
+/// Adds to the response whose headers have arrived what its request asked for.
 pub fn response(stream: &mut Stream<'_>, state: &mut RequestState) {
     for (name, value) in state.fields.take().into_iter().flatten() {
         let _ = stream.set_header(Map::Response, name, value.as_bytes());
     }
 }
 
-/// The main thread has found that the key of a tunnel may be good no longer.
+/// The main thread has found that the key of a tunnel may no longer be valid.
 pub fn asked_again(config: &Config, stream: &mut Stream<'_>, state: &mut RequestState) {
     let Some(denial) = state.tunnel.as_ref().and_then(Tunnel::denied) else {
         return;

@@ -1,9 +1,9 @@
 //! What outlives a configuration: the keysets and overlays of this process by store, the newest
 //! versions that it ever had, and the secrets that it signs reports with.
 //!
-//! Keys and revocations of a store count on all its listeners at once; policies are each
-//! listener's own: [`Holding`] knows whose is which. Workers never come here: each configuration
-//! holds what it decides by, and is given another whenever something changes here.
+//! Keys and revocations of a store apply on all its listeners at once; each listener has its own
+//! policy: [`Holding`] knows which. Workers never come here: each configuration holds what it
+//! decides by, and gets a new one whenever something changes here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,22 +17,22 @@ use crate::clock;
 use crate::config::{Config, View};
 use crate::metrics::GaugeValues;
 
-/// Envoy puts a new configuration in the place of the old one within some milliseconds.
+/// Envoy replaces the old configuration with the new one within milliseconds.
 const SETTLING_NS: u64 = 500_000_000;
 
 struct Place {
     store: StoreId,
     holding: Holding,
-    /// The version of the waiting overlay that the log tells of already.
+    /// The version of the waiting overlay that has been logged.
     told_of: u64,
-    /// What the log tells of a base that is too old by itself, unless its overlay comes: an Envoy
-    /// that starts is given first the one and then the other.
+    /// What to log about a base that is too old by itself, unless its overlay arrives: a starting
+    /// Envoy gets first the one and then the other.
     unless_overlay: Option<String>,
-    /// The instant at which listeners settle after a push.
+    /// When listeners settle after a push.
     settles_at: u64,
-    /// The instant since when another base than before has been the newest.
+    /// Since when another base than before has been the newest.
     newest_since: u64,
-    /// Where its usage is told of.
+    /// Where its usage is reported.
     usage: Option<Arc<ReportTarget>>,
 }
 
@@ -69,8 +69,8 @@ impl Place {
 struct State {
     places: Vec<Place>,
     configs: Vec<Weak<Config>>,
-    /// The highest version of each store that was ever in force here: what comes later must not
-    /// fall behind. Kept when all listeners of a store are gone.
+    /// The highest version of each store that was ever in force here: what arrives later must not
+    /// be older. Kept when all listeners of a store are gone.
     floors: Vec<(StoreId, u64)>,
     keys: Option<SigningKeys>,
     /// Envoy's `node.id`, which Envoy does not tell modules.
@@ -91,7 +91,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request is about to be decided: whatever is configured from now on may replace something.
+/// A request is about to be decided: any later configuration may replace something.
 pub fn decides() {
     // Rarely written, because all workers read it.
     if !DECIDES.load(Ordering::Relaxed) {
@@ -110,7 +110,7 @@ pub fn node() -> String {
     state().node.clone()
 }
 
-/// Where the usage of a store is told of, if anywhere.
+/// Where the usage of a store is reported, if anywhere.
 pub fn usage_target(store: StoreId) -> Option<Arc<ReportTarget>> {
     let state = state();
     let place = state.places.iter().find(|p| p.store == store)?;
@@ -122,7 +122,7 @@ pub fn with_keys<R>(f: impl FnOnce(&SigningKeys) -> R) -> Option<R> {
     state().keys.as_ref().map(f)
 }
 
-/// The newest keys of a store with the policy that came with them: what still counts for a stream
+/// The newest keys of a store with the policy that came with them: they still apply to a stream
 /// whose listener may be gone.
 pub fn newest(store: StoreId) -> Result<InForce, Unavailable> {
     let state = state();
@@ -162,9 +162,9 @@ impl State {
         }
     }
 
-    /// Whether a keyset that comes now is a listener's own for certain, however old it is: nothing
-    /// was decided yet, or another listener that serves has it. One that was replaced may still be
-    /// here, for as long as its last streams are open; no new ones come to it.
+    /// Whether a keyset that arrives now is certainly a listener's own, however old it is: nothing
+    /// has been decided yet, or another listener that serves requests has it. A listener that was
+    /// replaced may still exist as long as its last streams are open, but no new ones reach it.
     fn is_its_own(&self, store: StoreId, name: &BaseName) -> bool {
         if !DECIDES.load(Ordering::Relaxed) {
             return true;
@@ -179,8 +179,8 @@ impl State {
         self.living().any(|config| has(&config))
     }
 
-    /// Has every listener decide by what is in force now. Gives back what is no longer needed, to
-    /// be let go of when nobody waits.
+    /// Makes every listener decide by what is in force now. Returns what is no longer needed, to be
+    /// dropped when nobody waits.
     #[must_use]
     fn refresh(&mut self) -> Vec<View> {
         self.configs.retain(|config| config.strong_count() > 0);
@@ -219,14 +219,14 @@ pub fn shown() -> GaugeValues {
     state().shown()
 }
 
-/// Has Envoy call us on its main thread, about one of the configurations that live: the newest is
-/// the least likely to be kept by old streams alone.
+/// Makes Envoy call us on its main thread, about one of the live configurations: the newest is the
+/// least likely to be kept only by old streams.
 pub fn wake() {
     let living: Vec<_> = state().living().collect();
     let _ = living.iter().rev().any(|config| config.wake());
 }
 
-/// Puts what a configuration brings in force, unless something newer is: an older version would
+/// Puts the content of a configuration in force, unless something newer is: an older version would
 /// undo a revocation. `loaded_us` is how long the main thread was busy with it.
 pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, loaded_us: u64) {
     let store = config.store;
@@ -270,7 +270,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
                 false => "its policy lets in only what the newest one also allows",
             };
             let line = format!(
-                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not taken, and {policy}. Issue it anew with `keystilectl keyset renew`"
+                "keystile: {name} version {version} is older than {newest}, which was in force before or waits for its base; its keys are not used, and {policy}. Reissue it with `keystilectl keyset renew`"
             );
             match place.holding.lies_ready() {
                 true => place.unless_overlay = Some(line),
@@ -285,7 +285,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
                 "keystile: {name} version {version} with {size} is in force, loaded in {loaded_us} us{}",
                 match in_force == version {
                     true => String::new(),
-                    false => format!("; all in all version {in_force}"),
+                    false => format!("; overall version {in_force}"),
                 },
             ),
         ),
@@ -298,7 +298,7 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
     drop(old);
 }
 
-/// A configuration is gone; with the last one of a store goes all that came from that.
+/// A configuration is gone; with the last one of a store, everything from that store is dropped.
 pub fn end(config: &Config) {
     let mut state = state();
     let mut gone = Vec::new();
@@ -313,14 +313,14 @@ pub fn end(config: &Config) {
     for place in &gone {
         let store = place.store;
         let line = format!(
-            "keystile: no listener of store {store} is left, and nothing of it in force; its newest version is remembered"
+            "keystile: no listener of store {store} is left, so nothing of it is in force; its newest version is remembered"
         );
         log(Level::Info, &line);
     }
     drop(gone);
 }
 
-/// Once a second: listeners settle, and the log says which overlays wait for their base.
+/// Once a second: lets listeners settle, and logs which overlays are waiting for their base.
 pub fn tick() {
     let now = clock::monotonic();
     let mut state = state();
@@ -341,11 +341,11 @@ pub fn tick() {
             continue;
         }
         let meanwhile = match place.holding.version() {
-            0 => "every request is refused until it is".to_owned(),
+            0 => "every request is refused until it does".to_owned(),
             version => format!("version {version} stays in force"),
         };
         let line = format!(
-            "keystile: overlay version {} is here and its base, version {}, is not; {meanwhile}. Push the base again: the overlay comes in force with it",
+            "keystile: overlay version {} has arrived, but its base, version {}, has not; {meanwhile}. Push the base again: the overlay takes effect with it",
             waiting.version, waiting.base.version
         );
         log(Level::Warn, &line);

@@ -1,5 +1,5 @@
-//! What happens once a second, on Envoy's main thread: a thread of our own keeps the time, because
-//! filters have no timers, and asks Envoy to call us.
+//! What happens once a second on Envoy's main thread. Filters have no timers, so a thread of our
+//! own keeps the time and asks Envoy to call us.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::{buckets, clock, report, state, tunnels, usage};
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// Gauges are to be set by the next request: this Envoy cannot set them outside of one.
+/// The next request has to set the gauges: this Envoy cannot set them outside of one.
 static IS_SHOWN_LATER: AtomicBool = AtomicBool::new(false);
 
 /// Starts the thread, once.
@@ -39,7 +39,7 @@ fn keep_time() {
     }
 }
 
-/// It is time.
+/// A second has passed.
 pub fn due(host: &Configuration<'_>, config: &Config) {
     clock::tick();
     state::tick();
@@ -53,14 +53,14 @@ pub fn due(host: &Configuration<'_>, config: &Config) {
     }
 }
 
-/// Does within a request what Envoy 1.38 does nowhere else.
+/// Does within a request what Envoy 1.38 can do nowhere else.
 pub fn within(config: &Config, stream: &Stream<'_>) {
     if IS_SHOWN_LATER.load(Ordering::Relaxed) && IS_SHOWN_LATER.swap(false, Ordering::Relaxed) {
         config.metrics.show_within(stream, &state::shown());
     }
 }
 
-/// An answer came to something that was sent from this configuration, or none will.
+/// An answer to something that was sent from this configuration arrived, or none will.
 pub fn answered(
     host: &Configuration<'_>,
     config: &Config,

@@ -1,8 +1,8 @@
-//! Open tunnels (WebSockets and what else is upgraded, `CONNECT`): they outlive every push, so what
-//! was decided when they were opened is asked again.
+//! Open tunnels (WebSockets and other upgrades, `CONNECT`): they outlive every push, so the
+//! decision made when they were opened is checked again.
 //!
-//! A tunnel goes on for as long as a new request with its key would find the key good. That
-//! includes the keyset: once it is past its not-after, nothing is known of the key.
+//! A tunnel continues as long as a new request would find its key valid. That includes the keyset:
+//! once it is past its not-after, nothing is known about the key.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::{clock, state};
 struct Open {
     store: StoreId,
     key: Prefix,
-    /// Wall-clock second at which to ask again though nothing was pushed.
+    /// Wall-clock second at which to check again even if nothing was pushed.
     ask_at: Option<u64>,
     /// Wakes the tunnel on its worker.
     scheduler: Scheduler,
@@ -70,12 +70,12 @@ impl Drop for Tunnel {
     }
 }
 
-/// Something was pushed: asks of every tunnel.
+/// Something was pushed: checks every tunnel.
 pub fn pushed() {
     check(|_, _| true);
 }
 
-/// Once a second: asks of those whose time has come.
+/// Once a second: checks those that are due.
 pub fn tick() {
     check(|tunnel, now| tunnel.ask_at.is_some_and(|at| now >= at));
 }

@@ -1,9 +1,9 @@
-//! Counts what is decided and tells the control plane, batch by batch, until each is confirmed
-//! ([`keystile_core::report::usage::Ledger`]); hears of quotas in return.
+//! Counts what is decided and reports it to the control plane in batches, until each is confirmed
+//! ([`keystile_core::report::usage::Ledger`]); learns about quotas in return.
 //!
-//! Each worker has a ledger of its own for each store, so that none waits for another. They
-//! outlive configurations, and not the process: what was not confirmed when Envoy ends is lost,
-//! and nothing in here could say so.
+//! Each worker has a ledger of its own for each store, so that none waits for another. They outlive
+//! configurations, but not the process: what was not confirmed when Envoy ends is lost, and nothing
+//! in here can report that.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,16 +26,16 @@ use crate::{answers, buckets, clock, state};
 /// What is counted for one store by one worker.
 struct Account {
     store: StoreId,
-    /// In the place of a VM's number.
+    /// In place of a VM's number.
     number: u32,
     /// The number of its last batch.
     seq: u64,
     ledger: Arc<Mutex<Ledger>>,
     /// The call that carries the batch.
     call: Option<Call>,
-    /// Of the ledger's drops, those that the metric has.
+    /// How many of the ledger's drops are in the metric.
     dropped: u64,
-    /// It fails, and the log says so.
+    /// Sending fails, and that has been logged.
     complained: bool,
 }
 
@@ -80,7 +80,7 @@ fn open_account(store: StoreId) -> Arc<Mutex<Ledger>> {
     ledger
 }
 
-/// Counts a decided request, if usage is told of.
+/// Counts a decided request, if usage is reported.
 pub fn count(
     target: Option<&ReportTarget>,
     keyset: Option<&InForce>,
@@ -110,7 +110,7 @@ pub fn count(
     });
 }
 
-/// Where a request comes from, as far as the policy lets that be told.
+/// Where a request comes from, as far as the policy allows it to be reported.
 fn origin(target: &ReportTarget, headers: Headers<'_>, stream: &Stream<'_>) -> Option<UsedFrom> {
     let address = match target.address {
         Address::None => None,
@@ -178,8 +178,8 @@ impl Account {
         }
     }
 
-    /// Tells the ledger what became of a batch, and the log when that changes. Whether the batch is
-    /// done with.
+    /// Tells the ledger what happened to a batch, and logs changes. Returns whether the batch is
+    /// finished.
     fn settle(&mut self, answer: ReportAnswer<'_>, why: &str, now: TickTime) -> bool {
         let is_good = matches!(answer, ReportAnswer::Receipt(_));
         let done = self.with(|ledger| ledger.answered(answer, now));
@@ -195,7 +195,7 @@ impl Account {
                 true => log(
                     Level::Warn,
                     &format!(
-                        "keystile: usage for cluster `{cluster}` {why}. Counting goes on, and what waits is sent again; see the control plane's log"
+                        "keystile: usage for cluster `{cluster}` {why}. Counting continues, and waiting counts are sent again; see the control plane's log"
                     ),
                 ),
             }
@@ -203,7 +203,7 @@ impl Account {
         done
     }
 
-    /// An answer to its batch came, or none will. Whether the next batch may be sent.
+    /// An answer to its batch arrived, or none will. Returns whether the next batch may be sent.
     fn hear(&mut self, answer: Option<&answers::CalloutAnswer>, now: TickTime) -> bool {
         let receipt = state::with_keys(|keys| {
             let answer = answer.filter(|a| a.status == 200)?;
@@ -216,12 +216,12 @@ impl Account {
             open_refusal(&answer.body, &answer.kid, &answer.tag, keys).ok()
         });
         if let Some(refusal) = refusal.flatten() {
-            let why = "is refused for good by the control plane";
+            let why = "is permanently refused by the control plane";
             return self.settle(ReportAnswer::Refusal(&refusal), why, now);
         }
         match (receipt.flatten(), answer.map(|a| a.status)) {
             (Some(receipt), _) => {
-                let why = "is answered with the receipt of another batch";
+                let why = "got the receipt of another batch";
                 let is_done = self.settle(ReportAnswer::Receipt(&receipt), why, now);
                 if is_done {
                     hear_quotas(self.store, &receipt);
@@ -229,12 +229,12 @@ impl Account {
                 is_done
             }
             (None, Some(200)) => {
-                let why = "is answered without a receipt that could be believed";
+                let why = "got no valid receipt";
                 self.settle(ReportAnswer::Nothing, why, now);
                 false
             }
             (None, Some(0) | None) => {
-                self.settle(ReportAnswer::Nothing, "is not answered", now);
+                self.settle(ReportAnswer::Nothing, "got no answer", now);
                 false
             }
             (None, Some(status)) => {
@@ -246,14 +246,14 @@ impl Account {
     }
 }
 
-/// Puts down what others have taken of quotas.
+/// Records what others have taken of quotas.
 fn hear_quotas(store: StoreId, receipt: &Receipt) {
     for quota in &receipt.quotas {
         buckets::hear(store, quota);
     }
 }
 
-/// An answer came, or Envoy says that none will.
+/// An answer arrived, or Envoy says that none will.
 pub fn answered(
     host: &Configuration<'_>,
     config: &Config,

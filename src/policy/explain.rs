@@ -52,8 +52,8 @@ impl ClientCertificate {
             if place.replace(id).is_some() {
                 return Err(refuse(
                     Code::InvalidValue,
-                    "the certificate has several identities of one kind, and Envoy shows the first alone",
-                    "give one URI and one DNS name at most",
+                    "the certificate has several identities of one kind, and Envoy shows only the first",
+                    "give at most one URI and one DNS name",
                 )
                 .about("certificate"));
             }
@@ -138,7 +138,12 @@ pub fn load(content: &Content, signer: SigningKey) -> Result<InForce> {
         refuse(
             Code::PolicyBreaksKeys,
             e,
-            keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
+            keystile_model::next![
+                "correct the policy (",
+                Act::PolicyCheck,
+                " names its mistakes), or the key with ",
+                Act::KeyUpdate
+            ],
         )
     };
     let built = build(content).map_err(|e| bad(&e))?;

@@ -213,7 +213,9 @@ fn wording(wrong: &Wrong, help: &Next) -> Error {
             let fact = format!("this is {found}");
             refuse(code, fact, format!("write {}", wanted(expected)))
         }
-        Wrong::Unknown { .. } | Wrong::Told(_) => refuse(code, wrong, help.clone()),
+        Wrong::Unknown { .. } | Wrong::Repeated(_) | Wrong::Told(_) => {
+            refuse(code, wrong, help.clone())
+        }
     }
 }
 

@@ -186,7 +186,7 @@ fn operations(
             let field: String = field.chars().filter(|c| !c.is_control()).take(60).collect();
             notes.add(
                 path,
-                format!("`{field}` is no field that OpenAPI knows; left out"),
+                format!("`{field}` is not a field of OpenAPI; left out"),
             );
         }
         for found in found {
@@ -196,7 +196,7 @@ fn operations(
             } else {
                 notes.add(
                     &place_of(path, &found),
-                    "is no method that a policy can name; it is refused",
+                    "is not a method that a policy can name; it is refused",
                 );
             }
         }

@@ -10,7 +10,7 @@ use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::localizer::ExternalMessageSource;
 use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter as _, Spanned};
 
-/// A value and where it stands.
+/// A value and where it is.
 pub struct YamlNode {
     /// The line, from 1 on.
     pub line: u64,
@@ -39,7 +39,7 @@ pub struct SyntaxError {
 /// Mistakes that have advice of their own.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// A name stands twice in a mapping; which, if it is a text.
+    /// A name appears twice in a mapping: which one, if it is a text.
     Twice(Option<String>),
     /// Something between braces.
     InBraces,
@@ -237,7 +237,7 @@ impl<'de> Visitor<'de> for DataVisitor {
         while let Some((name, value)) = map.next_entry::<Spanned<String>, Spanned<Data>>()? {
             if pairs.iter().any(|(k, ..)| *k == name.value) {
                 return Err(A::Error::custom(format!(
-                    "`{}` stands here twice",
+                    "`{}` appears here twice",
                     name.value
                 )));
             }

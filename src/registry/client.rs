@@ -78,7 +78,7 @@ pub fn checked(tx: &Tx<'_>, world: &World, draft: ClientDraft) -> Result<Client>
     if !is_client_name(name) {
         return Err(refuse(
             Code::InvalidName,
-            format_args!("`{name}` is no name for a client"),
+            format_args!("`{name}` is not a valid name for a client"),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
         )
         .about("name"));

@@ -246,7 +246,7 @@ fn check_giver(old: &Key, now: u64) -> Result<()> {
     if old.status(now) == Status::Expired {
         return Err(refuse(
             Code::KeyExpired,
-            format_args!("key `{id}` has ended, and its successor was not fetched in time"),
+            format_args!("key `{id}` has expired, and its successor was not fetched in time"),
             "issue a new one",
         ));
     }

@@ -182,7 +182,7 @@ impl Home {
             Some(address) if SharedTables::any_lives(address)? => Err(refuse(
                 Code::ServerRunning,
                 format_args!("a server works on the store in {address}"),
-                "stop all its servers first; one that was killed counts for some seconds more",
+                "stop all its servers first; one that was killed counts as running for some seconds",
             )),
             _ => Ok(()),
         }
@@ -261,7 +261,7 @@ impl Home {
             Ok(known) if known.lines().count() > 1 => refuse(
                 Code::MasterKeyWrong,
                 format_args!(
-                    "this is not the master key of the store (its fingerprint is {}): a rotation was broken off between {}",
+                    "this is not the master key of the store (its fingerprint is {}): a rotation was interrupted between {}",
                     key.fingerprint(),
                     known.lines().collect::<Vec<_>>().join(" and ")
                 ),
@@ -269,7 +269,7 @@ impl Home {
             ),
             Ok(known) if known.trim() == key.fingerprint() => refuse(
                 Code::StoreDamaged,
-                "the store is damaged: the master key is right, and yet the file cannot be decrypted",
+                "the store is damaged: the master key is right, but the file cannot be decrypted",
                 "nothing was changed; restore the folder from a backup",
             ),
             Ok(known) => refuse(

@@ -87,7 +87,7 @@ fn import_in(
             if let Some(first) = digests.insert(digest.0, place.clone()) {
                 return Err(refuse(
                     Code::KeyExists,
-                    format_args!("the same digest stands at {first}"),
+                    format_args!("the same digest is at {first}"),
                     "remove one of the two",
                 )
                 .about("sha256"));
@@ -134,7 +134,7 @@ fn missing_client<'a>(
     if !how.create_clients {
         let next: Next = match nearest(name, known.map(String::as_str)) {
             Some(near) => format_args!("did you mean `{near}`?").into(),
-            None => keystile_model::next!["make it first, or give ", named("create_clients")],
+            None => keystile_model::next!["create it first, or give ", named("create_clients")],
         };
         return Err(refuse(
             Code::ClientNotFound,
@@ -218,7 +218,7 @@ fn environment(text: &str) -> Result<Option<Name>> {
 fn digest(text: &str) -> Result<Digest> {
     let wrong = || {
         refuse(Code::InvalidValue, format_args!(
-                "{} characters that are no digest",
+                "{} characters that are not a digest",
                 text.chars().count()
             ), "write the SHA-256 of the whole key as 64 hexadecimal digits, as in `printf %s KEY | sha256sum`").field("sha256")
     };

@@ -140,7 +140,7 @@ pub fn set_disabled(store: &mut Store, world: &World, id: KeyId, disabled: bool)
         let before = find_living(tx, &world.caller, id)?;
         if !disabled && before.disabled && world.caller.bound().is_some() {
             return Err(forbidden(
-                "a token of the role `client` may not switch a disabled key on again",
+                "a token of the role `client` may not enable a disabled key again",
             ));
         }
         let mut after = before.clone();
@@ -212,7 +212,7 @@ pub fn rotate(
                     Code::KeyExpired,
                     format_args!("key `{id}` has expired, and a new one would inherit that"),
                     keystile_model::next![
-                        "give the new one an end of its own, as in ",
+                        "give the new one an expiry of its own, as in ",
                         named("expires").value("90d")
                     ],
                 )

@@ -83,7 +83,7 @@ fn lookup(tx: &Tx<'_>, alert: &Alert) -> Result<Option<Key>> {
 }
 
 /// Revokes the key with this text, if there is one, for the caller that presents it. Not a
-/// publishable key: everybody holds it who opens the page that it is in.
+/// publishable key: everybody who opens its page holds it.
 ///
 /// # Errors
 /// Those of the store.

@@ -56,7 +56,12 @@ pub fn unrenewed(tx: &Tx<'_>) -> Result<Ready> {
         refuse(
             Code::PolicyBreaksKeys,
             e,
-            keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
+            keystile_model::next![
+                "correct the policy (",
+                Act::PolicyCheck,
+                " names its mistakes), or the key with ",
+                Act::KeyUpdate
+            ],
         )
     })?;
     Ok(Ready {

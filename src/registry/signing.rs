@@ -88,7 +88,7 @@ pub fn retire(store: &mut Store, world: &World, kid: &str) -> Result<()> {
             Some(SigningState::Active) => Err(refuse(
                 Code::SigningKeyActive,
                 format_args!("signing key `{kid}` is the one that signs"),
-                keystile_model::next!["make another one first with ", Act::SigningKeyRotate],
+                keystile_model::next!["create another one first with ", Act::SigningKeyRotate],
             )
             .about("kid")),
             Some(SigningState::Retired) => Ok(()),

@@ -270,7 +270,7 @@ fn a_client_issues_within_its_ceilings() {
     let end = Some(NOON + 1000);
     assert!(issue("acme", &["write"], FREE, end, 1).contains("may not give a key scope `write`"));
     assert!(issue("acme", &[], Some("gold"), end, 1).contains("may not give a key plan `gold`"));
-    assert!(issue("acme", &[], FREE, None, 1).contains("end within 1000s"));
+    assert!(issue("acme", &[], FREE, None, 1).contains("expire within 1000s"));
     assert!(issue("acme", &[], None, end, 1).contains("would have no limits"));
     assert!(issue("other", &[], None, end, 1).contains("there is no client `other`"));
     assert!(issue("acme", &[], FREE, end, 3).contains("may have 5 keys at once, and has 3"));
@@ -310,7 +310,7 @@ fn a_client_brings_back_no_key_that_has_ended() {
     let (before, after) = (later(&c.world, 1), later(&c.world, 2));
     let mut update = |world: &World| words(key::update(&mut c.b.store, world, made[0], longer()));
     let said = update(&after);
-    assert!(said.contains("may not bring it back"), "{said}");
+    assert!(said.contains("may not revive it"), "{said}");
     assert_eq!(update(&before), "");
     // Whoever is not bound to the client may.
     assert_eq!(update(&system::at(NOON + 2)), "");
@@ -327,7 +327,7 @@ fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
     let mut rotate = |world: &World, id, expires| {
         words(key::rotate(&mut c.b.store, world, id, 100, Some(expires)))
     };
-    assert!(rotate(&c.world, first, None).contains("end within 1000s"));
+    assert!(rotate(&c.world, first, None).contains("expire within 1000s"));
     assert_eq!(rotate(&c.world, first, Some(NOON + 900)), "");
     assert!(
         rotate(&c.world, second, Some(NOON + 900)).contains("has 4 keys"),
@@ -343,7 +343,10 @@ fn a_client_rotates_its_keys_but_none_that_was_switched_off() {
     ));
     assert!(said.contains("may not rotate a disabled key"), "{said}");
     let said = words(key::set_disabled(&mut c.b.store, &c.world, second, false));
-    assert!(said.contains("may not switch a disabled key on"), "{said}");
+    assert!(
+        said.contains("may not enable a disabled key again"),
+        "{said}"
+    );
     // It may switch off.
     key::set_disabled(&mut c.b.store, &c.world, c.own[2], true).unwrap();
 }

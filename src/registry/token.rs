@@ -141,7 +141,7 @@ fn closed(e: TokenError) -> keystile_model::error::Error {
     let fact = match e {
         TokenError::Malformed => "this is not the code of an invitation",
         TokenError::Expired => "the invitation has expired",
-        TokenError::Revoked => "the invitation was accepted already, or taken back",
+        TokenError::Revoked => "the invitation was already accepted, or withdrawn",
         TokenError::Network => "the invitation may not be accepted from this address",
         TokenError::Unknown | TokenError::Store => "there is no such invitation",
     };

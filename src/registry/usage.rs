@@ -85,7 +85,7 @@ impl UsageSettings {
         serde_json::from_str(&json).map_err(|e| {
             refuse(
                 Code::StoreNewer,
-                format_args!("the settings of usage cannot be read ({e})"),
+                format_args!("the usage settings cannot be read ({e})"),
                 "use the version that wrote them, or a newer one",
             )
         })

@@ -45,7 +45,7 @@ pub fn create(
     if !keystile_core::policy::is_client_name(&draft.name) {
         return Err(refuse(
             Code::InvalidName,
-            format_args!("`{}` is no name for a webhook", draft.name),
+            format_args!("`{}` is not a valid name for a webhook", draft.name),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
         )
         .about("name"));
@@ -110,7 +110,7 @@ fn checked_events(events: Vec<String>) -> Result<Vec<String>> {
     match events.iter().find(|e| !good(e)) {
         Some(bad) => Err(refuse(
             Code::UnknownEvent,
-            format_args!("`{bad}` is no event"),
+            format_args!("`{bad}` is not an event"),
             "write an action of the audit log such as `key.revoke`, or `key.*`, or `*`",
         )
         .about("events")),

@@ -82,7 +82,7 @@ impl GatewayListener {
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no listener; write its name, `https`, or with its port, `https:443`"
+                "`{text}` is not a listener; write its name, `https`, or with its port, `https:443`"
             )
         };
         let (name, port) = match text.split_once(':') {
@@ -204,7 +204,7 @@ impl Gateway {
 
     fn extension(&self, keyset: &str) -> Result<Resource<ExtensionPolicy>> {
         let config: Value = serde_json::from_str(keyset).map_err(|e| {
-            keystile_model::error::defect(format_args!("the keyset is no JSON ({e})"))
+            keystile_model::error::defect(format_args!("the keyset is not JSON ({e})"))
         })?;
         let mut policy = ExtensionPolicy {
             target_refs: vec![self.target()],

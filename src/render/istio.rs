@@ -146,7 +146,7 @@ impl Mesh {
             ));
         };
         let config: BTreeMap<String, Value> = serde_json::from_str(&keyset)
-            .map_err(|e| defect(format_args!("the keyset is no JSON ({e})")))?;
+            .map_err(|e| defect(format_args!("the keyset is not JSON ({e})")))?;
         Ok(Resource {
             api_version: "extensions.istio.io/v1alpha1",
             kind: "WasmPlugin",

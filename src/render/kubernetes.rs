@@ -55,8 +55,9 @@ impl Cluster {
             "\
 # Printed by `keystilectl render kubernetes`.
 #
-# Once, before this is applied (no secret is printed here): the store's master key, of which you
-# keep a copy elsewhere, and a certificate for {NAME}.{ns}.svc, such as cert-manager writes.
+# Once, before this is applied: create the secrets, none of which is printed here. They hold the
+# store's master key (keep a copy elsewhere) and a certificate for {NAME}.{ns}.svc, such as
+# cert-manager writes.
 #
 #   kubectl create namespace {ns}
 #   head -c 32 /dev/urandom | basenc --base64url -w0 | tr -d = > master.key
@@ -64,7 +65,8 @@ impl Cluster {
 #   kubectl -n {ns} create secret generic {NAME}-tls \\
 #     --from-file=tls.crt --from-file=tls.key --from-file=ca.crt
 #
-# Once, after it: a token for yourself, and the signing keys for the proxies, in their namespace.
+# Once, afterwards: create a token for yourself, and put the signing keys for the proxies into their
+# namespace.
 #
 #   kubectl -n {ns} exec {NAME}-0 -- keystilectl token create ops --role owner
 #   kubectl -n {ns} exec {NAME}-0 -- keystilectl signing-key export \\

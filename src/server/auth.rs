@@ -286,7 +286,7 @@ fn unreadable() -> Problem {
     refuse(
         Code::StoreFailing,
         "the store cannot be read",
-        "try again, or ask who runs this server",
+        "try again, or ask the operator of this server",
     )
     .with_kind(Kind::Unavailable)
     .into()
@@ -297,7 +297,7 @@ fn bearer(headers: &HeaderMap) -> Result<Zeroizing<String>, Problem> {
     let (Some(value), None) = (all.next(), all.next()) else {
         return Err(unauthenticated(
             Code::TokenMissing,
-            "there is no token with the request",
+            "the request has no token",
         ));
     };
     let text = value.to_str().unwrap_or_default();
@@ -307,7 +307,7 @@ fn bearer(headers: &HeaderMap) -> Result<Zeroizing<String>, Problem> {
         }
         _ => Err(unauthenticated(
             Code::TokenMissing,
-            "there is no bearer token with the request",
+            "the request has no bearer token",
         )),
     }
 }

@@ -53,8 +53,8 @@ enum Cut {
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Slow => "the body came too slowly",
-            Self::NoRoom => "there is no memory for the body",
+            Self::Slow => "the body arrived too slowly",
+            Self::NoRoom => "there is not enough memory for the body",
         })
     }
 }
@@ -136,21 +136,21 @@ pub async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
     to_bytes(body, most).await.map_err(|e| match cause(&e) {
         Some(Cut::Slow) => refuse(
             Code::BodyTooSlow,
-            "the body came too slowly",
+            "the body arrived too slowly",
             "send it again",
         )
         .into(),
         Some(Cut::NoRoom) => Problem::from(refuse(
             Code::ServerBusy,
-            "too many bodies are on their way here already",
+            "too many request bodies are being received already",
             "try again in a moment",
         ))
         .after(1),
         None if is_too_long(&e) => too_large(most),
         None => refuse(
             Code::BodyIncomplete,
-            "the body broke off",
-            "send it again, whole",
+            "the body was cut short",
+            "send all of it again",
         )
         .into(),
     })

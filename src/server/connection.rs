@@ -127,7 +127,7 @@ pub struct Service {
     pub proxies: Arc<Proxies>,
     /// What a connection may do.
     pub bounds: Bounds,
-    /// While this is true, peers had better go to another server.
+    /// While this is true, peers should go to another server.
     pub away: Option<watch::Receiver<bool>>,
 }
 
@@ -163,7 +163,7 @@ impl Service {
             tokio::select! {
                 ended = serving.as_mut() => {
                     if let Err(e) = ended {
-                        tracing::debug!(error = %e, "a connection broke off");
+                        tracing::debug!(error = %e, "a connection was lost");
                     }
                     return;
                 }
@@ -200,7 +200,7 @@ impl Service {
     }
 }
 
-/// A peer that has just come is told first why it has to go.
+/// A peer that has just connected is first told why it has to go.
 async fn sent_away(away: &mut Option<watch::Receiver<bool>>) {
     let Some(away) = away else {
         return std::future::pending().await;

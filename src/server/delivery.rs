@@ -241,7 +241,7 @@ impl Delivery {
         if is_above && proof.version > version_most(now) {
             self.doubt(
                 &proof,
-                "an Envoy reports a version so far ahead of the clock that no store can have issued it; the report does not count. Set this server's clock, or find out who holds the Envoy's signing key",
+                "an Envoy reports a version so far ahead of the clock that no store can have issued it; the report does not count. Correct this server's clock, or find out who holds the Envoy's signing key",
             );
             return Err(ReportRefusal::Version(proof.version));
         }

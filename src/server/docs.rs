@@ -28,7 +28,7 @@ pub fn page(document: &Value) -> String {
          <link rel=\"stylesheet\" href=\"/docs.css\"></head><body><h1>Keystile API</h1>\n",
     );
     out.push_str(
-        "<p>Send an admin token: <code>Authorization: Bearer kst_…</code>. Bodies are JSON; what is refused is \
+        "<p>Send an admin token: <code>Authorization: Bearer kst_…</code>. Bodies are JSON; a refusal is \
          answered as a problem (RFC 9457). The same as <a href=\"/openapi.json\">OpenAPI 3.1</a>.</p>\n",
     );
     let operations = operations(document);

@@ -1,5 +1,5 @@
-//! Everything that a server does, put together: answering, delivering keysets, counting usage,
-//! sending webhooks, rotating keys.
+//! Everything that a server does, put together: answering requests, delivering keysets, counting
+//! usage, sending webhooks, rotating keys.
 
 use std::sync::Arc;
 use std::time::Duration;

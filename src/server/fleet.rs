@@ -70,7 +70,7 @@ fn counters(n: &delivery::DeliveryNumbers) -> [(&'static str, &'static str, u64)
         ),
         (
             "pushes_acknowledged",
-            "Resources that an Envoy took",
+            "Resources that an Envoy accepted",
             n.acknowledged_total,
         ),
         (
@@ -78,15 +78,15 @@ fn counters(n: &delivery::DeliveryNumbers) -> [(&'static str, &'static str, u64)
             "Resources that an Envoy refused",
             n.refused_total,
         ),
-        ("bases", "Bases made", n.bases_total),
+        ("bases", "Bases built", n.bases_total),
         (
             "overlays",
-            "Overlays made, one for many changes at once",
+            "Overlays built; one may hold many changes",
             n.overlays_total,
         ),
         (
             "publish_failures",
-            "Times that no keyset could be made from the store",
+            "Times that no keyset could be built from the store",
             n.failures_total,
         ),
         (
@@ -99,7 +99,7 @@ fn counters(n: &delivery::DeliveryNumbers) -> [(&'static str, &'static str, u64)
             "Discovery streams dropped because of what their peers did",
             n.dropped_total,
         ),
-        ("reports", "Reports of Envoys taken", n.reports_total),
+        ("reports", "Reports of Envoys accepted", n.reports_total),
         (
             "reports_refused",
             "Reports of Envoys refused",

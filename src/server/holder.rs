@@ -1,4 +1,4 @@
-//! Holders give up their keys: with the key itself, and no token.
+//! Holders revoke their own keys: with the key itself, without a token.
 //!
 //! The answer is the same whether there is such a key or not, and takes the same time unless the
 //! store is slow, so that nobody finds out here which keys exist.
@@ -24,7 +24,7 @@ use keystile_registry::leak;
 use keystile_store::Store;
 use keystile_system as system;
 
-/// Where a key is given up.
+/// Where holders revoke their keys.
 pub const PATH: &str = "/v1/keys/self/revoke";
 /// How long an answer takes at least: longer than a write to the store.
 const AT_LEAST: Duration = Duration::from_millis(250);
@@ -47,7 +47,7 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     let Some(key) = presented else {
         let refused = refuse(
             Code::TokenMissing,
-            "there is no key with the request",
+            "the request has no key",
             "send the key that is to be revoked, as in `authorization: Bearer KEY` or `x-api-key: KEY`",
         );
         return Problem::from(refused).into_response();
@@ -74,8 +74,8 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-/// The one key of a request; `None` for none. With several, nobody knows which is meant, and a
-/// caller would take the answer for the one that it was about.
+/// The one key of a request; `None` for none. With several, it is unclear which one is meant, and
+/// the caller could not tell which one was revoked.
 fn presented(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Error> {
     let (mut found, mut others) = (None, 0);
     let bearers = headers.get_all(header::AUTHORIZATION).iter().map(|v| {
@@ -94,8 +94,8 @@ fn presented(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Error> {
     match (found, others) {
         (Some(_), 1..) => Err(refuse(
             Code::FieldsConflict,
-            "there is more than one credential with the request",
-            "send the key that is to be revoked alone",
+            "the request has more than one credential",
+            "send only the key that is to be revoked",
         )),
         (found, _) => Ok(found),
     }

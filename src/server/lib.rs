@@ -211,8 +211,8 @@ async fn bind(address: SocketAddr, files: Option<TlsFiles>, plaintext: bool) -> 
     if files.is_none() && !address.ip().is_loopback() && !plaintext {
         return Err(refuse(
             Code::NotEncrypted,
-            format_args!("`{address}` would be served to other machines in clear"),
-            "give a certificate (`--tls-cert`, `--discovery-tls-cert`), listen on 127.0.0.1, or say `--allow-plaintext` where something else encrypts",
+            format_args!("`{address}` would be served to other machines without TLS"),
+            "give a certificate (`--tls-cert`, `--discovery-tls-cert`), listen on 127.0.0.1, or use `--allow-plaintext` if a proxy encrypts",
         ));
     }
     let certificates = match files {

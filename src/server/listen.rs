@@ -63,8 +63,8 @@ impl Listener {
         let cannot = |e: std::io::Error| {
             refuse(
                 Code::SettingInvalid,
-                format_args!("`{address}` cannot be listened on ({e})"),
-                "name an address of this machine and a port that is free",
+                format_args!("the server cannot listen on `{address}` ({e})"),
+                "name an address of this machine and a free port",
             )
         };
         let socket = bound(address).map_err(cannot)?;

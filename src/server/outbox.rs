@@ -231,7 +231,7 @@ fn reason(e: &ureq::Error) -> &'static str {
             "its certificate is not trusted"
         }
         ureq::Error::ConnectionFailed | ureq::Error::Io(_) => "cannot be reached",
-        _ => "does not speak HTTP as it should",
+        _ => "does not speak proper HTTP",
     }
 }
 

@@ -283,8 +283,8 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
         (Ok(()), Ok(out)) => out,
         _ => Err(refuse(
             Code::Defect,
-            "the operation was broken off by a mistake of ours",
-            "nothing was changed; look at the server's log",
+            "the operation was aborted by a bug in Keystile",
+            "nothing was changed; see the server's log",
         )),
     }
 }

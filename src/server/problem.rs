@@ -1,4 +1,4 @@
-//! What is told when something is not done: RFC 9457, in the words of the API.
+//! The answer when something is not done: RFC 9457, in the words of the API.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -11,7 +11,7 @@ use keystile_api::Endpoint;
 use keystile_model::error::{Code, Error, Fault, Kind, Next, Surface, Trouble, refuse};
 use keystile_model::refusal::Piece;
 
-/// For a file with a mistake on every line, nobody reads more.
+/// The most mistakes that are listed: for a file with one on every line, nobody reads more.
 const MOST: usize = 100;
 /// Seconds until a temporary failure is worth another attempt.
 const RETRY_AFTER: u32 = 5;
@@ -44,7 +44,7 @@ pub struct Problem {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Part)]
 pub struct ProblemPart {
-    /// What happened, for programs. A code never changes its meaning; new ones may come.
+    /// What happened, for programs. A code never changes its meaning; new codes may be added.
     pub code: Code,
     /// The field that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ impl ProblemPart {
         }
     }
 
-    /// The same as it was before it was worded for the API.
+    /// The error as it was before it was worded for the API.
     pub fn fault(&self) -> Fault {
         Fault {
             code: self.code,
@@ -195,7 +195,12 @@ impl From<TooOften> for Problem {
     fn from(e: TooOften) -> Self {
         let seconds = u32::try_from(e.retry_after).unwrap_or(u32::MAX);
         let next = format_args!("try again in {} s", e.retry_after);
-        Self::from(refuse(Code::TooManyRequests, "asked for too often", next)).after(seconds)
+        Self::from(refuse(
+            Code::TooManyRequests,
+            "there were too many requests",
+            next,
+        ))
+        .after(seconds)
     }
 }
 

@@ -64,7 +64,8 @@ impl Proxies {
             .flat_map(|line| line.rsplit(|b| *b == b','))
         {
             let word = std::str::from_utf8(word).unwrap_or_default().trim();
-            let address = address(word).ok_or_else(|| unreadable("holds what is no address"))?;
+            let address = address(word)
+                .ok_or_else(|| unreadable("holds something that is not an address"))?;
             origin = Some(address);
             if !self.trusts(address) {
                 break;

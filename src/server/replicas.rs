@@ -1,5 +1,5 @@
 //! The other servers of the same store, if it is in a database: their turns, what they say, and for
-//! how long this one may go on without having been heard.
+//! how long this one may go on if the others do not hear from it.
 //!
 //! Each renews a lease in the database. One that cannot, because it is cut off, ends its streams
 //! before the others stop waiting for it ([`ALONE`] is shorter than their [`LEASE`]): no Envoy is
@@ -21,9 +21,9 @@ use keystile_system as system;
 
 /// How often a lease is renewed.
 pub const RENEW: Duration = Duration::from_secs(1);
-/// After this long without having been heard, a server ends its streams.
+/// After this long without being heard by the others, a server ends its streams.
 pub const ALONE: Duration = Duration::from_secs(5);
-/// How often a turn is asked for.
+/// How often a server asks for its turn.
 const TURN: Duration = Duration::from_millis(500);
 /// Pause after a connection was lost.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -99,12 +99,12 @@ impl Replicas {
         self.fleet.subscribe()
     }
 
-    /// Whether changes are told at once; if not, they have to be looked for.
+    /// Whether changes are announced at once; if not, the store has to be polled.
     pub fn listens(&self) -> bool {
         *self.listens.borrow()
     }
 
-    /// The other servers, as they were heard of last.
+    /// The other servers, as last heard.
     pub fn others(&self) -> watch::Receiver<Vec<OtherReplica>> {
         self.others.subscribe()
     }
@@ -213,7 +213,7 @@ impl Replicas {
         self: &Arc<Self>,
         f: impl FnOnce(&mut SharedTables) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let broken = || defect("what servers share could not be used");
+        let broken = || defect("the state that servers share could not be used");
         let _turn = self.aside.acquire().await.map_err(|_| broken())?;
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || this.with(f)).await;
@@ -225,7 +225,7 @@ impl Replicas {
         if let Some(shared) = &mut *locked(&self.shared)
             && let Err(e) = shared.end(&self.id)
         {
-            tracing::warn!(error = %e, "the other servers were not told that this one ends; they wait some seconds for it");
+            tracing::warn!(error = %e, "the other servers were not told that this one is shutting down; they will wait for it for some seconds");
         }
     }
 
@@ -238,7 +238,7 @@ impl Replicas {
             let this = Arc::clone(&self);
             let taken = tokio::task::spawn_blocking(move || this.take_turn()).await;
             let leads = taken.unwrap_or(Ok(false)).unwrap_or_else(|e| {
-                tracing::warn!(error = %e, "the database cannot be asked whose turn it is");
+                tracing::warn!(error = %e, "the database cannot be asked which server's turn it is");
                 false
             });
             self.leads.send_if_modified(|known| {

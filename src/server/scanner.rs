@@ -147,7 +147,7 @@ fn fetch(url: &str) -> Result<Vec<u8>> {
         refuse(
             Code::Unreachable,
             format_args!("`{url}` cannot be fetched ({e})"),
-            "check the way out, or give a file",
+            "check the network, or give a file",
         )
     };
     let mut answer = agent.get(url).call().map_err(cannot)?;

@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use keystile_core::report::message::{self, KID_HEADER, SIGNATURE_HEADER, Sealed};
+use keystile_core::report::message::{self, KID_HEADER, MessageError, SIGNATURE_HEADER, Sealed};
 use keystile_core::report::usage;
 use serde_json::json;
 
@@ -26,7 +26,8 @@ use crate::intake::{self as batches, Intake};
 use crate::pool::StorePool;
 use crate::scanner::Scanner;
 use keystile_api::Pace;
-use keystile_model::error::{Code, Kind, Result, refuse};
+use keystile_model::error::{Act, Code, Kind, Next, Result, refuse};
+use keystile_model::next;
 use keystile_model::scanning::UntrustedReport;
 use keystile_registry::leak::{self, Ownership};
 use keystile_system as system;
@@ -68,9 +69,9 @@ struct Edge {
 }
 
 impl Edge {
-    /// Writes down that somebody sent a message in the name of an Envoy that has, or had, a secret of
-    /// its own, and did not sign it with that. Others are no news: an Envoy whose signing key was
-    /// retired sends one every few seconds.
+    /// Records that somebody sent a message in the name of an Envoy that has, or had, a secret of
+    /// its own, but did not sign it with that. Other messages are not recorded: an Envoy whose
+    /// signing key was retired sends one every few seconds.
     async fn forged(&self, head: &Parts, body: &[u8], action: &'static str, why: impl Display) {
         let node = message::node_of(body).unwrap_or_default();
         if !self.delivery.is_enrolled_or_revoked(&node) {
@@ -129,8 +130,8 @@ async fn batch(State(edge): State<Edge>, request: Request) -> Response {
             Problem::from(e.with_kind(Kind::Unavailable)).into_response()
         }
         Err(batches::NotCounted::OtherStore) => refused_batch(
-            "the batch is of another store",
-            "send it to the server of that",
+            "the batch belongs to another store",
+            "send it to the server of that store",
         ),
         Err(batches::NotCounted::Node(e)) => {
             edge.forged(&head, &body, "usage.send", &e).await;
@@ -138,10 +139,8 @@ async fn batch(State(edge): State<Edge>, request: Request) -> Response {
         }
         Err(batches::NotCounted::Message(e)) => {
             edge.forged(&head, &body, "usage.send", e).await;
-            refused_batch(
-                format_args!("the batch is not counted: {e}"),
-                "look at KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy",
-            )
+            let next = next_of_message(e);
+            refused_batch(format_args!("the batch is not counted: {e}"), next)
         }
     }
 }
@@ -155,7 +154,19 @@ fn signed(status: StatusCode, message: Sealed) -> Response {
     (status, headers, message.body).into_response()
 }
 
-fn refused_batch(what: impl Display, next: &str) -> Response {
+fn next_of_message(e: MessageError) -> Next {
+    match e {
+        MessageError::TooLong(_) | MessageError::Shape => {
+            "update the filter and the server to the same version".into()
+        }
+        MessageError::UnknownKid | MessageError::Signature => next![
+            "check KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy, or enroll it again with ",
+            Act::NodeEnroll
+        ],
+    }
+}
+
+fn refused_batch(what: impl Display, next: impl Into<Next>) -> Response {
     Problem::from(refuse(Code::BatchRefused, what, next)).into_response()
 }
 
@@ -167,13 +178,16 @@ fn refused_report(refused: &ReportRefusal) -> Problem {
     };
     let next = match refused {
         ReportRefusal::Node => "set `node` in the Envoy's bootstrap",
+        ReportRefusal::Clock(_) => "correct the clocks of Envoy and server",
+        ReportRefusal::NotReady => "report again",
         _ => {
-            "look at the clock of the machine, and at KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy"
+            "check the clock of the machine, KEYSTILE_SIGNING_KEYS and KEYSTILE_NODE_KEY of its Envoy, \
+             and that the filter and the server have the same version"
         }
     };
     refuse(
         Code::ReportRefused,
-        format_args!("the report is not taken: {refused}"),
+        format_args!("the report is rejected: {refused}"),
         next,
     )
     .with_kind(kind)
@@ -196,7 +210,7 @@ async fn leaks(
         Err(UntrustedReport::NoKeys) => {
             let problem = refuse(
                 Code::NotReady,
-                format_args!("the message cannot be judged: {}", UntrustedReport::NoKeys),
+                format_args!("the message cannot be checked: {}", UntrustedReport::NoKeys),
                 "send it again later",
             );
             return Problem::from(problem.with_kind(Kind::Unavailable)).into_response();
@@ -204,7 +218,7 @@ async fn leaks(
         Err(untrusted) => {
             let problem = refuse(
                 Code::MessageUntrusted,
-                format_args!("the message is not believed: {untrusted}"),
+                format_args!("the message is rejected: {untrusted}"),
                 "send it as the secret scanning partner program says",
             );
             return Problem::from(problem.with_kind(Kind::Forbidden)).into_response();
@@ -263,7 +277,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, Problem> {
             retry_after: e.retry_after,
             ..refuse(
                 Code::BodyIncomplete,
-                "the body broke off, or came too slowly",
+                "the body was cut short, or arrived too slowly",
                 "send it again",
             )
             .with_kind(Kind::Unavailable)

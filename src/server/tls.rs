@@ -169,7 +169,7 @@ impl TlsFiles {
             refuse(
                 Code::FileInvalid,
                 format_args!(
-                    "`{}` and `{}` are no certificate and its key ({e})",
+                    "`{}` and `{}` are not a certificate and its key ({e})",
                     self.certificate.display(),
                     self.key.display()
                 ),

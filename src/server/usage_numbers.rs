@@ -32,7 +32,7 @@ impl Collector for UsageCollector {
             .clone();
         let mut family = encoder.encode_descriptor(
             "usage_requests",
-            "Requests that Envoys counted, by what became of them",
+            "Requests that Envoys counted, by outcome",
             None,
             MetricType::Counter,
         )?;
@@ -56,7 +56,7 @@ impl Collector for UsageCollector {
         for (name, help, value) in [
             (
                 "usage_lag_seconds",
-                "From the end of a batch's minute to its count, of the last one",
+                "Time from the end of the last batch's minute until it was counted",
                 of(&count.lag),
             ),
             (
@@ -80,17 +80,17 @@ fn counters(count: &Count) -> [(&'static str, &'static str, u64); 7] {
         ("usage_batches", "Batches counted", of(&count.batches)),
         (
             "usage_batches_repeated",
-            "Batches that had been counted before, and were not again",
+            "Batches that had been counted before, and were not counted again",
             of(&count.repeated),
         ),
         (
             "usage_batches_refused",
-            "Batches that were not believed",
+            "Batches that were rejected",
             of(&count.refused),
         ),
         (
             "usage_batches_put_off",
-            "Batches that are to come again: no room, or the database could not be written",
+            "Batches that have to be sent again: no room, or the database could not be written",
             of(&count.put_off),
         ),
         (
@@ -100,7 +100,7 @@ fn counters(count: &Count) -> [(&'static str, &'static str, u64); 7] {
         ),
         (
             "usage_late_requests",
-            "Requests that are in no count because VMs told of them months later",
+            "Requests that are in no count because VMs reported them months later",
             of(&count.late),
         ),
         (

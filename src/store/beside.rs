@@ -86,7 +86,7 @@ impl Store {
             refuse(
                 Code::UsageDamaged,
                 format_args!("the counts of usage, `usage.db`, are damaged: {how}"),
-                "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting begins anew",
+                "the store and its audit log are whole; stop the server, move `usage.db` and what begins with its name out of the folder, and start it again: counting starts afresh",
             )
         };
         self.with_made_usage(|_, usage| usage.file()?.check(&file, damaged))

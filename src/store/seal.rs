@@ -123,7 +123,7 @@ fn cipher(key: &[u8; 32]) -> Result<LessSafeKey> {
 }
 
 fn torn() -> Error {
-    damaged("a secret in it is not as it was sealed")
+    damaged("a secret in it was changed")
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ pub mod session;
 
 pub use crate::sql::postgres::listen::ChangeListener;
 
-/// What is said after a change of the store.
+/// The notification after a change of the store.
 pub const STORE: &str = "store";
-/// What is said after a change of what replicas observe.
+/// The notification after a change of what replicas observe.
 pub const FLEET: &str = "fleet";
 
 /// A connection for it.
@@ -47,7 +47,7 @@ impl SharedTables {
     }
 }
 
-/// Says something to everybody who listens, once the running transaction is committed.
+/// Notifies everybody who listens, once the running transaction is committed.
 pub(crate) fn tell(db: &Database, what: &str) -> Result<()> {
     if db.server().is_none() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! What every kind of database can suffer from. The caller that opened the store adds its location.
+//! What can go wrong with every kind of database. The caller that opened the store adds its
+//! location.
 
 use keystile_model::error::{Code, Error, refuse};
 use std::time::Duration;

@@ -105,7 +105,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         refuse(
             Code::FileUnreadable,
             format_args!("`{}` cannot be read ({e})", path.display()),
-            "name a file that is there",
+            "name a file that exists",
         )
     })
 }

@@ -85,7 +85,7 @@ pub fn of_scanner(address: IpAddr, request: &str) -> World {
     }
 }
 
-/// The real world, for somebody who presents a key to have it revoked.
+/// The real world, for a caller that presents a key to have it revoked.
 pub fn of_holder(address: IpAddr, request: &str) -> World {
     World {
         actor: remote("holder of the key".to_owned(), address, request),
@@ -97,7 +97,7 @@ pub fn of_holder(address: IpAddr, request: &str) -> World {
 pub fn of_stranger(address: IpAddr, request: &str) -> World {
     World {
         now: now(),
-        actor: remote("nobody known".to_owned(), address, request),
+        actor: remote("unknown caller".to_owned(), address, request),
         caller: Caller::Token(Grant::nothing()),
         entropy: system_entropy,
         reach: Reach::default(),
@@ -119,7 +119,7 @@ fn system_entropy(buf: &mut [u8]) -> Result<()> {
     getrandom::fill(buf).map_err(|e| {
         refuse(
             Code::SystemFailed,
-            format_args!("the system gives no randomness ({e})"),
+            format_args!("the system provides no randomness ({e})"),
             "nothing was changed; try again",
         )
     })

@@ -41,7 +41,7 @@ fn from_the_invitation_on(screen: Screen) {
     b.click("[name=scopes][value=read]");
     b.write("#f-expires", "365d");
     b.follow("main form button[type=submit]");
-    assert!(b.source().contains("end within 90d"));
+    assert!(b.source().contains("expire within 90d"));
     b.judge("client-act-refused");
     b.write("#f-expires", "30d");
     b.follow("main form button[type=submit]");
@@ -73,7 +73,7 @@ fn from_the_invitation_on(screen: Screen) {
     b.follow(".who button");
     b.go(&link);
     b.follow("form button");
-    assert!(b.text(".note.bad").contains("accepted already"));
+    assert!(b.text(".note.bad").contains("already accepted"));
     sign_in(b, &server, &own);
     for secret in [code, own.as_str(), key.as_str()] {
         assert!(!log_of(&home).contains(secret));

@@ -196,7 +196,7 @@ fn a_token_is_believed_only_if_everything_in_it_is_as_it_should_be() {
             claims["aud"] = json!("another-application");
             Signer::Rs256
         }),
-        ("it was issued by somebody else", |claims| {
+        ("it was issued by another provider", |claims| {
             claims["iss"] = json!("https://evil.example");
             Signer::Es256
         }),
@@ -204,14 +204,14 @@ fn a_token_is_believed_only_if_everything_in_it_is_as_it_should_be() {
             claims["exp"] = json!(now() - 3600);
             Signer::Rs256
         }),
-        ("it is from the future", |claims| {
+        ("it was issued in the future", |claims| {
             claims["iat"] = json!(now() + 3600);
             Signer::Es256
         }),
         ("it is not signed with RS256 or ES256", |_| Signer::None),
         ("it is not signed with RS256 or ES256", |_| Signer::Hs256),
         ("its signature does not match", |_| Signer::OtherRsa),
-        ("it names nobody", |claims| {
+        ("it names no person", |claims| {
             claims["sub"] = json!("");
             Signer::Rs256
         }),

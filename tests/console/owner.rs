@@ -131,7 +131,10 @@ fn a_client_is_made(desk: &Desk) {
     desk.go("/console/clients/new");
     b.write("[name=name]", "not a name");
     b.follow("main form button[type=submit]");
-    assert!(b.text("#f-name-fault").contains("is no name for a client"));
+    assert!(
+        b.text("#f-name-fault")
+            .contains("is not a valid name for a client")
+    );
     b.judge("act-client-refused");
     b.write("[name=name]", "hooli");
     b.choose("[name=plan]", "gold");
@@ -306,7 +309,7 @@ fn tokens_webhooks_and_the_way_out(screen: Screen) {
 
     b.write("[name=token]", "kst_owner_wrong");
     b.follow("button[type=submit]");
-    assert!(b.text(".note.bad").contains("paste the whole"));
+    assert!(b.text(".note.bad").contains("paste all of it"));
     b.judge("act-sign-in-refused");
 }
 

@@ -201,7 +201,7 @@ fn keys_that_do_not_fit_on_the_disk_are_not_issued() {
     let words = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(
-        words.contains("the disk under the store does not answer as it should"),
+        words.contains("the disk under the store does not work properly"),
         "{words}"
     );
     assert!(

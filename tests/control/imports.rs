@@ -197,7 +197,7 @@ fn a_plan_of_the_policy_keeps_its_limits_and_those_of_the_export_are_named() {
 fn a_file_of_another_kind_is_refused_and_a_client_that_is_denied_stays_out() {
     let home = store();
     let refused = home.refused(&["import", "kong", &vector("openapi.yaml")]);
-    assert!(refused.contains("holds nothing to take over"), "{refused}");
+    assert!(refused.contains("holds nothing to import"), "{refused}");
     let file = vector("kong/denied.yaml");
     let done = home.run(&import_kong(&file, &["--apply"]));
     assert!(done.status.success(), "{}", text(&done.stderr));

@@ -91,7 +91,7 @@ fn interrupted_while_a_server_is_at_work_its_answer_is_shown_nevertheless() {
     let mut told = String::new();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     stderr.read_line(&mut told).unwrap();
-    assert!(told.contains("waiting for the server's answer"), "{told}");
+    assert!(told.contains("waiting for the server to answer"), "{told}");
     let body = json!(answer).to_string();
     let head = format!(
         "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

@@ -178,7 +178,7 @@ fn a_checkpoint_from_after_the_backup_shows_what_a_restore_cut_off() {
     let verified = elsewhere(&["audit", "verify"]);
     assert_eq!(verified.status.code(), Some(1));
     let words = text(&verified.stderr);
-    assert!(words.contains("was removed or exchanged"), "{words}");
+    assert!(words.contains("was removed or replaced"), "{words}");
 }
 
 /// As the message of a lost store suggests: only the store is moved away.

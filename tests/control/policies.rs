@@ -75,7 +75,7 @@ fn a_comparison_fails_on_what_opens_if_it_is_asked_to() {
     );
     assert_eq!(
         home.ok(&["policy", "diff", "a.yaml", "a.yaml"]),
-        "no request changes its answer\n"
+        "no request gets a different answer\n"
     );
     let words = home.refused(&["policy", "diff", "b.yaml", "a.yaml", "--fail-on", "opens"]);
     assert!(words.contains("1 change of the kind"), "{words}");

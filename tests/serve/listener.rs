@@ -184,7 +184,7 @@ fn other_machines_are_not_served_in_clear_unless_that_is_said() {
     let home = Home::new();
     let words = home.refused(&["serve", "--listen", "0.0.0.0:0"]);
     assert!(
-        words.contains("in clear") && words.contains("--tls-cert"),
+        words.contains("without TLS") && words.contains("--tls-cert"),
         "{words}"
     );
     let server = Server::start(&home, &["--listen", "0.0.0.0:0", "--allow-plaintext"]);

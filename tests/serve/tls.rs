@@ -109,7 +109,10 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
         "--tls-key",
         "other.key",
     ]);
-    assert!(words.contains("are no certificate and its key"), "{words}");
+    assert!(
+        words.contains("are not a certificate and its key"),
+        "{words}"
+    );
     let words = home.refused(&[
         "serve",
         "--listen",

@@ -112,7 +112,7 @@ fn each_version_is_listed_with_its_reason_and_compared_with_another() {
 
     let (fine, _, err) = far.run(&["keyset", "inspect", "17"]);
     assert!(
-        !fine && err.contains("version 17 is none that this server remembers"),
+        !fine && err.contains("this server does not remember version 17"),
         "{err}"
     );
     let words = home.refused(&["keyset", "versions"]);

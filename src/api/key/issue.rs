@@ -132,7 +132,7 @@ impl Operation for Issue {
         match self.count {
             Some(n) if n > MOST_AT_ONCE => Err(refuse(
                 Code::TooMany,
-                format_args!("{n} keys are more than one answer of a server carries"),
+                format_args!("{n} keys are more than fit into one answer of a server"),
                 format_args!("issue {MOST_AT_ONCE} at a time"),
             )
             .about("count")),

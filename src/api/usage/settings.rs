@@ -53,7 +53,7 @@ pub struct Configure {
     pub revoked_tries: Option<u64>,
 }
 
-/// Forgets the addresses and user agents that used keys; counts stay.
+/// Forgets the addresses and user agents from which keys were used; counts stay.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UsageForget)]
@@ -91,7 +91,7 @@ impl Operation for Configure {
     .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<UsageSettings> {
-        world.caller.owner("change the settings of usage")?;
+        world.caller.owner("change the usage settings")?;
         store.with_made_usage(|store, usage| {
             let before = usage.read(UsageSettings::read)?;
             let after = self.applied(before.clone());
@@ -144,7 +144,7 @@ impl Operation for Forget {
         "usage.forget",
         "/v1/usage/forget",
         OWNERS,
-        "Forget the addresses and user agents that used keys",
+        "Forget the addresses and user agents from which keys were used",
     );
 
     fn run(self, store: &mut Store, world: &World) -> Result<ForgottenUse> {

@@ -1,12 +1,12 @@
-//! What was typed wrongly, for a script that asked for JSON: clap's errors, each with a code of
-//! the one list.
+//! Usage errors, for a script that asked for JSON: clap's errors, each with a code from the one
+//! list.
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use keystile_model::error::{Code, Error, refuse};
 
-/// Whether `--output json` stands on a command line that could not be parsed.
+/// Whether `--output json` is on a command line that could not be parsed.
 pub(super) fn wants_json(args: &[OsString]) -> bool {
     let typed = args.iter().map_while(|a| a.to_str().filter(|a| *a != "--"));
     let typed: Vec<&str> = typed.collect();

@@ -45,7 +45,7 @@ struct Filter {
     /// Only before this time
     #[arg(long, value_name = "WHEN")]
     until: Option<When>,
-    /// Only actions that were done, or only those that were refused
+    /// Only actions that succeeded, or only those that were refused
     #[arg(long)]
     outcome: Option<Outcome>,
 }
@@ -64,7 +64,7 @@ pub struct List {
     /// Only records with a smaller number, for the page after this one
     #[arg(long, value_name = "SEQ")]
     before: Option<u64>,
-    /// How many
+    /// How many records at most
     #[arg(long, value_name = "N", default_value_t = 20)]
     last: u32,
 }
@@ -80,7 +80,7 @@ Prints the head of the log, and compares it with the signed checkpoint that ever
 audit.head beside the store. Anyone who has the master key could write a completely new log; a head
 that you keep on another machine reveals that too.")]
 pub struct Verify {
-    /// A head that this command printed before: that record must still be the same
+    /// A head that this command printed earlier: its record must still be the same
     #[arg(long, value_name = "SEQ:HASH")]
     expect: Option<Head>,
 }

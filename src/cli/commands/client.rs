@@ -110,7 +110,7 @@ Examples:
 pub struct Delete {
     /// The name of the client
     name: String,
-    /// Confirm that its keys are revoked
+    /// Confirm that its keys will be revoked
     #[arg(long, short)]
     yes: bool,
 }

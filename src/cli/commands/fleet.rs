@@ -110,8 +110,8 @@ pub fn wait(cx: &Context, patience: u64) -> Result<WaitedView> {
     if waited.missing.is_empty() {
         return Err(refuse(
             Code::NotInForce,
-            "it is done in the store, but the server knows no Envoy, so nobody has proved to have it in force",
-            "see `keystilectl fleet`; an Envoy that takes its keyset from a file is known by its reports",
+            "the change is in the store, but the server knows no Envoy, so none has proved that it is in force",
+            "see `keystilectl fleet`; an Envoy that reads its keyset from a file becomes known by its reports",
         ));
     }
     let each = waited.missing.iter().flat_map(|m| {
@@ -138,7 +138,7 @@ pub fn wait_if(cx: &Context, patience: Option<u64>) -> Result<Option<WaitedView>
         None => Ok(None),
         Some(_) if cx.server.is_none() => Err(refuse(
             Code::ServerOnly,
-            "it is done in the store, but `--wait` needs the server that Envoys are connected to",
+            "the change is in the store, but `--wait` needs the server that Envoys are connected to",
             keystile_model::next![
                 "name the server with ",
                 named("server"),

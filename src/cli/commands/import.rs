@@ -174,7 +174,7 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
         }
     }
     out.push_str(match done.dry_run {
-        true => "nothing was changed; `--apply` does it\n",
+        true => "nothing was changed; add `--apply` to do it\n",
         false => "`keystilectl push` puts it in force\n",
     });
     out

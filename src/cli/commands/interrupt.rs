@@ -32,10 +32,10 @@ impl Context {
         let (server, out) = (server.remote()?, self.out);
         heard(move |times| match times {
             1 => out.note(
-                "waiting for the server's answer with what was made; interrupt again to give up",
+                "waiting for the server to answer with what it created; interrupt again to give up",
             ),
             _ => {
-                out.warn("gave up before the server answered: if it made something, nobody has seen the secret; see `keystilectl audit list`");
+                out.warn("gave up before the server answered: if it created something, nobody has seen the secret; see `keystilectl audit list`");
                 exit()
             }
         })?;

@@ -89,7 +89,7 @@ fn enroll(cx: &Context, node: String) -> Result<()> {
                     "node {} was enrolled, but its secret could not be shown: {e}",
                     made.node
                 ),
-                "enroll it again: that makes a new secret",
+                "enroll it again, which creates a new secret",
             )
         })?;
     if !cx.out.is_json() {

@@ -135,7 +135,7 @@ impl Check {
             |n: u64, thing: &str| plural::count(usize::try_from(n).unwrap_or(usize::MAX), thing);
         cx.out.show(&checked, || {
             format!(
-                "{} holds: {}, {}, {}\n",
+                "{} is valid: {}, {}, {}\n",
                 self.file.display(),
                 number(checked.routes, "route"),
                 number(checked.plans, "plan"),
@@ -146,7 +146,7 @@ impl Check {
             n if n > 0 && self.strict => Err(refuse(
                 Code::CheckFailed,
                 format_args!("{}, and `--strict` was given", plural::count(n, "warning")),
-                "follow them, and leave the option out if what they tell of is meant",
+                "fix what they point out, or leave the option out if it is intended",
             )),
             _ => Ok(()),
         }

@@ -159,7 +159,7 @@ impl Filter {
             Some(_) => Ok(file),
             None => Err(refuse(
                 Code::InvalidName,
-                format_args!("`{}` is no name of a module", file.display()),
+                format_args!("`{}` is not the name of a module", file.display()),
                 "Envoy looks for `lib<name>.so`: write `--wasm libkeystile.so`",
             )),
         }
@@ -179,7 +179,7 @@ pub fn wasm(cx: &Context, given: Option<PathBuf>) -> Result<PathBuf> {
         let wasm = path::absolute(&given).map_err(|e| {
             refuse(
                 Code::FileUnreadable,
-                format_args!("`{}` is no path ({e})", given.display()),
+                format_args!("`{}` is not a path ({e})", given.display()),
                 "name the filter's file",
             )
         })?;

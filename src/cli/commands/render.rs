@@ -96,8 +96,8 @@ impl EnvoyArgs {
         if self.filter.shell == Shell::Wasm && self.filter.wasm.is_some() && !self.inline {
             return Err(refuse(
                 Code::FieldsConflict,
-                "`--wasm` says nothing here",
-                "leave it out: what `push` and `serve` hand to Envoy says where the filter is; or write the keyset in with `--static`",
+                "`--wasm` has no effect here",
+                "leave it out, because what `push` and `serve` hand to Envoy says where the filter is; or include the keyset with `--static`",
             ));
         }
         let file = match self.filter.shell {
@@ -133,7 +133,7 @@ impl EnvoyArgs {
         let file = path::absolute(&self.ecds_file).map_err(|e| {
             refuse(
                 Code::FileUnreadable,
-                format_args!("`{}` is no path ({e})", self.ecds_file.display()),
+                format_args!("`{}` is not a path ({e})", self.ecds_file.display()),
                 "name the file that `push` writes",
             )
         })?;

@@ -40,7 +40,7 @@ Examples:
   KEYSTILE_TOKEN=… keystilectl --server https://keystile.example.com:8443 client list
 
 The console is at /console; /docs and /openapi.json describe the API. On SIGTERM the server finishes
-what has begun and ends. Certificates are read again when their files change.")]
+what it has begun and exits. Certificates are read again when their files change.")]
 pub struct Serve {
     /// The address for the API and the console
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
@@ -74,7 +74,7 @@ pub struct Serve {
     /// Accept reports and usage from enrolled Envoys only (see `keystilectl node enroll`)
     #[arg(long)]
     enrolled_only: bool,
-    /// Serve other machines without TLS, because something in front encrypts
+    /// Serve other machines without TLS, because a proxy in front of this server encrypts
     #[arg(long)]
     allow_plaintext: bool,
     /// Write the bound addresses to this file: useful with port 0
@@ -87,7 +87,7 @@ pub struct Serve {
     /// Connections of trusted proxies begin with the PROXY protocol (version 1 or 2)
     #[arg(long, requires = "trusted_proxy")]
     proxy_protocol: bool,
-    /// Most connections at once, for the API and for discovery each; beyond that, the oldest
+    /// The maximum number of connections at once, for the API and for discovery each; beyond that, the oldest
     /// connection of the address that has the most is closed
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     max_connections: u32,
@@ -96,7 +96,7 @@ pub struct Serve {
     rate_limit: u32,
     #[command(flatten)]
     filter: Filter,
-    /// Most discovery streams at once; an Envoy opens one or two
+    /// The maximum number of discovery streams at once; an Envoy opens one or two
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_streams: u32,
     /// Serve keysets to Envoys of this node id only; can be repeated
@@ -127,7 +127,7 @@ pub struct Serve {
     /// Authorities to trust for the address of --audit-export, PEM, in place of the public ones
     #[arg(long, value_name = "FILE", requires = "audit_export")]
     audit_export_ca: Option<PathBuf>,
-    /// How long audit records are kept here; with --audit-export, none is removed before it was sent
+    /// How long audit records are kept here; with --audit-export, none is removed before it has been sent
     /// [default: indefinitely]
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     audit_keep: Option<u64>,

@@ -13,7 +13,7 @@ use keystile_model::record::SigningState;
 use keystile_model::when;
 use keystile_render::ecds::{SIGNING_KEYS, VERIFY_KEYS};
 
-/// Signing keys, by which the filter trusts keysets
+/// Signing keys, with which keysets are signed for the filter
 #[derive(Subcommand)]
 pub enum SigningKeyCommand {
     List(List),
@@ -30,19 +30,19 @@ Example:
   keystilectl signing-key list")]
 pub struct List {}
 
-/// Create a signing key of an algorithm; the old one is accepted until it is retired
+/// Create a signing key of a given algorithm; the old one is accepted until it is retired
 #[derive(Args)]
 #[command(after_help = "\
 Example, from HMAC to Ed25519 without rejected keysets at any time:
   keystilectl signing-key create --algorithm ed25519
-  # give every Envoy `signing-key export --public` beside its environment and restart it, one by one
+  # add `signing-key export --public` to every Envoy's environment and restart it, one by one
   keystilectl signing-key retire k20270131-0a1b2c
   # take KEYSTILE_SIGNING_KEYS out of every Envoy's environment
 
 With Ed25519, Envoys hold public keys, which check keysets and cannot sign any. Until the old key is
 retired, every push is signed with both. Reports need a secret: see `node enroll`.")]
 pub struct Create {
-    /// How it signs
+    /// The algorithm that it signs with
     #[arg(long, value_name = "ALGORITHM")]
     algorithm: SigningAlgorithm,
 }
@@ -69,7 +69,7 @@ pub struct Retire {
     kid: String,
 }
 
-/// Print KEYSTILE_SIGNING_KEYS for Envoy's environment, a secret, or public keys, which are none
+/// Print signing keys for Envoy's environment: the secret KEYSTILE_SIGNING_KEYS, or public keys
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -138,7 +138,7 @@ fn created(cx: &Context, rotated: &RotatedSigningKey) -> Result<()> {
     })?;
     if !cx.out.is_json() {
         cx.out.note(
-            "give every Envoy the new `keystilectl signing-key export` (with --public for Ed25519) when it next restarts; until the old key is retired, every push is signed with both",
+            "give every Envoy the new output of `keystilectl signing-key export` (with --public for Ed25519) when it next restarts; until the old key is retired, every push is signed with both",
         );
     }
     Ok(())

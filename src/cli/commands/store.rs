@@ -24,11 +24,11 @@ Examples:
   keystilectl store copy ~/.keystile 'postgres://keystile@db.example.com/keystile?sslrootcert=/etc/ca.pem'
   keystilectl store copy postgres://keystile@db.example.com/keystile /var/lib/keystile
 
-Stop the servers first: what they write after the copy has begun is in the old store only. All of the
-store is copied, or nothing, and the audit log is verified in the copy, which then goes on where the
-old store ended: keep the old one, but never work on both.
-A folder has its own master.key. A database has the one of `--home` (or of the environment, or of the
-command), which is made if there is none. Give passwords in the file that PGPASSFILE names.")]
+Stop the servers first: what they write after the copy has begun is in the old store only. Either the
+whole store is copied or nothing is. The audit log is verified in the copy, which then continues where
+the old store ended: keep the old store, but never work on both.
+A folder has its own master.key. A database uses the one of `--home` (or of the environment, or of the
+command), which is created if there is none. Give passwords in the file that PGPASSFILE names.")]
 pub struct StoreCopy {
     /// The folder or the address of the store
     from: String,

@@ -43,7 +43,7 @@ pub struct Create {
     /// A scope that its keys may hold; can be repeated
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// A plan that its keys may have; name the client's own plan too, if they may; can be repeated
+    /// A plan that its keys may have; include the client's own plan if they may have it, too; can be repeated
     /// [default: the client's plan only]
     #[arg(long)]
     plan: Vec<String>,
@@ -137,7 +137,7 @@ impl Create {
             let id = made.view.id.0;
             refuse(
                 Code::SecretNotShown,
-                format_args!("token {id} was made but not shown: {e}"),
+                format_args!("token {id} was created but not shown: {e}"),
                 format_args!("revoke it: `keystilectl token revoke {id}`"),
             )
         })?;

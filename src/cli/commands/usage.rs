@@ -111,7 +111,7 @@ struct Change {
     revoked_tries: Option<u64>,
 }
 
-/// Forget the addresses and user agents that used keys; counts stay
+/// Forget the addresses and user agents from which keys were used; counts stay
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -130,7 +130,7 @@ impl UsageArgs {
         if cx.out.is_csv() && self.command.is_some() {
             return Err(refuse(
                 Code::OutputFailed,
-                "only counts have a form for spreadsheets",
+                "only counts can be printed for spreadsheets",
                 "use `--output json`",
             ));
         }
@@ -150,8 +150,8 @@ impl UsageArgs {
             }
             Some(Command::Forget(_)) => Err(refuse(
                 Code::ConfirmationMissing,
-                "where keys were used from would be forgotten for good",
-                "add `--yes` if that is meant",
+                "this would permanently forget where keys were used from",
+                "add `--yes` if that is intended",
             )),
         }
     }

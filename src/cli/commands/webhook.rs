@@ -111,9 +111,9 @@ impl Create {
             .map_err(|e| {
                 refuse(
                     Code::SecretNotShown,
-                    format_args!("webhook {name} was made but its secret not shown: {e}"),
+                    format_args!("webhook {name} was created, but its secret not shown: {e}"),
                     format_args!(
-                        "delete it and make it again: `keystilectl webhook delete {name}`"
+                        "delete it and create it again: `keystilectl webhook delete {name}`"
                     ),
                 )
             })?;

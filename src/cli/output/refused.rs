@@ -1,4 +1,4 @@
-//! What is refused, as JSON: for scripts, which compare codes and fields and never read sentences.
+//! Refusals as JSON: for scripts, which compare codes and fields and never read sentences.
 
 use keystile_model::error::{Code, Error, Fault, Surface};
 use serde::Serialize;
@@ -9,7 +9,7 @@ pub(super) struct Refused<'e> {
     /// What kind of refusal it is, as in the API.
     code: &'static str,
     errors: Vec<Part<'e>>,
-    /// How many more there are that are not listed.
+    /// How many more there are.
     #[serde(skip_serializing_if = "is_zero")]
     more: usize,
 }

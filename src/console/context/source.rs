@@ -35,7 +35,7 @@ impl RequestSource {
         let peer = head
             .extensions
             .get::<HttpPeer>()
-            .ok_or_else(|| defect("nobody knows where the request comes from"))?;
+            .ok_or_else(|| defect("the origin of the request is unknown"))?;
         let authority = match head.uri.authority() {
             Some(authority) => authority.as_str(),
             None => text(&head.headers, header::HOST).unwrap_or_default(),
@@ -72,7 +72,7 @@ impl RequestSource {
         Err(refuse(
             Code::FormForeign,
             "the form was not sent by a page of this server",
-            "open the console again and send it from there; a proxy in front has to pass `Host` on",
+            "open the console again and submit the form from there; a proxy in front of the server has to pass on `Host`",
         )
         .into())
     }

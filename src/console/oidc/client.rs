@@ -46,7 +46,7 @@ impl Oidc {
         let busy = || {
             refuse(
                 Code::ServerBusy,
-                "too many people sign in at once",
+                "too many people are signing in at once",
                 "try again in a moment",
             )
         };

@@ -82,12 +82,12 @@ impl fmt::Display for UntrustedToken {
             Self::Algorithm => "it is not signed with RS256 or ES256",
             Self::UnknownKey => "it is signed with a key that the provider does not publish",
             Self::Signature => "its signature does not match",
-            Self::Issuer => "it was issued by somebody else",
+            Self::Issuer => "it was issued by another provider",
             Self::Audience => "it was issued for another application",
             Self::Expired => "it has expired",
-            Self::Early => "it is from the future",
+            Self::Early => "it was issued in the future",
             Self::Nonce => "it was issued for another sign-in",
-            Self::Subject => "it names nobody",
+            Self::Subject => "it names no person",
         })
     }
 }
@@ -135,10 +135,10 @@ impl ProviderKeys {
     /// If it is invalid, or has no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let published: Published =
-            serde_json::from_slice(json).map_err(|e| format!("no set of keys ({e})"))?;
+            serde_json::from_slice(json).map_err(|e| format!("not a set of keys ({e})"))?;
         let keys: Vec<Key> = published.keys.into_iter().filter_map(key).collect();
         if keys.is_empty() {
-            return Err("no key for RS256 or ES256 in it".to_owned());
+            return Err("it has no key for RS256 or ES256".to_owned());
         }
         Ok(Self(keys))
     }

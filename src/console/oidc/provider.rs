@@ -138,8 +138,8 @@ impl Provider {
         judged.map_err(|why| {
             refuse(
                 Code::SignInFailed,
-                format_args!("what the identity provider says about you is rejected: {why}"),
-                "begin again; if it happens again, tell who runs this server",
+                format_args!("the identity token of the provider is rejected: {why}"),
+                "start again; if it happens again, tell the operator of this server",
             )
         })
     }
@@ -227,7 +227,10 @@ impl Provider {
         if found.issuer != *issuer {
             return Err(senseless(
                 &place,
-                format_args!("it is of the issuer `{}`, not `{issuer}`", found.issuer),
+                format_args!(
+                    "it belongs to the issuer `{}`, not to `{issuer}`",
+                    found.issuer
+                ),
             ));
         }
         for (field, address) in [
@@ -356,11 +359,11 @@ pub fn is_word(text: &str) -> bool {
 /// word.
 pub fn not_taken(word: &str) -> Error {
     let next = match word {
-        "access_denied" => "ask who runs the identity provider to let you in",
+        "access_denied" => "ask the administrator of the identity provider for access",
         "invalid_client" | "unauthorized_client" => {
-            "tell who runs this server: the provider does not take its client id or secret"
+            "tell the operator of this server: the provider rejects its client id or secret"
         }
-        _ => "begin again; if it happens again, tell who runs this server",
+        _ => "start again; if it happens again, tell the operator of this server",
     };
     refuse(
         Code::SignInFailed,
@@ -380,8 +383,8 @@ fn silent(place: &str, e: &ureq::Error) -> Error {
 fn senseless(place: &str, why: impl std::fmt::Display) -> Error {
     refuse(
         Code::StrangeAnswer,
-        format_args!("the identity provider's answer at `{place}` makes no sense ({why})"),
-        "tell who runs this server, or sign in with a token",
+        format_args!("the identity provider's answer at `{place}` is not valid ({why})"),
+        "tell the operator of this server, or sign in with a token",
     )
 }
 

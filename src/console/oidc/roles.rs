@@ -52,7 +52,7 @@ impl FromStr for RoleRule {
             None => {
                 return Err(refuse(
                     Code::SettingInvalid,
-                    format_args!("`{word}` is no role"),
+                    format_args!("`{word}` is not a role"),
                     "use owner, issuer or auditor",
                 ));
             }
@@ -201,7 +201,7 @@ mod tests {
             ("platform=owner", "names no claim and value"),
             (":platform=owner", "leaves claim or value empty"),
             ("groups:=owner", "leaves claim or value empty"),
-            ("groups:platform=admin", "`admin` is no role"),
+            ("groups:platform=admin", "`admin` is not a role"),
             ("groups:acme=client", "maps to the role `client`"),
         ] {
             let e = text.parse::<RoleRule>().unwrap_err();

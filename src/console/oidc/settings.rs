@@ -69,7 +69,7 @@ impl SignInSettings {
             return Err(refuse(
                 Code::SettingInvalid,
                 format_args!("`{field}` does not use TLS although the issuer does"),
-                "tell the people who run the identity provider",
+                "tell the administrator of the identity provider",
             ));
         }
         Ok(())
@@ -91,7 +91,7 @@ pub fn checked(address: &str) -> Result<String> {
     let wrong = || {
         refuse(
             Code::InvalidAddress,
-            format_args!("`{address}` is not an address over TLS"),
+            format_args!("`{address}` does not use TLS"),
             "write it as `https://host/path`; `http://` is for providers on this machine",
         )
     };
@@ -121,7 +121,7 @@ pub fn checked_console(address: &str) -> Result<String> {
         return Err(refuse(
             Code::InvalidAddress,
             format_args!("`{address}` has a path"),
-            "write `https://host` or `https://host:port`: the console is at `/console` of it",
+            "write `https://host` or `https://host:port`: the console is at `/console` there",
         ));
     }
     Ok(origin.to_ascii_lowercase())

@@ -175,7 +175,7 @@ async fn what_is_wrong_stands_beside_its_field_in_the_words_of_the_api() {
     let answer = person.post("/console/clients", "name=a+b").await;
     assert_eq!(answer.status, 422);
     let (_, after) = answer.text.split_once("id=\"f-name-fault\"").unwrap();
-    assert!(after.contains("is no name for a client"));
+    assert!(after.contains("is not a valid name for a client"));
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn an_invitation_is_good_once_and_for_nothing_else() {
         .send(post("/console/invitation", "", &format!("code={code}")))
         .await;
     assert_eq!(again.status, 401);
-    assert!(again.text.contains("accepted already"), "{}", again.text);
+    assert!(again.text.contains("already accepted"), "{}", again.text);
     let person = site.sign_in(&token).await;
     assert_eq!(person.get("/console").await.status, 200);
     // A token is no invitation: nobody makes himself a fresh one of it.

@@ -270,8 +270,8 @@ impl Search<'_> {
         }
     }
 
-    /// Readers that take nothing for a parameter find `/{id}.json` for `/.json`. That does no
-    /// harm either unless it asks for more.
+    /// Readers that accept an empty parameter find `/{id}.json` for `/.json`. That does no harm
+    /// either unless that rule requires more.
     fn empty_parameters_agree(
         &self,
         found: Option<usize>,
@@ -293,7 +293,7 @@ impl Search<'_> {
         }
     }
 
-    /// Whether a reader that compares so finds a rule that asks for more.
+    /// Whether a reader that compares like this finds a rule that requires more.
     #[cold]
     #[inline(never)]
     fn finds_more(

@@ -1,4 +1,4 @@
-//! Ed25519: signatures that an Envoy can check and cannot make.
+//! Ed25519: signatures that an Envoy can check but cannot make.
 //!
 //! Strict: a signature has one spelling, keys and commitments of small order are refused, and so is
 //! a key that is not spelled canonically. Every more lenient verifier of RFC 8032 accepts what this
@@ -17,8 +17,8 @@ pub(super) struct Public(VerifyingKey);
 
 impl Public {
     /// # Errors
-    /// [`SigningKeyError::NoPublicKey`] if the bytes are no point of the curve, one of small order,
-    /// or one that is spelled in another way than it has to be.
+    /// [`SigningKeyError::NoPublicKey`] if the bytes are not a point of the curve, or are one of
+    /// small order, or are not in canonical form.
     #[inline(never)]
     pub(super) fn new(bytes: &[u8]) -> Result<Self, SigningKeyError> {
         let bytes: &[u8; KEY] = bytes.try_into().map_err(|_| SigningKeyError::NoPublicKey)?;

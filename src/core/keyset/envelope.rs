@@ -255,7 +255,7 @@ impl<S: Source> Scanner<'_, S> {
         }
         Err(self.syntax(match byte {
             b'{' => "`{`",
-            b'}' => "`}` (`pages` stands last)",
+            b'}' => "`}` (`pages` comes last)",
             b':' => "`:`",
             b',' => "`,` (or a field has another type)",
             b'\n' => "a line feed and the pages",

@@ -95,8 +95,8 @@ impl fmt::Display for KeysetRefusal {
             Self::NodeKey(_) => f.write_str("the environment variable `KEYSTILE_NODE_KEY` is not `<node>:<base64url>`; set it to the output of `keystilectl node enroll`, or leave it out"),
             Self::Syntax { offset, expected } => write!(f, "not a keyset: byte {offset} should be {expected}"),
             Self::UnknownField(name) => write!(f, "not a keyset: unknown field `{}`", name.escape_default()),
-            Self::FieldMissing(name) => write!(f, "not a keyset: `{name}` is missing or stands after `pages`"),
-            Self::Repeated(name) => write!(f, "not a keyset: `{name}` stands there twice"),
+            Self::FieldMissing(name) => write!(f, "not a keyset: `{name}` is missing, or comes after `pages`"),
+            Self::Repeated(name) => write!(f, "not a keyset: `{name}` appears twice"),
             Self::Base64(name) => write!(f, "not a keyset: `{name}` is not base64url"),
             Self::Format(n) => write!(f, "keyset format {n} is not known here; update the filter first, then the companion"),
             Self::UnknownKind(kind) => write!(f, "an artefact of kind `{}` is not known here; update the filter first, then the companion", kind.escape_default()),
@@ -104,11 +104,11 @@ impl fmt::Display for KeysetRefusal {
             Self::Signature => f.write_str("the signature does not match: the keyset was changed, or signed with another secret of the same key id"),
             Self::OtherAlgorithm { kid, is } => write!(f, "signed under the id `{}` with another algorithm; that key is for {}", kid.escape_default(), is.as_str()),
             Self::Algorithms => f.write_str("not a keyset: `alg` does not name one algorithm for each id in `kid`"),
-            Self::Manifest(e) => write!(f, "the manifest is signed but not understood: {e}"),
+            Self::Manifest(e) => write!(f, "the manifest is signed but cannot be understood: {e}"),
             Self::Size => f.write_str("`pages` has another size than the manifest says"),
             Self::Directory => f.write_str("the directory of pages does not match the manifest"),
             Self::Overlay => f.write_str("this is an overlay, which holds only what changed since its base"),
-            Self::Policy(e) => write!(f, "the policy is signed but does not hold: {e}"),
+            Self::Policy(e) => write!(f, "the policy is signed but not valid: {e}"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What keysets are signed and checked with: a secret that both sides have (HMAC-SHA-256), or a pair
-//! of keys of which Envoys have the public one only (Ed25519).
+//! What keysets are signed and checked with: a secret that both sides have (HMAC-SHA-256), or a key
+//! pair of which Envoys have only the public key (Ed25519).
 //!
 //! How a signature is checked depends on the key that its id names, never on what the envelope says
 //! of itself: what is signed with HMAC under the id of a public key, whose bytes everybody knows, is

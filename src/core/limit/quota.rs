@@ -236,7 +236,7 @@ impl TallyKey {
 }
 
 impl Hash for TallyKey {
-    /// By what sets the tallies of a store apart.
+    /// By what distinguishes the tallies of a store.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let lineage = self.0.last_chunk().copied().map_or(0, u64::from_le_bytes);
         state.write_u64(lineage);

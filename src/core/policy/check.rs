@@ -102,7 +102,7 @@ pub(super) fn scope_table<'a>(
         e.push(
             "routes",
             format!(
-                "speak of {} scopes with those of the keys; {MAX_SCOPES} is the most",
+                "name {} scopes, those of the keys included; {MAX_SCOPES} is the maximum",
                 out.len()
             ),
         );

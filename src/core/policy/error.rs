@@ -11,7 +11,8 @@ pub struct PolicyError {
     pub field: String,
     /// The fact and the next step.
     pub problem: Advice,
-    /// Another field that it is about: the first of two routes that no request could tell apart.
+    /// Another field that it is about: the first of two routes that match exactly the same
+    /// requests.
     pub beside: Option<String>,
 }
 

@@ -1,12 +1,12 @@
-//! How long keys may live. For the companion, which makes them; the filter has the result, a key's
-//! own end.
+//! How long keys may live. For the companion, which issues them; the filter gets only the result,
+//! the expiry of each key.
 
 use std::collections::BTreeMap;
 
 use super::check::{Errors, longest};
 use super::raw::RawLifetimes;
 
-/// The longest lives, in seconds.
+/// The longest lifetimes, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lifetimes {
     /// Of every key.
@@ -31,7 +31,7 @@ impl Lifetimes {
         }
     }
 
-    /// The shortest of those that are about such a key.
+    /// The shortest of those that apply to such a key.
     pub(super) fn shortest(&self, environment: &str, is_publishable: bool) -> Option<u64> {
         let of_type = match is_publishable {
             true => self.publishable,

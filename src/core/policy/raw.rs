@@ -70,7 +70,7 @@ pub struct RawPolicy {
     #[cfg(not(target_family = "wasm"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub max_lifetime: RawLifetimes,
-    /// Take reports of enrolled Envoys only. Not sent to filters.
+    /// Accept reports from enrolled Envoys only. Not sent to filters.
     #[cfg(not(target_family = "wasm"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub require_enrolment: bool,
@@ -93,7 +93,8 @@ pub struct RawPolicy {
 }
 
 impl RawPolicy {
-    /// What filters get of it: the rest is for who makes keys and takes reports.
+    /// What filters get of it. The rest is for the companion, which issues keys and accepts
+    /// reports.
     #[must_use]
     #[cfg(not(target_family = "wasm"))]
     pub fn for_filters(&self) -> Self {

@@ -1,7 +1,8 @@
 //! Signed messages between a VM and the control plane: JSON, and an HMAC in two headers.
 //!
-//! Signed with a node's own secret or with one that keysets are signed with, each kind of message in a domain of its
-//! own, so that none passes for another: without a secret, nobody can claim anything.
+//! Messages are signed with a node's own secret or with one that keysets are signed with, each kind
+//! in a domain of its own, so that none passes for another: without a secret, nobody can claim
+//! anything.
 
 use core::fmt;
 
@@ -30,7 +31,7 @@ pub struct Sealed {
     pub tag: String,
 }
 
-/// Why a message is rejected.
+/// Why a message is rejected. Each surface adds the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageError {
     /// Longer than this many bytes.
@@ -47,9 +48,9 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong(most) => return write!(f, "the message is longer than {most} bytes"),
-            Self::UnknownKid => "signed with a secret that is not accepted here; enroll the Envoy again with `keystilectl node enroll`, or give it the output of `keystilectl signing-key export`",
-            Self::Signature => "the signature does not match; enroll the Envoy again with `keystilectl node enroll`, or give it the output of `keystilectl signing-key export`",
-            Self::Shape => "signed, but not as this version knows such messages; update filter and companion",
+            Self::UnknownKid => "signed with a secret that is not accepted here",
+            Self::Signature => "the signature does not match",
+            Self::Shape => "signed, but in a form that this version does not know",
         })
     }
 }

@@ -69,7 +69,7 @@ impl<'a> KeyHeaders<'a> {
     }
 }
 
-/// Looks where a glance at all headers has seen that a key may stand.
+/// Looks where a glance at all headers has seen that a key may be.
 pub fn presented<'a>(
     policy: &Policy,
     glance: Glance,

@@ -28,8 +28,8 @@ const METHOD: [&str; 5] = [
 ];
 /// The first two: URL rewriting for IIS, which older releases of Symfony and Zend honour, and Yii
 /// and CakePHP. Then servers that authorise for a proxy, as above: oauth2-proxy's
-/// `skip_auth_routes` were passed by with `X-Forwarded-Uri` (CVE-2026-40575). `X-Forwarded-Path` is
-/// what Kong calls the path that was asked for.
+/// `skip_auth_routes` could be bypassed with `X-Forwarded-Uri` (CVE-2026-40575). `X-Forwarded-Path`
+/// is what Kong calls the requested path.
 ///
 /// Azure tells functions and apps behind its routers the URL that was asked for, which adapters of
 /// Nuxt and SvelteKit route by; Vercel likewise, for Next.js (`minimalMode`) and Astro
@@ -125,8 +125,8 @@ pub fn is_host(name: &[u8]) -> bool {
 
 /// Every host in the value of a `Forwarded` header (RFC 7239 section 4: `host=example.com`, perhaps
 /// quoted), as the most lenient reader finds it. Rack takes blanks around `=`; Spring looks for
-/// `host=` anywhere, even within another word or in quotes. What nobody can be sure to read as one
-/// host comes out as something that is none.
+/// `host=` anywhere, even within another word or in quotes. What cannot be read as one host for
+/// certain yields something that is not a host.
 fn forwarded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     (0..value.len()).filter_map(|at| {
         let (word, rest) = value.get(at..)?.split_at_checked(4)?;

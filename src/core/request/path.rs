@@ -84,7 +84,7 @@ impl Ambiguous {
                 "The path contains a dot segment, and different rules apply with and without resolving it."
             }
             Self::WindowsName => {
-                "A segment of the path ends with a dot, a blank or the name of a stream, which Windows drops, and without it, different rules apply."
+                "A segment of the path ends with a dot, a blank or the name of a stream, which Windows drops; without it, different rules apply."
             }
             Self::DoubledSlash => {
                 "The path contains a double slash, and different rules apply with and without merging it."

@@ -13,8 +13,8 @@
 //! 4. one or more further segments: `{rest+}`;
 //! 5. any number of further segments: `{*rest}`.
 //!
-//! Two routes that no request could tell apart are a [`Conflict`]. A request that matches a route's
-//! path but none of its methods falls to the next less specific route.
+//! Two routes that match exactly the same requests are a [`Conflict`]. A request that matches a
+//! route's path but none of its methods falls to the next less specific route.
 
 use std::collections::BTreeSet;
 

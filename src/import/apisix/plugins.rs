@@ -97,7 +97,7 @@ impl<'n> Plugins<'n> {
                     Err(_) => {
                         let word = printable(word, 60);
                         self.shut = Some(format!(
-                            "`ip-restriction`: `{word}` is no range such as 10.0.0.0/8"
+                            "`ip-restriction`: `{word}` is not a range such as 10.0.0.0/8"
                         ));
                     }
                 }

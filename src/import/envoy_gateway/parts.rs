@@ -88,7 +88,7 @@ pub fn of_places(
         let places = places.join(", ");
         found.leave(
             place,
-            format!("keys stand in {places}: list these in `credentials` of the policy"),
+            format!("keys are expected in {places}: list these in `credentials` of the policy"),
         );
     }
     Ok(())
@@ -144,7 +144,7 @@ pub fn of_entry(
         return;
     };
     let Some(key) = key_of(encoded, text) else {
-        found.leave(place, "is no base64 of a text");
+        found.leave(place, "is not base64 of a text");
         return;
     };
     let client = found.client(client);

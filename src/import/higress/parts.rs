@@ -58,7 +58,7 @@ pub fn of_credentials<'n>(node: &'n Node, place: &str, found: &mut Found) -> Res
             found.leave(
                 place,
                 format!(
-                    "its key stands in {source}{name}: list this in `credentials` of the policy"
+                    "its key is expected in {source}{name}: list this in `credentials` of the policy"
                 ),
             );
         }

@@ -261,7 +261,7 @@ pub fn expires(credential: &Object<'_>, place: &str, found: &mut Found) -> Resul
         (Some(None), _) => {
             found.leave(
                 place,
-                "has a `ttl` that is no number of seconds; issue a new key",
+                "has a `ttl` that is not a number of seconds; issue a new key",
             );
             None
         }

@@ -74,7 +74,7 @@ pub fn read<'n>(
         let theirs = named.and_then(|name| shared.get(name));
         if theirs.is_some_and(|all| all.len() > 1) {
             let name = crate::printable(named.unwrap_or_default(), 60);
-            closed.get_or_insert_with(|| format!("`_config: {name}` stands in several files"));
+            closed.get_or_insert_with(|| format!("`_config: {name}` appears in several files"));
         }
         if object.flag("enabled")? == Some(false) {
             own.into_iter().for_each(Node::pass);

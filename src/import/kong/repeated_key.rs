@@ -27,7 +27,7 @@ impl<'n> Together<'n> {
         }
         match expires {
             None => {
-                let why = "stands twice, and is left out in one of these places";
+                let why = "appears twice, and is left out in one of these places";
                 self.out = self.out.or(Some(why));
             }
             Some(expires)

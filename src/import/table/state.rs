@@ -46,7 +46,7 @@ impl Table<'_> {
         else {
             found.leave(
                 place,
-                "has several ends or beginnings, and it cannot be said which comes first",
+                "has several ends or beginnings, and it is unclear which comes first",
             );
             return None;
         };

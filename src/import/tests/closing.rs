@@ -79,7 +79,7 @@ fn of_several_columns_with_one_meaning_the_stricter_counts() {
     let a = key(&read, "csv-one-4c1f0e9d2b7a6358");
     assert_eq!(a.expires, "2030-01-01T00:00:00Z");
     assert_eq!(a.not_before, "2028-01-01T00:00:00Z");
-    assert!(left(&read, "file:3", "cannot be said which comes first"));
+    assert!(left(&read, "file:3", "it is unclear which comes first"));
     let c = key(&read, "csv-six-4c1f0e9d2b7a6358");
     assert_eq!(c.expires, "2031-01-01T00:00:00Z");
     let text = "client,key,disabled,disabled\nacme,csv-six-4c1f0e9d2b7a6358,false,true\n";

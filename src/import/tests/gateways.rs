@@ -175,7 +175,7 @@ stringData: {{acme: eg-old-4c1f0e9d2b7a6358, globex: eg-ol2-4c1f0e9d2b7a6358}}
         let found = found(System::EnvoyGateway, &text(first), &How::default());
         assert_eq!(found.keys.len(), 1, "{first}");
         assert_eq!(key(&found, "eg-bef-4c1f0e9d2b7a6358").client, "globex");
-        assert!(left(&found, "prod/old, `acme`", "cannot be said"));
+        assert!(left(&found, "prod/old, `acme`", "it is unclear which key"));
     }
 }
 

@@ -21,10 +21,10 @@ fn a_ttl_is_a_duration_or_the_moment_itself() {
             "{until}"
         );
     }
-    assert!(left(&found, "`initech`, key 5", "no number of seconds"));
+    assert!(left(&found, "`initech`, key 5", "not a number of seconds"));
     found.leave_ended(1_790_000_000);
     assert_eq!(found.keys.len(), 3);
-    assert!(left(&found, "`initech`, key 2", "has ended"));
+    assert!(left(&found, "`initech`, key 2", "has expired"));
     assert_eq!(found.left.len(), 2, "{:?}", found.left);
 }
 
@@ -209,13 +209,17 @@ plugins:
     assert!(left(
         &several,
         "keyauth_credentials[0]",
-        "stands here twice"
+        "appears here twice"
     ));
     assert!(left(&several, "plugins[1]", "names no consumer"));
     for place in ["keyauth_credentials[3]", "keyauth_credentials[4]"] {
         assert!(left(&found, place, "names no consumer"), "{place}");
     }
-    assert!(left(&found, "`bob`", "is called as another consumer's"));
+    assert!(left(
+        &found,
+        "`bob`",
+        "has the name that is another consumer's"
+    ));
     let nested = "consumers:\n- {custom_id: zoe, keyauth_credentials: [{key: kong-zoe-5e8a1f0c7b2d}], plugins: [{name: rate-limiting, config: {minute: 5}}]}\n";
     let found = super::found(System::Kong, nested, &How::default());
     assert_eq!(key(&found, "kong-zoe-5e8a1f0c7b2d").limits, ["5/1m@client"]);
@@ -363,8 +367,8 @@ keyauth_credentials:
     assert_eq!(twice.expires, "2023-11-14T23:13:20Z");
     assert_eq!(key(&found, "kong-same-5e8a1f0c7b2d").client, "initech");
     assert_eq!(found.keys.len(), 2);
-    assert!(left(&found, "`initech`, key 4", "stands twice"));
-    assert!(left(&found, "`initech`, key 6", "stands twice"));
+    assert!(left(&found, "`initech`, key 4", "appears twice"));
+    assert!(left(&found, "`initech`, key 6", "appears twice"));
     assert!(left(&found, "`hooli`, key 1", "of several consumers"));
     assert!(left(&found, "`initech`, key 8", "of several consumers"));
 }

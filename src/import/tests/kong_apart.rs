@@ -164,5 +164,5 @@ fn two_names_that_would_be_one_here_are_taken_over_for_neither() {
     ));
     assert_eq!(found.keys.len(), 1);
     assert_eq!(found.keys[0].client, "c");
-    assert!(left(&found, "`Jane Doe` and", "would be called alike"));
+    assert!(left(&found, "`Jane Doe` and", "would get the same name"));
 }

@@ -192,7 +192,7 @@ fn a_table_of_aws_switches_keys_off_and_leaves_nothing_unsaid() {
     assert!(!key(&found, "aws-initech-5e8a1f0c7b2d9e4f").disabled);
     assert!(key(&found, "aws-hooli-3c6a8d1b9f4e7b2d").disabled);
     assert!(key(&found, "aws-vandelay-2a7c5e9d0b1f").disabled);
-    assert!(left(&found, "`usageplanIds`", "none that is known"));
+    assert!(left(&found, "`usageplanIds`", "is not known"));
     for word in ["perhaps", "2"] {
         let text = format!("client,key,enabled\na,aws-unsure-0123456789abcdef,{word}\n");
         let found = super::found(System::Csv, &text, &How::default());
@@ -227,7 +227,7 @@ fn higress_allows_consumers_route_by_route() {
     assert_eq!(key(&found, "higress-initech-5e8a1f0c").scopes, ["shop"]);
     assert!(key(&found, "higress-hooli-3c6a8d1b9f4e").scopes.is_empty());
     assert!(left(&found, "rule 1", "scope `shop`"));
-    assert!(left(&found, "file", "keys stand in x-api-key"));
+    assert!(left(&found, "file", "keys are expected in x-api-key"));
     let console = r#"{"success":true,"data":[{"name":"a","credentials":[{"type":"key-auth","source":"HEADER","key":"x-api-key","values":["higress-console-0123456789"]},{"type":"jwt-auth","values":["no"]}]}]}"#;
     let found = super::found(System::Higress, console, &How::default());
     assert_eq!(key(&found, "higress-console-0123456789").client, "a");

@@ -88,7 +88,7 @@ fn other_session(object: &Object<'_>) -> Option<String> {
         for node in spellings(object, name).filter(|node| holds(node)) {
             node.pass();
             out.get_or_insert_with(|| {
-                format!("`{name}`: it is no session of an API key alone; issue a new key")
+                format!("`{name}`: it is not a session of an API key alone; issue a new key")
             });
         }
     }
@@ -120,7 +120,7 @@ pub fn grant(object: &Object<'_>, counts: PartsInForce, found: &mut Found) -> Re
             (Some(rate), Some(per)) => grant.limits.add(rate, per, None, By::Key),
             _ => grant
                 .limits
-                .lose("a limit that is no whole number of requests and seconds"),
+                .lose("a limit that is not a whole number of requests and seconds"),
         },
         (Some(_), None) => grant.limits.lose("a limit without a period"),
         _ => {}

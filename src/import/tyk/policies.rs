@@ -104,7 +104,7 @@ impl<'n> World<'n> {
         if let (Some(one), Some(other)) = (org(policy)?, org(session)?)
             && one != other
         {
-            into.out = Some("its policy is one of another organisation".to_owned());
+            into.out = Some("its policy belongs to another organisation".to_owned());
         }
         all.split |= parts.split;
         all.by_api |= parts.by_api;

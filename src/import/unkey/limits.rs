@@ -75,11 +75,12 @@ pub fn rate_limits(
     Ok(())
 }
 
-const NOT_WHOLE: &str = "a rate limit that is no whole number of requests and seconds";
+const NOT_WHOLE: &str = "a rate limit that is not a whole number of requests and seconds";
 
 fn add(n: u64, ms: u64, burst: Option<u64>, by: By, limits: &mut ReadLimits) {
     if n > 0 && (ms == 0 || !ms.is_multiple_of(1000)) {
-        limits.lose("a period that is no whole number of seconds: it becomes the next longer one");
+        limits
+            .lose("a period that is not a whole number of seconds: it becomes the next longer one");
     }
     // As many in a longer time are fewer.
     limits.add(n, ms.div_ceil(1000).max(1), burst, by);

@@ -51,7 +51,7 @@ pub const KEY: ObjectKind = ObjectKind {
         ),
         lost(
             &["identityId"],
-            "limits of its identity stand elsewhere; write them into a plan",
+            "limits of its identity are kept elsewhere; write them into a plan",
         ),
         becomes(
             &["ipWhitelist"],

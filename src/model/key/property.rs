@@ -1,30 +1,30 @@
 //! A property of keys.
 
-/// A property of keys, as the surfaces speak of it.
+/// A property of keys, as the surfaces show it.
 pub struct Property {
     /// Its name in JSON, in the audit log and in the header of an import.
     pub name: &'static str,
     /// Its option on the command line, without the dashes.
     pub option: &'static str,
-    /// What stands behind the option.
+    /// The placeholder for the option's value.
     pub value: &'static str,
     /// It holds several words.
     pub many: bool,
     /// Checks one word.
     pub check: fn(&str) -> std::result::Result<(), keystile_core::advice::Advice>,
-    /// What the option says of a new key.
+    /// The help of the option for a new key.
     pub issue_help: &'static str,
-    /// What it says of a change.
+    /// The help of the option for a change.
     pub update_help: &'static str,
-    /// The option that empties it, and what that one says; none if there is no such option.
+    /// The option that empties it, and its help; none if there is no such option.
     pub none: Option<(&'static str, &'static str)>,
     /// Its line in `key show`.
     pub heading: &'static str,
     /// Its label in the console.
     pub label: &'static str,
-    /// What could stand in its field there.
+    /// An example for its field there.
     pub placeholder: &'static str,
-    /// What is said below its field for a new key.
+    /// The hint below its field for a new key.
     pub hint: &'static str,
     /// The same in the form that changes a key; none if it is not in that form.
     pub change_hint: Option<&'static str>,

@@ -45,13 +45,13 @@ pub trait Shape {
     /// What was typed, as a request gives it; no word at all is nothing.
     ///
     /// # Errors
-    /// A word is none.
+    /// A word is not valid.
     fn typed(typed: &[String]) -> ReadAll<Self::Given>;
 
     /// What a request gives, as it is kept.
     ///
     /// # Errors
-    /// It is none; the message names the property.
+    /// It is not valid; the message names the property.
     fn keep(name: &str, given: Self::Given, now: u64) -> Result<Self::Kept>;
 
     /// Changes what is kept.
@@ -62,7 +62,7 @@ pub trait Shape {
     /// Puts what is kept into the one form in which it is compared.
     fn tidy(_: &mut Self::Kept) {}
 
-    /// Checks that it may be kept. What stood there before was looked at when it was given.
+    /// Checks that it may be kept. What was there before was checked when it was given.
     ///
     /// # Errors
     /// It may not; the message names the property.
@@ -81,7 +81,7 @@ pub trait Shape {
         Self::words(shown).join(" ")
     }
 
-    /// As the audit log tells of it; none if there is nothing to tell.
+    /// As the audit log records it; none if there is nothing to record.
     fn audited(kept: &Self::Kept) -> Option<Value>;
 }
 

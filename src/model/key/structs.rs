@@ -44,7 +44,7 @@ macro_rules! properties {
         }
 
         impl Rules {
-            /// What the audit log says of them, by name.
+            /// What the audit log says about them, by name.
             pub fn audited(&self) -> impl Iterator<Item = (&'static str, Value)> {
                 let all = [$((stringify!($name), <$shape as Shape>::audited(&self.$name)),)*];
                 all.into_iter().filter_map(|(name, value)| Some((name, value?)))

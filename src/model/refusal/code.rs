@@ -117,12 +117,12 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Malformed => "Malformed request",
-            Self::Unauthenticated => "Token missing or not good",
+            Self::Unauthenticated => "Token missing or not valid",
             Self::Forbidden => "Not allowed",
             Self::NotFound => "Not found",
             Self::Method => "Method not allowed",
             Self::Slow => "Too slow",
-            Self::Conflict => "In conflict with what is there",
+            Self::Conflict => "In conflict with the current state",
             Self::Stale => "Changed meanwhile",
             Self::TooLarge => "Too large",
             Self::MediaType => "Unsupported media type",
@@ -137,7 +137,7 @@ impl Kind {
 
 macro_rules! codes {
     ($($name:ident $word:tt $kind:expr, $title:tt;)*) => {
-        /// What happened, for programs. A word never changes its meaning; new ones may come.
+        /// What happened, for programs. A word never changes its meaning; new words may be added.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
         )]
@@ -179,7 +179,7 @@ codes! {
     TooLong "too_long" Kind::Invalid, "A text is too long";
     TooMany "too_many" Kind::Invalid, "More items are given than fit";
     HiddenCharacters "hidden_characters" Kind::Invalid, "A text holds characters that cannot be seen";
-    SecretInText "secret_in_text" Kind::Invalid, "A text that would be stored holds a key, a token or a secret";
+    SecretInText "secret_in_text" Kind::Invalid, "A text that would be stored contains a key, a token or a secret";
     FieldMissing "field_missing" Kind::Invalid, "Something that is needed is not given";
     FieldUnknown "field_unknown" Kind::Invalid, "There is no field or column of that name";
     FieldsConflict "fields_conflict" Kind::Invalid, "Two fields are given that exclude each other";
@@ -192,10 +192,10 @@ codes! {
     UnknownEvent "unknown_event" Kind::Invalid, "There is no event of that name";
     NoEnvironment "no_environment" Kind::Invalid, "The policy accepts no environment";
     BurstTooSmall "burst_too_small" Kind::Invalid, "A burst is below the cost of a route";
-    ExpiryInPast "expiry_in_past" Kind::Invalid, "It would be expired from the start";
-    EndsBeforeBegin "ends_before_begin" Kind::Invalid, "It would end before it begins";
+    ExpiryInPast "expiry_in_past" Kind::Invalid, "It would already be expired";
+    EndsBeforeBegin "ends_before_begin" Kind::Invalid, "It would expire before it becomes valid, or end before it begins";
     InvalidAddress "invalid_address" Kind::Invalid, "A URL or an address cannot be read";
-    AddressNotAllowed "address_not_allowed" Kind::Invalid, "An address that is not public and not allowed";
+    AddressNotAllowed "address_not_allowed" Kind::Invalid, "The address is neither public nor allowed";
     NotEncrypted "not_encrypted" Kind::Invalid, "Something secret would travel without TLS";
     BeyondMaxLifetime "beyond_max_lifetime" Kind::Invalid, "The key would live longer than the policy allows";
     BeyondCeiling "beyond_ceiling" Kind::Invalid, "It is more than the token, or the client, may have";
@@ -225,7 +225,7 @@ codes! {
     WebhookExists "webhook_exists" Kind::Invalid, "There is a webhook of that name already";
     KeyExists "key_exists" Kind::Invalid, "The key is in the store already, or given twice";
     ClientDeleted "client_deleted" Kind::Invalid, "The client was deleted";
-    KeyRevoked "key_revoked" Kind::Conflict, "The key was revoked for good";
+    KeyRevoked "key_revoked" Kind::Conflict, "The key was revoked permanently";
     KeyRotated "key_rotated" Kind::Conflict, "The key was rotated to another one already";
     KeyExpired "key_expired" Kind::Conflict, "The key has expired";
     KeyDisabled "key_disabled" Kind::Conflict, "The key is disabled";
@@ -237,7 +237,7 @@ codes! {
     IdempotencyKeyReused "idempotency_key_reused" Kind::Conflict, "The idempotency key was used for another request";
     ServerRunning "server_running" Kind::Conflict, "A server is running on the store's folder";
     StoreOlder "store_older" Kind::Conflict, "The store was written by an earlier version and has to be updated first";
-    ChangedMeanwhile "changed_meanwhile" Kind::Stale, "It has changed since it was looked at";
+    ChangedMeanwhile "changed_meanwhile" Kind::Stale, "It has changed since it was read";
     ConditionUnsupported "condition_unsupported" Kind::Stale, "`If-Match` cannot be checked for this operation";
 
     // Who asks.
@@ -247,9 +247,9 @@ codes! {
     NotPermitted "not_permitted" Kind::Forbidden, "The token may not do this to this object";
     FormForeign "form_foreign" Kind::Forbidden, "The form was not sent by a page of this session";
     SignInFailed "sign_in_failed" Kind::Unauthenticated, "Sign-in with the identity provider did not succeed";
-    SignInNotMapped "sign_in_not_mapped" Kind::Forbidden, "The identity provider knows the person, and no rule gives a role";
+    SignInNotMapped "sign_in_not_mapped" Kind::Forbidden, "The identity provider knows the person, but no rule gives them a role";
     BatchRefused "batch_refused" Kind::Forbidden, "A batch of usage is not counted";
-    NodeRevoked "node_revoked" Kind::Forbidden, "The node was revoked, and is sent nothing";
+    NodeRevoked "node_revoked" Kind::Forbidden, "The node was revoked and is sent nothing";
     NodeNotServed "node_not_served" Kind::Forbidden, "The server serves other nodes";
     NodeNotCertified "node_not_certified" Kind::Forbidden, "The certificate of an Envoy does not name its node";
     NodeUntrusted "node_untrusted" Kind::Forbidden, "A message of an Envoy is not signed with the secret of its node, or the node may not report";
@@ -260,8 +260,8 @@ codes! {
     MalformedBody "malformed_body" Kind::Malformed, "The body cannot be read";
     MalformedQuery "malformed_query" Kind::Malformed, "The query cannot be read, or the operation takes none";
     MalformedHeader "malformed_header" Kind::Malformed, "A header cannot be read";
-    BodyIncomplete "body_incomplete" Kind::Malformed, "The body broke off";
-    BodyTooSlow "body_too_slow" Kind::Slow, "The body came too slowly";
+    BodyIncomplete "body_incomplete" Kind::Malformed, "The body was cut short";
+    BodyTooSlow "body_too_slow" Kind::Slow, "The body arrived too slowly";
     BodyTooLarge "body_too_large" Kind::TooLarge, "The body is too large";
     MediaTypeUnsupported "media_type_unsupported" Kind::MediaType, "The body is not declared as JSON";
     MethodNotAllowed "method_not_allowed" Kind::Method, "The path does not take this method";
@@ -270,14 +270,14 @@ codes! {
     TooManyRequests "too_many_requests" Kind::TooMany, "Too many requests in a short time";
 
     // What cannot be done at the moment.
-    Interrupted "interrupted" Kind::Unavailable, "The change was interrupted, and nothing was changed";
+    Interrupted "interrupted" Kind::Unavailable, "The change was interrupted; nothing was changed";
     StoreBusy "store_busy" Kind::Unavailable, "Other writers kept the store busy for too long";
     ServerBusy "server_busy" Kind::Unavailable, "The server has too much to do";
     ShuttingDown "shutting_down" Kind::Unavailable, "The server is shutting down";
     ServerOnly "server_only" Kind::Unavailable, "Only a running server knows or does this";
     NotReady "not_ready" Kind::Unavailable, "Something that is needed is not there yet";
     Unreachable "unreachable" Kind::Unavailable, "A server, a receiver or an identity provider cannot be reached";
-    StrangeAnswer "strange_answer" Kind::Unavailable, "A server gave an answer that makes no sense";
+    StrangeAnswer "strange_answer" Kind::Unavailable, "A server gave an invalid answer";
     Defect "defect" Kind::Unavailable, "A bug in Keystile: please report it";
 
     // The store and its folder.
@@ -290,26 +290,26 @@ codes! {
     StoreUndecryptable "store_undecryptable" Kind::Store(Trouble::Damaged), "The store cannot be decrypted";
     StoreFull "store_full" Kind::Store(Trouble::Full), "The disk under the store is full";
     StoreAccess "store_access" Kind::Store(Trouble::Access), "The store cannot be written";
-    StoreIo "store_io" Kind::Store(Trouble::Io), "The disk under the store does not answer as it should";
+    StoreIo "store_io" Kind::Store(Trouble::Io), "The disk under the store does not work properly";
     StoreDamaged "store_damaged" Kind::Store(Trouble::Damaged), "The store is damaged";
-    StoreFailing "store_failing" Kind::Store(Trouble::Io), "The store fails, and is tried again every few seconds";
-    UsageDamaged "usage_damaged" Kind::Store(Trouble::Damaged), "The counts of usage are damaged";
+    StoreFailing "store_failing" Kind::Store(Trouble::Io), "The store is failing, and is tried again every few seconds";
+    UsageDamaged "usage_damaged" Kind::Store(Trouble::Damaged), "The usage counts are damaged";
     AuditBroken "audit_broken" Kind::Invalid, "The audit log was changed after it was written";
     MasterKeyMissing "master_key_missing" Kind::Invalid, "There is no master key";
     MasterKeyInvalid "master_key_invalid" Kind::Invalid, "The master key cannot be read";
-    MasterKeyExposed "master_key_exposed" Kind::Invalid, "Others know the master key, or could";
+    MasterKeyExposed "master_key_exposed" Kind::Invalid, "The master key is known to others, or could be";
     MasterKeyWrong "master_key_wrong" Kind::Invalid, "It is not the master key of the store or the backup";
     FolderUnsafe "folder_unsafe" Kind::Invalid, "Others could replace what is in the folder";
 
     // Files, and the machine.
     FileUnreadable "file_unreadable" Kind::Invalid, "A file cannot be read";
     FileUnwritable "file_unwritable" Kind::Invalid, "A file or a folder cannot be written";
-    FileInvalid "file_invalid" Kind::Invalid, "A file holds something else than it should";
+    FileInvalid "file_invalid" Kind::Invalid, "A file does not contain what it should";
     FileTooLarge "file_too_large" Kind::Invalid, "A file is too large";
-    SettingInvalid "setting_invalid" Kind::Invalid, "A setting of the server or of its surroundings cannot be used";
+    SettingInvalid "setting_invalid" Kind::Invalid, "A setting of the server or its environment cannot be used";
     SystemFailed "system_failed" Kind::Invalid, "The operating system refused something";
-    OutputFailed "output_failed" Kind::Invalid, "The answer cannot be written in this form, or not there";
-    SecretNotShown "secret_not_shown" Kind::Invalid, "Something was made, and its secret could not be shown";
+    OutputFailed "output_failed" Kind::Invalid, "The output cannot be written, or not in this form";
+    SecretNotShown "secret_not_shown" Kind::Invalid, "Something was created, but its secret could not be shown";
 
     // Policy and keyset.
     PolicyInvalid "policy_invalid" Kind::Invalid, "The policy has a mistake";
@@ -318,9 +318,9 @@ codes! {
     OpenapiInvalid "openapi_invalid" Kind::Invalid, "The OpenAPI document cannot be used";
     CasesInvalid "cases_invalid" Kind::Invalid, "A file of cases has a mistake";
     CheckFailed "check_failed" Kind::Invalid, "A check found something";
-    KeysetImpossible "keyset_impossible" Kind::Invalid, "No keyset can be made of the store";
-    KeysetInvalid "keyset_invalid" Kind::Invalid, "A file holds no keyset that is good";
-    NotInForce "not_in_force" Kind::Unavailable, "The change is done, and not yet in force everywhere";
+    KeysetImpossible "keyset_impossible" Kind::Invalid, "No keyset can be built from the store";
+    KeysetInvalid "keyset_invalid" Kind::Invalid, "A file contains no valid keyset";
+    NotInForce "not_in_force" Kind::Unavailable, "The change was made, but is not yet in force everywhere";
 
     Unknown "unknown" Kind::Invalid, "A code of a newer version";
 }

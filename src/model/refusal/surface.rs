@@ -64,7 +64,7 @@ impl Next {
     }
 }
 
-/// The option of a field. What may be given several times is called by one of it there.
+/// The option of a field. An option that may be repeated is named in the singular there.
 fn option(field: &str) -> String {
     let field = match field {
         "cidrs" => "cidr",

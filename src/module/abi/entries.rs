@@ -34,7 +34,7 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
         dropped.unwrap_or_else(core::mem::forget);
         log(
             Level::Error,
-            &format!("keystile: a mistake in `{entry}`, which is caught; please report it with the line before"),
+            &format!("keystile: a mistake in `{entry}` was caught; please report it together with the line before this one"),
         );
         otherwise()
     })
@@ -53,7 +53,7 @@ pub(super) extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char
     }
 }
 
-/// Through Envoy's log if it has that, and otherwise where its log goes.
+/// Through Envoy's log function if there is one, and otherwise to where its log goes.
 #[expect(
     clippy::print_stderr,
     reason = "an Envoy that lacks a function may lack that for its log"
@@ -163,7 +163,7 @@ unsafe fn listed<'a, T>(first: *const T, count: usize) -> &'a [T] {
     }
 }
 
-/// Keys are checked by the policy, which travels with the keyset: routes have nothing to say.
+/// The policy, which travels with the keyset, says how keys are checked; routes cannot.
 #[unsafe(no_mangle)]
 pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
     _: Buffer,
@@ -195,8 +195,8 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     })
 }
 
-/// Calls `f` about a request that may go on, and refuses it if that panics or it is not known. The
-/// refusal is part of the same turn: Envoy may destroy the filter in either.
+/// Calls `f` about a request that may go on, and refuses the request if `f` panics or the request
+/// is unknown. The refusal is part of the same turn: Envoy may destroy the filter in either.
 ///
 /// # Safety
 /// As [`with`].
@@ -332,7 +332,7 @@ pub(super) extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     CONTINUE
 }
 
-/// Declares events that Envoy insists on and that are nothing to us.
+/// Declares events that Envoy requires but that we do not need.
 macro_rules! passed_over {
     ($( $name:ident ($($type:ty),*); )*) => {
         $( #[unsafe(no_mangle)] extern "C" fn $name($(_: $type),*) {} )*

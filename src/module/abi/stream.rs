@@ -71,8 +71,8 @@ impl Stream<'_> {
         Ok(Headers::from_pairs(pairs))
     }
 
-    /// Adds a header beside those of the same name. None is added where the value is empty:
-    /// Envoy's interface knows no empty values.
+    /// Adds a header beside those of the same name. Adds none if the value is empty: Envoy's
+    /// interface has no empty values.
     ///
     /// # Errors
     /// [`Refused`] if it was not added.
@@ -114,8 +114,8 @@ impl Stream<'_> {
         done(unsafe { (self.envoy.set_header)(self.at, map as u32, name, Buffer::NONE) })
     }
 
-    /// Answers the request without asking the upstream; where the response has begun, Envoy
-    /// resets it.
+    /// Answers the request without calling the upstream; if the response has begun, Envoy resets
+    /// it.
     pub fn reply(&mut self, reply: &Reply) {
         let mut headers: Vec<Header> = Vec::with_capacity(reply.headers.len() + 1);
         let of = |(name, value): &(&'static str, String)| Header::new(name, value.as_bytes());
@@ -134,8 +134,8 @@ impl Stream<'_> {
         unsafe { (self.envoy.send_response)(self.at, status, first, count, body, details) };
     }
 
-    /// Answers in HTTP, whatever the request's content type: Envoy words what it is told to
-    /// [`Self::reply`] to one of gRPC's as a gRPC status, which is HTTP 200. Access logs have no
+    /// Answers in HTTP, whatever the request's content type: with [`Self::reply`], Envoy would turn
+    /// the answer to one of gRPC's into a gRPC status, which is HTTP 200. Access logs have no
     /// details of it.
     pub fn reply_in_http(&mut self, reply: &Reply) {
         let status = reply.status.to_string();
@@ -199,7 +199,7 @@ impl Stream<'_> {
         found.then(|| unsafe { value.bytes() }.to_vec())
     }
 
-    /// An attribute that holds or does not; it does not where Envoy cannot say.
+    /// An attribute that is true or false; false if Envoy cannot say.
     pub fn holds(&self, attribute: Attribute) -> bool {
         let mut value = false;
         let asked = self.envoy.attribute_bool;

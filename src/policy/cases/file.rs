@@ -23,14 +23,10 @@ pub fn parse(file: &str, text: &str) -> Result<Cases> {
         .flat_map(|k| {
             let field = format!("keys.{k}");
             let line = root.line_of(&field);
-            refuse(
-                Code::InvalidName,
-                "this name has a meaning already",
-                "choose another",
-            )
-            .field(field)
-            .at(format_args!("{file}:{line}"))
-            .into_faults()
+            refuse(Code::InvalidName, "this name is built in", "choose another")
+                .field(field)
+                .at(format_args!("{file}:{line}"))
+                .into_faults()
         })
         .collect();
     let mut cases = Vec::new();

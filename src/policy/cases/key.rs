@@ -80,7 +80,7 @@ impl CaseKey {
         if !is_client_name(&client) {
             return Err(refuse(
                 Code::InvalidName,
-                format_args!("`{client}` is no name for a client"),
+                format_args!("`{client}` is not a valid name for a client"),
                 "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
             ));
         }

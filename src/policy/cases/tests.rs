@@ -86,11 +86,11 @@ fn mistakes_in_a_file_of_cases_are_told_with_their_lines() {
         ("cases: []\n", "`cases`: is empty"),
         (
             "cases:\n- {request: GET /a, expect: okay}\n",
-            "cases.yaml:2: `cases[0]`: `okay` is no code",
+            "cases.yaml:2: `cases[0]`: `okay` is not a code",
         ),
         (
             "cases:\n- {request: nonsense, expect: ok}\n",
-            "`nonsense` is no request",
+            "`nonsense` is not a request",
         ),
         (
             "keys: {reader: {}}\ncases:\n- {key: raeder, request: GET /a, expect: ok}\n",
@@ -98,7 +98,7 @@ fn mistakes_in_a_file_of_cases_are_told_with_their_lines() {
         ),
         (
             "keys: {none: {}}\ncases:\n- {request: GET /a, expect: ok}\n",
-            "this name has a meaning already",
+            "this name is built in",
         ),
         (
             "cases:\n- {request: GET /a, expect: ok, tiems: 2}\n",

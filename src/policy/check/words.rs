@@ -76,8 +76,8 @@ impl Say<'_> {
         if self.look.cut {
             out.push(self.line(
                 "routes",
-                "tell too many kinds of requests apart to look at all of them, so something may \
-                 stand open that is not listed; use fewer hosts, or fewer parameters in the same places",
+                "distinguish too many kinds of requests to examine all of them, so something may \
+                 be open that is not listed; use fewer hosts, or fewer parameters in the same places",
             ));
         }
         out
@@ -185,7 +185,7 @@ impl Say<'_> {
                 format_args!(
                     "`{}` is open around `{}` of `routes[{p}]` (line {}){more}, so a path that \
                      could also be read as one of those, such as `/x/..%2F{rest}` or `/;/{rest}`, is \
-                     refused with 400 `ambiguous_path`; to have less of that, open only the paths that need it",
+                     refused with 400 `ambiguous_path`; to avoid this, open only the paths that need it",
                     open.raw.path,
                     first.raw.path,
                     self.at(&format!("routes[{p}]")),

@@ -160,11 +160,11 @@ impl Admission {
                     parts.push(format!("now also needs {}", set(more)));
                 }
                 if !fewer.is_empty() {
-                    parts.push(format!("does without {}", set(fewer)));
+                    parts.push(format!("no longer needs {}", set(fewer)));
                 }
                 if one != new_one {
                     parts.push(match (one.is_empty(), new_one.is_empty()) {
-                        (_, true) => format!("does without one of {}", list(one)),
+                        (_, true) => format!("no longer needs one of {}", list(one)),
                         (true, _) => format!("now also needs one of {}", list(new_one)),
                         _ => format!("now one of {} in place of {}", list(new_one), list(one)),
                     });

@@ -6,9 +6,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
-    /// Somebody is let in who was refused before.
+    /// A request is let in that was refused before.
     Opens,
-    /// Somebody is refused who was let in before.
+    /// A request is refused that was let in before.
     Closes,
     /// Some are let in and others refused.
     Moves,

@@ -42,7 +42,7 @@ pub fn compare(a: &PolicyFile, b: &PolicyFile) -> Vec<Everywhere> {
     out
 }
 
-/// Which keys are good at all, and whether refusals are carried out.
+/// Which keys are valid at all, and whether refusals are carried out.
 fn basics(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     if p.realm != q.realm {
         add(
@@ -89,7 +89,7 @@ fn basics(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     }
 }
 
-/// Where keys stand, who sees them, and of which environments they are.
+/// Where keys are sent, who sees them, and which environments they belong to.
 fn credentials(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     sets(
         add,
@@ -167,7 +167,7 @@ fn surroundings(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, Strin
     }
 }
 
-/// What publishable keys hold, and how long keysets are believed.
+/// What publishable keys hold, and how long keysets are accepted.
 fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     sets(
         add,
@@ -181,8 +181,8 @@ fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
     );
     if p.require_enrolment != q.require_enrolment {
         let whose = match q.require_enrolment {
-            true => "only reports of enrolled Envoys are taken",
-            false => "reports of Envoys that are not enrolled are taken, too",
+            true => "only reports of enrolled Envoys are accepted",
+            false => "reports of Envoys that are not enrolled are accepted, too",
         };
         add("require_enrolment", Effect::Alters, whose.to_owned());
     }
@@ -205,7 +205,7 @@ fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
         add(
             "max_lifetime",
             Effect::Alters,
-            "new keys may live for another time; those that there are keep their ends".to_owned(),
+            "the maximum lifetime of new keys changes; existing keys keep their expiry".to_owned(),
         );
     }
     if p.not_after != q.not_after {

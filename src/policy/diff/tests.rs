@@ -68,11 +68,11 @@ fn a_scope_more_closes_and_a_scope_less_opens() {
     );
     assert_eq!(
         lines(&with("read, write"), &with("read")),
-        ["opens GET /v1/users/{id} : does without `write`"]
+        ["opens GET /v1/users/{id} : no longer needs `write`"]
     );
     assert_eq!(
         lines(&with("read"), &with("write")),
-        ["moves GET /v1/users/{id} : now also needs `write`, does without `read`"]
+        ["moves GET /v1/users/{id} : now also needs `write`, no longer needs `read`"]
     );
 }
 
@@ -89,7 +89,7 @@ fn a_route_taken_out_falls_to_the_next_one() {
     let b = "routes:\n- {path: \"/v1/{*rest}\", scopes: [read]}\n";
     assert_eq!(
         lines(a, b),
-        ["moves  /v1/admin : now also needs `read`, does without `admin`"]
+        ["moves  /v1/admin : now also needs `read`, no longer needs `admin`"]
     );
     assert_eq!(
         lines(b, "routes: []\n"),

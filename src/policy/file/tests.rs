@@ -76,8 +76,9 @@ fn mistakes_in_meaning_are_named_all_at_once_with_their_lines() {
         found[1]
     );
     assert!(
-        found[2]
-            .starts_with("policy.yaml:10: `routes[2]`: no request could tell it from `routes[0]`"),
+        found[2].starts_with(
+            "policy.yaml:10: `routes[2]`: matches exactly the same requests as `routes[0]`"
+        ),
         "{}",
         found[2]
     );
@@ -161,10 +162,10 @@ fn the_fact_and_the_next_step_of_a_mistake_in_meaning_are_apart() {
     for (fault, fact, next) in [
         (
             0,
-            "segment `{x}{y}`: nobody could tell",
+            "segment `{x}{y}`: it is unclear",
             "write text between them",
         ),
-        (1, "methods are compared with their case", "write `GET`"),
+        (1, "methods are case-sensitive", "write `GET`"),
     ]
     .map(|(n, fact, next)| (&error.faults()[n], fact, next))
     {

@@ -273,7 +273,7 @@ pub fn texts<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
 /// Readers differ in which of two counts.
 fn twice<E: Error>(name: &str) -> E {
     let name: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
-    E::custom(format_args!("`{name}` stands here twice"))
+    E::custom(format_args!("`{name}` appears here twice"))
 }
 
 struct Fields<T>(PhantomData<T>);

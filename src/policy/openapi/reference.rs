@@ -74,14 +74,14 @@ impl<'f> DocumentFiles<'f> {
         let found = at(&whole, pointer).ok_or_else(|| {
             refused(
                 "leads to nothing",
-                "mend the reference, or add what it names",
+                "correct the reference, or add what it names",
             )
         })?;
         let read = serde_path_to_error::deserialize(found);
         let value = read.map_err(|e| {
             refused(
                 &format!("leads to something else: {e}"),
-                "mend the reference, or what it names",
+                "correct the reference, or what it names",
             )
         })?;
         Ok((value, file))
@@ -96,8 +96,8 @@ impl<'f> DocumentFiles<'f> {
             true => Ok(()),
             false => Err(refuse(
                 Code::OpenapiInvalid,
-                format_args!("{}: {place}: its `$ref`s lead to each other", self.name),
-                "mend the references",
+                format_args!("{}: {place}: its `$ref`s form a cycle", self.name),
+                "correct the references",
             )),
         }
     }

@@ -290,6 +290,6 @@ fn a_path_or_a_scheme_that_stands_twice_is_refused() {
         r#"{"openapi": "3.1.0", "paths": {"/a": {"get": {}}}, "components": {"securitySchemes": {"k": {}, "k": {}}}}"#,
     ] {
         let error = draft("d", text, DraftOptions::default()).err().unwrap();
-        assert!(error.to_string().contains("stands here twice"), "{error}");
+        assert!(error.to_string().contains("appears here twice"), "{error}");
     }
 }

@@ -125,7 +125,7 @@ fn prefix(path: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
         if !is_declared(&name) {
             notes.add(
                 at,
-                format!("`{{{name}}}` is not among its `variables`; it is taken for a parameter of the path"),
+                format!("`{{{name}}}` is not among its `variables`; it is treated as a parameter of the path"),
             );
         }
     }
@@ -134,7 +134,7 @@ fn prefix(path: &str, server: &Server, at: &str, notes: &mut Notes) -> String {
         let prefix = if prefix.is_empty() { "/" } else { &prefix };
         notes.add(
             at,
-            format!("is relative to where the document lies; `{prefix}` is taken"),
+            format!("is relative to the document's location; `{prefix}` is used"),
         );
     }
     prefix

@@ -185,7 +185,7 @@ fn what_is_disabled_ended_or_revoked_hands_nothing_over() {
     refused(&mut b, &system::at(world.now.seconds()), id, "is disabled");
     key::set_disabled(&mut b.store, &system::at(NOON), id, false).unwrap();
     let late = system::by(world.now.seconds() + GRACE, grant_of(&world));
-    refused(&mut b, &late, id, "has ended");
+    refused(&mut b, &late, id, "has expired");
     key::revoke_all(&mut b.store, &system::at(NOON), &[id], "").unwrap();
     refused(&mut b, &world, id, "was revoked");
 }

@@ -37,9 +37,9 @@ impl Home {
         }
     }
 
-    /// Copies the whole store to where there is none, or nothing at all. The copy goes on where
-    /// this one ends: with its keyset's version, its audit log and its timeline. `progress` is told
-    /// each table, with the rows of it that were copied.
+    /// Copies the whole store to where there is none, or nothing at all. The copy continues where
+    /// this one ends: with its keyset's version, its audit log and its timeline. `progress` is
+    /// called with each table and the number of its rows copied so far.
     ///
     /// # Errors
     /// Those of either store; a server works on one of the folders; there is a store.
@@ -69,7 +69,7 @@ impl Home {
                 return Err(refuse(
                     Code::Interrupted,
                     "the store was changed while it was copied",
-                    "nothing was copied; stop what works on it, and try again",
+                    "nothing was copied; stop whatever uses it, and try again",
                 ));
             }
             store.write(world, |tx| {

@@ -63,7 +63,7 @@ impl Home {
             None => {
                 return Err(refuse(
                     Code::MasterKeyMissing,
-                    "the master key does not stand in the store's folder",
+                    "the master key is not in the store's folder",
                     keystile_model::next![
                         "say where the new one comes from: ",
                         named("new_key_command").value("CMD"),
@@ -77,8 +77,8 @@ impl Home {
         if was == is {
             return Err(refuse(
                 Code::MasterKeyInvalid,
-                "the new master key is the one that the store has",
-                "make another one, and let the command print that",
+                "the new master key is the one that the store already has",
+                "generate another one, and have the command print that",
             ));
         }
         self.write_fingerprints(&[was.clone(), is.clone()])?;
@@ -156,10 +156,10 @@ impl Home {
         refuse(
             Code::FileUnwritable,
             format_args!(
-                "the master keys in `{}` cannot be put in their places ({e})",
+                "the master keys in `{}` cannot be put in place ({e})",
                 self.folder.display()
             ),
-            "the store opens all the same; check the folder and do it again",
+            "the store can still be opened; check the folder and try again",
         )
     }
 }

@@ -64,7 +64,7 @@ impl Last {
             Err(e) => last.unreadable = Some(e.to_string()),
             Ok(Err(e)) => last.unreadable = Some(e.to_string()),
             Ok(Ok(opened)) if opened.keyset.store != store => {
-                last.unreadable = Some("it is another store's".to_owned());
+                last.unreadable = Some("it belongs to another store".to_owned());
             }
             Ok(Ok(base)) => {
                 let over = overlay.ok().and_then(|o| read_overlay(&o, signers).ok());

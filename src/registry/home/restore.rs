@@ -110,7 +110,7 @@ impl Home {
                 Code::MasterKeyMissing,
                 "there is no master key to read the backup with",
                 format_args!(
-                    "put the one of the lost store into `{}`, or name it as you always do",
+                    "put the one of the lost store into `{}`, or name it as usual",
                     self.master_key().display()
                 ),
             )
@@ -209,11 +209,14 @@ impl Home {
         if !store.is_usage(&new)? {
             return Err(refuse(
                 Code::FileInvalid,
-                format_args!("`{}` is no usage of this store", Path::new(&kept).display()),
+                format_args!(
+                    "`{}` does not hold the usage of this store",
+                    Path::new(&kept).display()
+                ),
                 keystile_model::next![
                     "put back the file that ",
                     Act::BackupMake,
-                    " wrote beside the backup, or move it away to go without"
+                    " wrote beside the backup, or move it away to restore without usage"
                 ],
             ));
         }
@@ -231,7 +234,7 @@ fn wrong_key(error: Error, fingerprint: &str) -> Error {
     refuse(
         Code::MasterKeyWrong,
         format_args!(
-            "this is no backup, it is damaged, or it needs another master key than {fingerprint}"
+            "this is not a backup, it is damaged, or it needs another master key than {fingerprint}"
         ),
         keystile_model::next![
             "give the master key that ",

@@ -36,7 +36,7 @@ pub static COLUMNS: LazyLock<Vec<&str>> = LazyLock::new(|| {
     first.chain(["environment", "type"]).chain(others).collect()
 });
 
-/// What stands in a column.
+/// The content of a column.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Cell {
@@ -120,7 +120,7 @@ impl<'de> Deserialize<'de> for Line {
                         return Err(wrong("holds a list"));
                     }
                     if !seen.insert(column.clone()) {
-                        return Err(wrong("stands there twice"));
+                        return Err(wrong("appears twice"));
                     }
                 }
                 Ok(line)
@@ -173,7 +173,7 @@ fn read_csv(name: &str, text: &str, go_on: impl Fn() -> Result<()>) -> Result<Li
     if let Some(twice) = header.iter().find(|column| !seen.insert(*column)) {
         return Err(refuse(
             Code::FileInvalid,
-            format_args!("the column `{twice}` stands there twice"),
+            format_args!("the column `{twice}` appears twice"),
             "remove one of the two",
         )
         .at(format_args!("{name}:1")));
@@ -327,13 +327,10 @@ mod tests {
         let e = read("k", "client,sha256,name,name\n").err().unwrap();
         assert_eq!(
             e.to_string(),
-            "k:1: the column `name` stands there twice; remove one of the two"
+            "k:1: the column `name` appears twice; remove one of the two"
         );
         for (odd, what) in [
-            (
-                r#"{"client":"a","client":"b"}"#,
-                "`client` stands there twice",
-            ),
+            (r#"{"client":"a","client":"b"}"#, "`client` appears twice"),
             (r#"{"plan":["gold"]}"#, "`plan` holds a list"),
             (r#"{"scopes":5}"#, "`scopes` is not text"),
         ] {

@@ -194,7 +194,7 @@ fn take_client(
         done.clients_known += 1;
         if line.plan.is_some() && line.plan != there.plan {
             done.kept.push(format!(
-                "client `{}` is there on plan `{}`, and stays on it",
+                "client `{}` already exists on plan `{}`, and stays on it",
                 line.name,
                 there.plan.as_deref().unwrap_or("-")
             ));
@@ -227,7 +227,7 @@ fn take_key(
         refuse(
             Code::ClientNotFound,
             format_args!("there is no client `{}`", line.client),
-            "list it in `clients`, or make it first",
+            "list it in `clients`, or create it first",
         )
         .about("client")
     })?;

@@ -56,7 +56,7 @@ pub fn rotation(
 pub fn not_ended(key: &Key, now: u64) -> Result<()> {
     if key.status(now) == Status::Expired {
         return Err(forbidden(format_args!(
-            "key `{}` has ended, and a token of the role `client` may not bring it back",
+            "key `{}` has expired, and a token of the role `client` may not revive it",
             key.id
         )));
     }
@@ -82,7 +82,7 @@ pub fn room(tx: &Tx<'_>, ceilings: &Ceilings, old: &Key, now: u64) -> Result<()>
             "client `{}` has {living} keys, including those that newer ones are replacing",
             old.client
         ),
-        "wait until they have ended, or revoke them",
+        "wait until they have expired, or revoke them",
     ))
 }
 

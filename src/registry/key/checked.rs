@@ -6,8 +6,8 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::key::{KeyDraft, Rules};
 use keystile_model::rules;
 
-/// The rules that a draft makes, which hold under a policy. `admit` is asked first, so that a
-/// refusal tells a bound caller of no plan or scope that is not its own.
+/// The rules that a draft makes, checked against a policy. `admit` is asked first, so that a
+/// refusal reveals to a bound caller no plan or scope that is not its own.
 pub fn checked(
     mut draft: KeyDraft,
     policy: &Policy,

@@ -6,7 +6,7 @@ use keystile_model::error::{Code, Result, named, refuse};
 use keystile_model::key::Rules;
 use keystile_model::when;
 
-/// The latest end of a key that was born then, if the policy limits it.
+/// The latest expiry of a key that was issued then, if the policy limits it.
 pub fn latest_end(
     policy: &Policy,
     rules: &Rules,
@@ -18,10 +18,10 @@ pub fn latest_end(
     Some(born.saturating_add(most))
 }
 
-/// Checks that a key ends in time.
+/// Checks that a key expires in time.
 ///
 /// # Errors
-/// If it has no end, or a later one.
+/// If it never expires, or later than that.
 pub fn check(policy: &Policy, rules: &Rules, client_plan: Option<&str>, born: u64) -> Result<()> {
     let Some(latest) = latest_end(policy, rules, client_plan, born) else {
         return Ok(());
@@ -42,7 +42,7 @@ pub fn check(policy: &Policy, rules: &Rules, client_plan: Option<&str>, born: u6
     .about("expires"))
 }
 
-/// Checks a change of a key: what it had before the policy said so, it keeps.
+/// Checks a change of a key. It may keep an expiry that it had before the policy limited it.
 ///
 /// # Errors
 /// Those of [`check`].

@@ -126,13 +126,13 @@ impl Found {
         }
         if self.endless > 0 {
             warnings.push(format!(
-                "{} from before would never expire in spite of `max_lifetime`: rotation ends that",
+                "{} that exist already would never expire, in spite of `max_lifetime`, until they are rotated",
                 count(self.endless)
             ));
         }
         if self.outlive > 0 {
             warnings.push(format!(
-                "{} with a later end than `max_lifetime` allows keep it until it is changed",
+                "{} that expire later than `max_lifetime` allows keep their expiry until it is changed",
                 count(self.outlive)
             ));
         }

@@ -1,4 +1,4 @@
-//! A look at all keys before a policy is put in force: nobody has to wait for it.
+//! A look at all keys before a policy is put in force, for which nobody has to wait.
 
 use super::effects::Found;
 use super::text::check_text;
@@ -6,7 +6,7 @@ use keystile_model::error::{Result, refuse_all};
 use keystile_policy::file::PolicyFile;
 use keystile_store::Tx;
 
-/// What a look found of a policy that none of the keys stands in the way of.
+/// The result of a look at a policy that no key conflicts with.
 pub struct Looked {
     /// The version of the keyset then.
     version: u64,
@@ -25,9 +25,9 @@ pub fn look(tx: &Tx<'_>, file: &PolicyFile) -> Result<Looked> {
 }
 
 impl Looked {
-    /// Checks the keys that have changed since. The others do not stand in the way, because they
-    /// did not then: a policy with another brand is put in force only when no key has the former.
-    /// Warnings count the keys as they were then.
+    /// Checks the keys that have changed since. The others do not conflict with the policy, because
+    /// they did not then: a policy with another brand is put in force only if no key has the former
+    /// one. Warnings count the keys as they were then.
     pub(super) fn again(&self, tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
         let brand = crate::policy(tx)?.policy.brand;
         let mut found = Found::default();

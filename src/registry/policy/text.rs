@@ -1,4 +1,4 @@
-//! Keys that stand in the text of a policy.
+//! Keys in the text of a policy.
 
 use serde_json::Value;
 

@@ -64,18 +64,18 @@ fn a_new_key_keeps_within_every_ceiling() {
             |r| r.plan = Some("gold".to_owned()),
         ),
         (
-            "this token may not give a key limits of its own; ask somebody whose token may",
+            "this token may not give a key limits of its own; ask somebody whose token may do this",
             |r| {
                 let raw = keystile_model::rules::limit("1/1s").unwrap();
                 r.limits = keystile_core::policy::checked_limits("l", &[raw]).unwrap();
             },
         ),
         (
-            "keys that this token makes end within 1000s; give `--expires 1000s` or less",
+            "keys that this token issues have to expire within 1000s; give `--expires 1000s` or less",
             |r| r.expires = Some(NOW + 1001),
         ),
         (
-            "keys that this token makes end within 1000s; give `--expires 1000s` or less",
+            "keys that this token issues have to expire within 1000s; give `--expires 1000s` or less",
             |r| r.expires = None,
         ),
     ];

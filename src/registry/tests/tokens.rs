@@ -142,7 +142,7 @@ fn a_token_that_makes_no_sense_is_refused() {
         (
             Role::Owner,
             |d| d.name = "a b".to_owned(),
-            "`a b` is no name",
+            "`a b` is not a valid name",
         ),
         (
             Role::Owner,

@@ -55,7 +55,7 @@ pub(super) fn check(tx: &Tx<'_>, world: &World, draft: &TokenDraft) -> Result<Op
     if !is_client_name(name) {
         return Err(refuse(
             Code::InvalidName,
-            format_args!("`{name}` is no name for a token"),
+            format_args!("`{name}` is not a valid name for a token"),
             "use 1 to 63 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`, a letter or digit first",
         )
         .about("name"));
@@ -96,8 +96,8 @@ pub(super) fn check(tx: &Tx<'_>, world: &World, draft: &TokenDraft) -> Result<Op
     if draft.invitation && draft.role != Role::Client {
         return Err(refuse(
             Code::FieldsConflict,
-            format_args!("nobody is invited to the role `{}`", draft.role),
-            "make a token, or invite to the role `client`",
+            format_args!("there are no invitations to the role `{}`", draft.role),
+            "create a token, or invite to the role `client`",
         )
         .about("role"));
     }

@@ -14,7 +14,7 @@ const LAYER: &str = "      envoy.http.headermap.lazy_map_min_size: 64\n";
 /// Otherwise metrics have a prefix of Envoy's in Prometheus' output.
 pub const STRIP: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
 
-/// Makes it of a configuration for WebAssembly. `name` is the module's.
+/// Makes it from a configuration for WebAssembly. `name` is the module's.
 ///
 /// # Errors
 /// A template that is not as expected.
@@ -27,7 +27,7 @@ pub fn native(text: &str, name: &str) -> Result<String> {
     Ok(text.replace(WASM, MODULE))
 }
 
-/// A filter whose configuration stands in the file.
+/// A filter whose configuration is in the file.
 fn written_in(text: &str, name: &str) -> Result<String> {
     let first = format!("              \"@type\": {WASM}\n");
     let Some((before, rest)) = text.split_once(&first) else {

@@ -1,11 +1,11 @@
-//! What stands above the resources: what they need, and how to see that they are in force.
+//! The comment above the resources: what they need, and how to check that they are in force.
 
 use super::{Gateway, GatewayDelivery};
 
 const FILES: &str = "\
-# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
-# Envoy Gateway pulls is a volume as well (Kubernetes 1.35 and later, or an init container); add it
-# to the EnvoyProxy below, and the authority's certificate that --tls-ca names:
+# The proxies load the filter from a file, which `keystilectl serve --wasm` names. The image that
+# Envoy Gateway pulls can also be a volume (Kubernetes 1.35 and later; before, use an init
+# container). Add it to the EnvoyProxy below, with the authority's certificate that --tls-ca names:
 #
 #   envoyDeployment:
 #     pod:
@@ -24,9 +24,9 @@ const FILES: &str = "\
 ";
 
 const MODULE_FILES: &str = "\
-# The proxies load the module from a file, whose name `keystilectl serve --shell module --wasm` says.
-# An image that holds it is a volume (Kubernetes 1.35 and later, or an init container); add it to the
-# EnvoyProxy below, and the authority's certificate that --tls-ca names:
+# The proxies load the module from a file, which `keystilectl serve --shell module --wasm` names. An
+# image that holds it can be a volume (Kubernetes 1.35 and later; before, use an init container). Add
+# it to the EnvoyProxy below, with the authority's certificate that --tls-ca names:
 #
 #   envoyDeployment:
 #     pod:
@@ -43,26 +43,26 @@ const MODULE_FILES: &str = "\
 ";
 
 const GUARD: &str = "\
-# The guard is what keeps a failed filter from letting requests pass. Look that it is in force:
+# The guard keeps requests from passing if the filter fails. Check that it is in force:
 #
 #   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
 #
-# `ResourceNotFound` there: a listener has another name in Envoy than this says.
+# `ResourceNotFound` there means that a listener has a different name in Envoy.
 ";
 const MODULE_GUARD: &str = "\
-# The guard is what refuses requests to routes that have an EnvoyExtensionPolicy of their own, and
-# so have lost this one. Look that it is in force:
+# The guard refuses requests to routes that have an EnvoyExtensionPolicy of their own and therefore
+# do not have this one. Check that it is in force:
 #
 #   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
 #
-# `ResourceNotFound` there: a listener has another name in Envoy than this says.
+# `ResourceNotFound` there means that a listener has a different name in Envoy.
 ";
 const PLACED: &str = "\
-# The patches are what places the filter. Look that they are in force:
+# The patches put the filter in place. Check that they are in force:
 #
 #   kubectl -n {ns} get envoypatchpolicy keystile      # Programmed: True
 #
-# `ResourceNotFound` there: a listener has another name in Envoy than this says, and checks no keys.
+# `ResourceNotFound` there means that a listener has a different name in Envoy, and checks no keys.
 ";
 
 impl Gateway {
@@ -82,14 +82,15 @@ impl Gateway {
             "\
 # Printed by `keystilectl render envoy-gateway`, for {since} and later.
 #
-# Once, before this is applied: the signing keys, as a secret where the proxies run; the
-# Gateway told of its EnvoyProxy; and EnvoyPatchPolicy allowed in Envoy Gateway's own
-# configuration (extensionApis.enableEnvoyPatchPolicy: true).
+# Once, before this is applied: put the signing keys into a secret where the proxies run, point
+# the Gateway at its EnvoyProxy, and allow EnvoyPatchPolicy in Envoy Gateway's own configuration
+# (extensionApis.enableEnvoyPatchPolicy: true).
 #
 #   kubectl -n envoy-gateway-system create secret generic keystile \\
 #     --from-literal=\"$(keystilectl signing-key export)\"
 #
-# With Ed25519 it is `signing-key export --public`, and the variable KEYSTILE_VERIFY_KEYS.
+# With Ed25519, use `signing-key export --public` and the variable KEYSTILE_VERIFY_KEYS.
+#
 #   kubectl -n {ns} patch gateway {name} --type merge -p '{{\"spec\": {{\"infrastructure\": {{\"parametersRef\":
 #     {{\"group\": \"gateway.envoyproxy.io\", \"kind\": \"EnvoyProxy\", \"name\": \"keystile\"}}}}}}}}'
 #

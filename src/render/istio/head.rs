@@ -1,12 +1,12 @@
-//! What stands above the resources: what has to be done by hand.
+//! The comment above the resources: what has to be done by hand.
 
 use super::patches::BOOTSTRAP;
 use super::{Mesh, MeshDelivery, ProxyKind};
 use crate::ecds::{MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
 
 const APPLIED: &str = "\
-# Print and apply again after every change of keys, with `kubectl apply --server-side -f -`:
-# without --server-side, kubectl keeps a second copy in an annotation, which holds 256 KiB.
+# Print this again after every change to keys, and apply it with `kubectl apply --server-side -f -`:
+# without --server-side, kubectl keeps a second copy in an annotation, which holds only 256 KiB.
 ";
 
 impl Mesh {
@@ -18,7 +18,7 @@ impl Mesh {
             false => String::new(),
         };
         let since = match self.is_native() {
-            true => ", for Istio whose proxies are Envoy 1.38 or later (1.30)",
+            true => ", for Istio 1.30 and later (Envoy 1.38)",
             false => "",
         };
         let after = match &self.delivery {
@@ -32,15 +32,15 @@ impl Mesh {
             "\
 # Printed by `keystilectl render istio`{since}.
 #
-# Once, before this is applied: the signing keys, as a secret beside the workload.
+# Once, before this is applied: put the signing keys into a secret beside the workload.
 #
 #   kubectl -n {namespace} create secret generic keystile \\
 #     --from-literal=\"$(keystilectl signing-key export)\"
 #
-# With Ed25519 it is `signing-key export --public`, and the variable KEYSTILE_VERIFY_KEYS.
+# With Ed25519, use `signing-key export --public` and the variable KEYSTILE_VERIFY_KEYS.
 #
-# Once, after it, in the pod's template: that secret as an environment variable of the container
-# `istio-proxy`, and the ConfigMap `{BOOTSTRAP}` as an addition to Envoy's bootstrap.
+# Once, afterwards: add to the pod template that secret, as an environment variable of the container
+# `istio-proxy`, and the ConfigMap `{BOOTSTRAP}`, as an addition to Envoy's bootstrap.
 #
 #   metadata:
 #     annotations: {{sidecar.istio.io/bootstrapOverride: {BOOTSTRAP}}}
@@ -51,8 +51,7 @@ impl Mesh {
 #       - name: {SIGNING_KEYS}
 #         valueFrom: {{secretKeyRef: {{name: keystile, key: {SIGNING_KEYS}}}}}
 {module}#
-# A proxy reads both when it starts, and not again: restart the workload after rotating the
-# signing key.
+# A proxy reads both only when it starts: restart the workload after rotating the signing key.
 {after}"
         )
     }
@@ -73,7 +72,7 @@ impl Mesh {
         format!(
             "\
 #       - {{name: {MODULE_FOLDERS}, value: {MODULE_FOLDER}}}
-#       # The proxy's name in Istio, with which it signs; only if the policy has `report`.
+#       # The proxy's name in Istio, under which it reports: needed only if the policy has `report`.
 #       - {{name: KEYSTILE_IP, valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}}}
 #       - {{name: KEYSTILE_POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}
 #       - name: {NODE}
@@ -90,7 +89,7 @@ impl Mesh {
 
 const WITHOUT_PLUGIN: &str = "\
 #
-# In the place of a WasmPlugin: delete that one first (`kubectl -n {ns} delete wasmplugin keystile`); until
+# If this replaces a WasmPlugin, delete that first (`kubectl -n {ns} delete wasmplugin keystile`); until
 # this is in force, its guard answers 403. Then delete the guard (the EnvoyFilter `keystile-guard`).
 ";
 
@@ -108,10 +107,10 @@ fn discovery_head(namespace: &str, is_native: bool) -> String {
     format!(
         "\
 #
-# The proxies load the filter from a file, named by `keystilectl serve --wasm`. The image that
-# WasmPlugins pull is a volume as well (Kubernetes 1.35 and later, or an init container):
+# The proxies load the filter from a file, which `keystilectl serve --wasm` names. The image that
+# WasmPlugins pull can also be a volume (Kubernetes 1.35 and later; before, use an init container):
 #
-#   volumes:                               # of the pod, in the pod's template
+#   volumes:                               # of the pod, in the pod template
 #   - name: keystile
 #     image: {{reference: \"registry.example/keystile@sha256:…\"}}
 #   volumeMounts:                          # of istio-proxy

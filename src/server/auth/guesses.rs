@@ -1,4 +1,4 @@
-//! Tokens that are not good: how many one address may try.
+//! Invalid tokens: how many of them one address may try.
 
 use std::net::IpAddr;
 

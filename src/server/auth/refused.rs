@@ -1,4 +1,4 @@
-//! Attempts that were refused, as the audit log tells them.
+//! Refused attempts, as the audit log records them.
 
 use keystile_model::words::redacted;
 use keystile_model::world::World;

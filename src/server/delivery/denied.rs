@@ -1,5 +1,5 @@
-//! Refusals of discovery: a status of gRPC for the Envoy, and a code of the list of all refusals for
-//! whoever reads its log.
+//! Refusals of discovery: a gRPC status for the Envoy, and a code from the list of all refusals for
+//! people who read its log.
 
 use keystile_model::error::{Code, Error, Surface};
 use tonic::Status;
@@ -18,7 +18,7 @@ pub fn denied(status: tonic::Code, refusal: &Error) -> Status {
     status
 }
 
-/// The code of a refusal that is told by a status; empty if it tells none.
+/// The code of the refusal in a status; empty if there is none.
 pub fn code_of(status: &Status) -> &str {
     let code = status.metadata().get(CODE);
     code.and_then(|c| c.to_str().ok()).unwrap_or_default()

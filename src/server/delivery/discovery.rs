@@ -140,7 +140,7 @@ impl<M: Message + Default> Decoder for Protobuf<M> {
         let message = M::decode(buffer).map_err(|_| {
             let refusal = refuse(
                 error::Code::MalformedBody,
-                "this is no message of discovery",
+                "this is not a discovery message",
                 "connect an Envoy that speaks version 3 of the protocol",
             );
             denied(tonic::Code::InvalidArgument, &refusal)

@@ -166,11 +166,11 @@ impl VersionHistory {
 fn unknown(version: u64) -> Error {
     refuse(
         Code::VersionNotFound,
-        format_args!("version {version} is none that this server remembers"),
+        format_args!("this server does not remember version {version}"),
         keystile_model::next![
             "see ",
             Act::KeysetVersions,
-            "; what happened before is in the audit log"
+            "; earlier changes are in the audit log"
         ],
     )
     .about("version")

@@ -8,8 +8,8 @@ use keystile_api::fleet::Missing;
 use keystile_system as system;
 
 impl Delivery {
-    /// Waits until every server of the store has published the version, and then learns all Envoys
-    /// that were ever sent one; gives what is missing if that takes too long.
+    /// Waits until every server of the store has published the version, and then which Envoys were
+    /// ever sent one; gives what is missing if that takes too long.
     pub(super) async fn late(&self, version: u64, deadline: Instant) -> Option<Waited> {
         let replicas = self.pool.replicas()?;
         let late = exchange::until_published(self, replicas, version, deadline).await;

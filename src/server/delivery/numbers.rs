@@ -1,4 +1,4 @@
-//! What metrics tell of delivery.
+//! Delivery in numbers.
 
 use super::Delivery;
 use super::published::Published;
@@ -36,7 +36,7 @@ pub struct DeliveryNumbers {
     pub overlays_total: u64,
     /// How often no keyset could be made from the store.
     pub failures_total: u64,
-    /// Reports taken.
+    /// Reports accepted.
     pub reports_total: u64,
     /// Reports refused.
     pub reports_refused_total: u64,

@@ -347,6 +347,11 @@ fn mend(e: BuildError) -> Error {
     refuse(
         Code::PolicyBreaksKeys,
         e,
-        keystile_model::next![Act::PolicyCheck, " and ", Act::KeyUpdate, " can mend it"],
+        keystile_model::next![
+            "correct the policy (",
+            Act::PolicyCheck,
+            " names its mistakes), or the key with ",
+            Act::KeyUpdate
+        ],
     )
 }

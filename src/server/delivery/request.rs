@@ -135,8 +135,8 @@ pub fn identify(
     if !allowed(&limits.nodes, &node.id) || !allowed(&limits.clusters, &node.cluster) {
         let refusal = refuse(
             error::Code::NodeNotServed,
-            "this node is not one of those that are served here",
-            "name it where the server is started, or connect this Envoy to another server",
+            "this server does not serve this node",
+            "add it to those that the server is started with, or connect this Envoy to another server",
         );
         return Err(denied(tonic::Code::PermissionDenied, &refusal));
     }

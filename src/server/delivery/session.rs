@@ -101,7 +101,7 @@ pub async fn serve(
         // let it expire at all. A switch that may not work is worse than none.
         let refusal = refuse(
             error::Code::SettingInvalid,
-            "this server bounds the time that a keyset lives without it, which needs delta discovery",
+            "this server limits how long a keyset is used without it, which requires delta discovery",
             "set `api_type: DELTA_GRPC`",
         );
         return denied(tonic::Code::FailedPrecondition, &refusal);
@@ -116,8 +116,8 @@ pub async fn serve(
         Err(_) => {
             let refusal = refuse(
                 error::Code::StreamSilent,
-                "the first request did not come in time",
-                "look at the network between this Envoy and the server",
+                "the first request did not arrive in time",
+                "check the network between this Envoy and the server",
             );
             return denied(tonic::Code::DeadlineExceeded, &refusal);
         }
@@ -275,7 +275,7 @@ impl Session {
                 let refusal = refuse(
                     error::Code::StreamSilent,
                     "a push was not answered in time",
-                    "look at the log of this Envoy",
+                    "see the log of this Envoy",
                 );
                 return Err(denied(tonic::Code::Aborted, &refusal));
             }

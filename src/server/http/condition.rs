@@ -36,8 +36,8 @@ pub fn matches(tags: &str, current: Option<&Value>) -> bool {
 pub fn stale() -> Error {
     refuse(
         Code::ChangedMeanwhile,
-        "it has changed since it was looked at",
-        "look at it again, and send its `ETag` of now in `if-match`",
+        "it has changed since it was read",
+        "read it again, and send its current `ETag` in `if-match`",
     )
 }
 

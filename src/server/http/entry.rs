@@ -355,5 +355,5 @@ fn filter(method: Method) -> MethodFilter {
 }
 
 pub(super) fn no_peer() -> Problem {
-    defect("nobody knows where the request comes from").into()
+    defect("the origin of the request is unknown").into()
 }

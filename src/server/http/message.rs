@@ -19,7 +19,7 @@ pub(super) fn json<T: serde::Serialize>(output: T) -> Result<Value> {
         refuse(
             Code::OutputFailed,
             format_args!("it was done, but the answer cannot be written ({e})"),
-            "please report this: it is a mistake in Keystile",
+            "please report this: it is a bug in Keystile",
         )
         .with_kind(Kind::Unavailable)
     })
@@ -101,7 +101,7 @@ pub(super) fn header(headers: &HeaderMap, name: HeaderName) -> Result<Option<Str
     let wrong = || -> Problem {
         refuse(
             Code::MalformedHeader,
-            format_args!("the header `{name}` stands there twice, or is not ASCII"),
+            format_args!("the header `{name}` is given twice, or is not ASCII"),
             "send it once",
         )
         .into()

@@ -14,7 +14,7 @@ use keystile_store::{BaseMark, Store};
 
 /// How often to look for changes.
 const LOOK: Duration = Duration::from_millis(200);
-/// How many of these times are left out while changes are told at once.
+/// How many of these times are skipped while changes are announced at once.
 const TOLD: u32 = 10;
 
 impl StorePool {

@@ -10,7 +10,7 @@ use crate::column;
 use crate::sql::postgres::DatabaseAddress;
 use crate::sql::{Database, params};
 
-/// For how long a replica that is not heard of may still be at work. Each stops on its own well
+/// For how long a replica that is not heard from may still be running. Each stops by itself well
 /// before that.
 pub const LEASE: Duration = Duration::from_secs(8);
 /// Replicas that have been silent for this many milliseconds are removed.
@@ -23,7 +23,7 @@ pub struct OtherReplica {
     pub id: String,
     /// The version that it has published.
     pub published: u64,
-    /// It may still be at work.
+    /// It may still be running.
     pub lives: bool,
 }
 
@@ -98,7 +98,7 @@ impl SharedTables {
         })
     }
 
-    /// Whether any replica works on a store.
+    /// Whether any replica uses the store.
     ///
     /// # Errors
     /// Those of the database.

@@ -1,4 +1,4 @@
-//! What a column can suffer from.
+//! What can be wrong with a column.
 
 use std::fmt::Display;
 
@@ -11,6 +11,6 @@ pub fn odd(column: usize, what: impl Display) -> Error {
         format_args!(
             "the store does not work as it should (column {column} of a row cannot be read: {what})"
         ),
-        "nothing was changed; if it stays, restore the folder from a backup",
+        "nothing was changed; if this persists, restore the folder from a backup",
     )
 }

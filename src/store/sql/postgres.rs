@@ -1,4 +1,4 @@
-//! PostgreSQL, over one connection that is made again when it was lost.
+//! PostgreSQL, over one connection that is re-established if it is lost.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,15 +23,15 @@ mod trouble;
 pub use address::{DatabaseAddress, Part};
 use trouble::{lost, trouble};
 
-/// What a machine holds that vanishes or stands still within a change, the database takes back: else
-/// nobody could write until it gives the connection up, hours later or never.
+/// If a machine vanishes or freezes within a change, the database releases what it holds: otherwise
+/// nobody could write until the database drops the connection, hours later or never.
 const VANISHED: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3;
     SET tcp_keepalives_count = 3; SET tcp_user_timeout = 15000;
     SET idle_in_transaction_session_timeout = 60000;";
 
 /// The first version whose SQL this is written for.
 const OLDEST: i64 = 150_000;
-/// Statements that are kept; all are forgotten when there are more.
+/// How many statements are cached; if there are more, all are dropped.
 const STATEMENTS: usize = 256;
 /// How many rows are fetched first, and how many after that.
 const FIRST: u32 = 64;
@@ -40,7 +40,7 @@ const MORE: u32 = 1024;
 /// A statement, and what its values are.
 type Known = HashMap<(String, Vec<SqlKind>), Statement>;
 
-/// Where a transaction stands.
+/// The state of the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// There is none.

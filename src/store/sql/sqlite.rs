@@ -101,7 +101,7 @@ impl SqliteDatabase {
                 tries = tries.checked_sub(1).ok_or_else(|| {
                     refuse(
                         Code::StoreBusy,
-                        "the store was busy all the time",
+                        "the store was busy for too long",
                         "nothing was written; try again",
                     )
                 })?;

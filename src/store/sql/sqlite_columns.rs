@@ -49,13 +49,13 @@ pub(super) fn trouble(e: rusqlite::Error) -> Error {
         ),
         Some(ErrorCode::FileLockingProtocolFailed | ErrorCode::SystemIoFailure) => refuse(
             Code::StoreIo,
-            format_args!("the disk under the store does not answer as it should ({e})"),
+            format_args!("the disk under the store does not work properly ({e})"),
             "nothing was changed; free some space and check the disk",
         ),
         _ => refuse(
             Code::StoreIo,
             format_args!("the store does not work as it should ({e})"),
-            "nothing was changed; if it stays, restore the folder from a backup",
+            "nothing was changed; if this persists, restore the folder from a backup",
         ),
     }
 }

@@ -54,7 +54,10 @@ fn what_the_control_plane_refuses_for_good_is_dropped_and_said_in_metric_log_and
     let answer = refusal(&batch.name());
     edge.vm.answer_call(edge.root, token, Some(answer)).unwrap();
     assert_eq!(edge.counter(DROPPED), 2);
-    assert_eq!(logged(&edge, "is refused for good by the control plane"), 1);
+    assert_eq!(
+        logged(&edge, "is permanently refused by the control plane"),
+        1
+    );
     edge.code(&key);
     let mut control = Control::default();
     control.settle(&mut edge);

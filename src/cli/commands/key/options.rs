@@ -15,7 +15,7 @@ pub struct RuleOptions(Vec<Typed>);
 pub struct ChangedOptions(Vec<Typed>);
 
 impl RuleOptions {
-    /// Says so in a request.
+    /// Puts them into a request.
     ///
     /// # Errors
     /// What is wrong with a word; the options have been checked one by one before.
@@ -26,7 +26,7 @@ impl RuleOptions {
 }
 
 impl ChangedOptions {
-    /// The same of a change.
+    /// The same for a change.
     ///
     /// # Errors
     /// Those of [`RuleOptions::tell`].

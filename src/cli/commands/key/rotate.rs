@@ -188,7 +188,7 @@ impl Receiver {
         let file = create().map_err(|e| {
             refuse(
                 Code::FileUnwritable,
-                format_args!("`{}` cannot be made ({e})", path.display()),
+                format_args!("`{}` cannot be created ({e})", path.display()),
                 "nothing was rotated; name a file that does not exist",
             )
         })?;
@@ -222,7 +222,7 @@ impl Receive for Receiver {
             refuse(
                 Code::FileUnwritable,
                 format_args!("`{}` cannot be written ({e})", self.path.display()),
-                "the keys in it are rotated and the others are not: do the same again with another file",
+                "the keys in it are rotated, and the others are not: run the command again with another file",
             )
         })
     }

@@ -102,16 +102,16 @@ fn open(path: &Path, keys: &SigningKeys) -> Result<Opened> {
         KeysetRefusal::UnknownKid(kid) => refuse(
             Code::KeysetInvalid,
             format_args!(
-                "{}: signed with key `{}`, which is not among the signing keys at hand",
+                "{}: signed with key `{}`, which is not one of the signing keys at hand",
                 path.display(),
                 kid.escape_default()
             ),
-            "it is of another store, or its signing key is retired: build it again",
+            "it belongs to another store, or its signing key is retired: build it again",
         ),
         KeysetRefusal::Overlay => refuse(
             Code::KeysetInvalid,
             format_args!("{}: {e}", path.display()),
-            "name a file that holds a whole keyset, such as `keyset build` writes",
+            "name a file with a whole keyset, such as `keyset build` writes",
         ),
         e => refuse(
             Code::KeysetInvalid,
@@ -130,7 +130,7 @@ impl Verify {
             let verified = open(path, &keys).and_then(|o| match (o.unreadable(), o.keyset.corrupt_pages()) {
                 (0, 0) => Ok(o),
                 (keys, pages) => Err(refuse(Code::KeysetInvalid, format_args!(
-                        "{}: {pages} of {} pages are not those that were signed, and {keys} keys are refused for it",
+                        "{}: {pages} of {} pages are not those that were signed, so {keys} keys are refused",
                         path.display(),
                         o.keyset.pages()
                     ), "build it again with `keystilectl keyset build`")),
@@ -149,7 +149,7 @@ impl Verify {
         cx.out.show(&Value::Array(json), || {
             let line = |(path, o): &(&PathBuf, Opened)| {
                 format!(
-                    "{}: good: version {}, {}, {}\n",
+                    "{}: valid: version {}, {}, {}\n",
                     path.display(),
                     o.keyset.version,
                     plural::count(o.keyset.len(), "key"),
@@ -180,7 +180,7 @@ fn summary(k: &Keyset, now: u64, (revoked, disabled, imported): (usize, usize, u
             ),
         ),
         (
-            "good until",
+            "valid until",
             k.not_after
                 .map(|t| format!("{} ({})", when::short(t), when::relative(t, now)))
                 .unwrap_or_default(),

@@ -36,9 +36,9 @@ pub struct DiffArgs {
 /// Which changes count as a failure.
 #[derive(Clone, Copy, ValueEnum)]
 enum FailOn {
-    /// Somebody is let in who was refused before.
+    /// A request is let in that was refused before.
     Opens,
-    /// Somebody is refused who was let in before.
+    /// A request is refused that was let in before.
     Closes,
     /// Any change at all.
     Any,
@@ -71,7 +71,7 @@ impl DiffArgs {
                     "{} of the kind that `--fail-on` names",
                     plural::count(n, "change")
                 ),
-                "review them, and leave the option out if they are meant",
+                "review them, and leave the option out if they are intended",
             )),
         }
     }
@@ -79,7 +79,7 @@ impl DiffArgs {
 
 fn table(diff: &PolicyDiff) -> String {
     if diff.is_empty() {
-        return "no request changes its answer\n".to_owned();
+        return "no request gets a different answer\n".to_owned();
     }
     let effect = |e: Effect| {
         let color = match e {

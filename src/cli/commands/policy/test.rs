@@ -84,7 +84,7 @@ impl Test {
                 "{failed} of {} failed",
                 plural::count(outcomes.len(), "case")
             ),
-            "change the policy, or the case if it expects too much",
+            "change the policy, or the case if it expects the wrong answer",
         ))
     }
 }

@@ -83,7 +83,7 @@ impl EnvoyGatewayArgs {
             (None, None) => {
                 return Err(refuse(
                     keystile_model::error::Code::FieldMissing,
-                    "neither code nor a discovery service is named",
+                    "neither an image nor a discovery service is given",
                     "add `--image` or `--discovery`",
                 ));
             }

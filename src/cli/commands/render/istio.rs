@@ -71,7 +71,7 @@ pub fn keyset_for_object(cx: &Context) -> Result<String> {
         return Err(refuse(
             Code::TooLong,
             format_args!(
-                "the keyset takes {} bytes, more than Kubernetes keeps in one object",
+                "the keyset has {} bytes, more than fit into a Kubernetes object",
                 keyset.len()
             ),
             "run `keystilectl serve` and print this again with `--discovery`",
@@ -88,7 +88,7 @@ impl IstioArgs {
             return Err(refuse(
                 Code::FieldsConflict,
                 "`--fail-strategy` is for WebAssembly",
-                "leave it out: a mistake in the module costs the request that met it, and no other",
+                "leave it out: a fault in the module affects only the request in which it occurs",
             ));
         }
         let delivery = match (self.plane.control_plane(cx), self.image) {
@@ -120,7 +120,7 @@ impl IstioArgs {
             (None, None) => {
                 return Err(refuse(
                     Code::FieldMissing,
-                    "neither code nor a discovery service is named",
+                    "neither an image nor a discovery service is given",
                     "add `--image` or `--discovery`",
                 ));
             }

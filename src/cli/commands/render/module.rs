@@ -28,8 +28,8 @@ pub fn is_native(filter: &Filter) -> Result<bool> {
         (Shell::Wasm, None) => Ok(false),
         (Shell::Wasm, Some(_)) => Err(refuse(
             Code::FieldsConflict,
-            "`--wasm` says nothing here",
-            "leave it out: `--image` says where the filter is, or with `--discovery` what `serve` hands out",
+            "`--wasm` has no effect here",
+            "leave it out: `--image` says where the filter is, or with `--discovery` the server does",
         )),
     }
 }
@@ -47,7 +47,7 @@ impl Module {
         if reference.contains("://") {
             return Err(refuse(
                 Code::InvalidName,
-                format_args!("`{image}` is no image"),
+                format_args!("`{image}` is not the address of an image"),
                 "name an image that holds the module, `oci://…`: Envoy leaves out a module that it cannot download, and lets requests pass",
             ));
         }

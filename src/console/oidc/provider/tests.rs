@@ -105,22 +105,22 @@ fn a_document_of_somebody_else_or_that_leads_into_the_open_is_refused() {
                 "https://id.example.com.evil.example/authorize".into();
             elsewhere
         }),
-        ("it is of the issuer", |issuer| {
+        ("it belongs to the issuer", |issuer| {
             let mut other = document(issuer);
             other["issuer"] = format!("{issuer}/").into();
             other
         }),
-        ("is not an address over TLS", |issuer| {
+        ("does not use TLS", |issuer| {
             let mut open = document(issuer);
             open["token_endpoint"] = "http://id.example.com/token".into();
             open
         }),
-        ("is not an address over TLS", |issuer| {
+        ("does not use TLS", |issuer| {
             let mut script = document(issuer);
             script["authorization_endpoint"] = "javascript:alert(1)".into();
             script
         }),
-        ("makes no sense", |_| "no document".into()),
+        ("is not valid", |_| "no document".into()),
     ];
     for (words, change) in changes {
         let e = discovered(change).unwrap_err();

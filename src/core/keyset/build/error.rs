@@ -5,7 +5,7 @@ use core::fmt;
 use crate::key::KeyId;
 use crate::policy::PolicyError;
 
-/// Why a keyset cannot be built from the content.
+/// Why a keyset cannot be built from the content. Each surface adds the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildError {
     /// The policy has mistakes.
@@ -54,29 +54,25 @@ impl fmt::Display for BuildError {
             }
             Self::UnknownPlan { key, plan } => write!(
                 f,
-                "key {key} is on plan `{plan}`, which the policy does not have; add the plan or update the key"
+                "key {key} is on plan `{plan}`, which the policy does not have"
             ),
             Self::UnknownZone { plan, zone } => write!(
                 f,
-                "the quota of plan `{plan}` follows time zone `{zone}`, which is not known; write one such as `Europe/Berlin`"
+                "the quota of plan `{plan}` follows time zone `{zone}`, which is not known"
             ),
             Self::SameDigest(a, b) => write!(f, "keys {a} and {b} have the same digest"),
             Self::TooManyRules(id) => write!(
                 f,
-                "key {id} has more address ranges, origins and certificates than fit; use wider ranges"
+                "key {id} has more address ranges, origins and certificates than fit"
             ),
-            Self::TooLarge => f.write_str("the keyset is larger than its format can say"),
-            Self::NeedsBase { key, lacks } => write!(
-                f,
-                "key {key} needs {lacks}, which the base does not have; build a new base"
-            ),
-            Self::OtherBase(what) => {
-                write!(
-                    f,
-                    "the base has another {what} than the changes; build a new base"
-                )
+            Self::TooLarge => f.write_str("the keyset is larger than its format allows"),
+            Self::NeedsBase { key, lacks } => {
+                write!(f, "key {key} needs {lacks}, which the base does not have")
             }
-            Self::NotABase => f.write_str("an overlay needs a keyset as its base; build one"),
+            Self::OtherBase(what) => {
+                write!(f, "the base has another {what} than the changes")
+            }
+            Self::NotABase => f.write_str("an overlay needs a keyset as its base"),
         }
     }
 }

@@ -87,11 +87,11 @@ fn nothing_stands_behind_the_pages_and_nothing_between() {
     assert!(load(format!("{body} }}\n\t ").as_bytes()).is_ok());
     assert_eq!(
         refused(format!("{body},\"nonce\":1}}")),
-        syntax(body.len(), "`}` (`pages` stands last)")
+        syntax(body.len(), "`}` (`pages` comes last)")
     );
     assert_eq!(
         refused(body),
-        syntax(body.len(), "`}` (`pages` stands last)")
+        syntax(body.len(), "`}` (`pages` comes last)")
     );
 }
 

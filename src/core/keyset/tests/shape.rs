@@ -284,7 +284,10 @@ fn whoever_cannot_build_is_told_of_which_key_or_plan() {
             ["plan `gold`", "`Mars/Base`"],
         ),
         (BuildError::SameDigest(key, other), [&key_text, &other_text]),
-        (BuildError::TooManyRules(key), [&key_text, "wider ranges"]),
+        (
+            BuildError::TooManyRules(key),
+            [&key_text, "more address ranges"],
+        ),
         (BuildError::TooLarge, ["keyset", "larger"]),
         (
             BuildError::NeedsBase {
@@ -295,7 +298,7 @@ fn whoever_cannot_build_is_told_of_which_key_or_plan() {
         ),
         (
             BuildError::OtherBase("policy"),
-            ["another policy", "new base"],
+            ["another policy", "the changes"],
         ),
         (BuildError::NotABase, ["an overlay", "keyset"]),
     ] {

@@ -54,7 +54,7 @@ impl BucketKey {
 }
 
 impl Hash for BucketKey {
-    /// By what sets the buckets of a store apart.
+    /// By what distinguishes the buckets of a store.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let numbers = self.0.last_chunk::<16>().into_iter();
         for number in numbers.flat_map(|numbers| numbers.as_chunks::<8>().0) {

@@ -1,4 +1,4 @@
-//! Where keys may stand, and who is told of them.
+//! Where keys may be sent, and the headers that tell the upstream about them.
 
 use super::super::{Credential, RawCredential, RawIdentity, RawPolicy};
 use super::{Errors, is_plain, is_token};
@@ -40,7 +40,7 @@ pub(crate) fn credentials(raw: &RawPolicy, e: &mut Errors) -> Vec<Credential> {
             continue;
         };
         if out.contains(&place) {
-            e.push(field, Advice::new("stands here twice", "remove one"));
+            e.push(field, Advice::new("is listed twice", "remove one"));
         } else {
             out.push(place);
         }

@@ -75,7 +75,7 @@ fn quota(field: &str, raw: &RawQuota, e: &mut Errors) {
         e.push(
             format!("{field}.rolls_over.day"),
             Advice::new(
-                "says nothing for a quota by day",
+                "has no meaning for a quota by day",
                 "remove it, or write `per: month`",
             ),
         );
@@ -113,7 +113,7 @@ pub(crate) fn limits(field: &str, raw: &[RawLimit], e: &mut Errors) -> Vec<Limit
     if raw.len() > MAX_LIMITS {
         e.push(
             field,
-            format!("holds {} limits; {MAX_LIMITS} is the most", raw.len()),
+            format!("has {} limits; {MAX_LIMITS} is the maximum", raw.len()),
         );
     }
     let mut out: Vec<Limit> = Vec::new();
@@ -124,7 +124,7 @@ pub(crate) fn limits(field: &str, raw: &[RawLimit], e: &mut Errors) -> Vec<Limit
                 e.push(
                     format!("{field}.per"),
                     Advice::new(
-                        "is that of another limit in this list",
+                        "is the same as in another limit of this list",
                         "keep the stricter one",
                     ),
                 );

@@ -68,7 +68,7 @@ fn methods(r: &RawRoute, field: &str, e: &mut Errors) {
             e.push(
                 format!("{field}.methods[{j}]"),
                 Advice::new(
-                    "methods are compared with their case",
+                    "methods are case-sensitive",
                     format!("write `{}`", method.to_ascii_uppercase()),
                 ),
             );
@@ -126,7 +126,7 @@ fn cost(r: &RawRoute, own_limit: Option<&Limit>, field: &str, e: &mut Errors) ->
     cost
 }
 
-/// Two routes that no request could tell apart.
+/// Two routes that match exactly the same requests.
 #[inline(never)]
 fn indistinct(raw: &RawPolicy, first_at: usize, field: String) -> PolicyError {
     let first = raw.routes.get(first_at).map_or("", |r| r.path.as_str());
@@ -134,7 +134,7 @@ fn indistinct(raw: &RawPolicy, first_at: usize, field: String) -> PolicyError {
         field,
         problem: Advice::new(
             format!(
-                "no request could tell it from `routes[{}]` (`{first}`)",
+                "matches exactly the same requests as `routes[{}]` (`{first}`)",
                 first_at
             ),
             "change its path, methods or hosts, or remove it",
@@ -170,7 +170,7 @@ fn virtual_hosts(route: &RawRoute, field: &str, e: &mut Errors) {
         e.push(
             format!("{field}.virtual_hosts"),
             Advice::new(
-                "stands beside `hosts`",
+                "cannot be combined with `hosts`",
                 "remove one of the two: Envoy's choice, or the host as it was sent",
             ),
         );

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::is_default;
 
-/// How long keys may live; the shortest that is about a key holds, that of its plan included.
+/// How long keys may live; the shortest limit that applies to a key counts, including that of its
+/// plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLifetimes {

@@ -255,7 +255,7 @@ impl Ledger {
         }
     }
 
-    /// Makes one of the two oldest parts of the same minute, or else of the two oldest
+    /// Merges the two oldest parts of the same minute or, if there are none, the two oldest
     /// minutes. `false` if there is only one.
     fn join_two(&mut self) -> bool {
         let starts = self.waiting.iter().map(|m| m.at);

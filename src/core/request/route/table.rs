@@ -1,7 +1,7 @@
 //! Tables by text, whose look-ups cost the same among five entries and a thousand.
 //!
-//! Nobody but the author of a policy chooses what stands in them, so that nobody can fill one place
-//! of them with much: a request only asks.
+//! Only the author of a policy chooses their entries; requests only look up. So nobody can make
+//! many entries collide.
 
 use core::hash::{BuildHasherDefault, Hasher};
 use std::collections::HashMap;

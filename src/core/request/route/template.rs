@@ -68,16 +68,16 @@ impl TemplateError {
                 format!(
                     "segment `{s}`: braces hold the name of a parameter, of letters, digits and `_`"
                 ),
-                "write `/users/{id}` or `/reports/{id}.json`; `{*rest}` and `{rest+}` stand alone in the last segment",
+                "write `/users/{id}` or `/reports/{id}.json`; `{*rest}` and `{rest+}` have to be alone in the last segment",
             ),
             Self::Adjacent(s) => Advice::new(
                 format!(
-                    "segment `{s}`: nobody could tell where one parameter ends and the next begins"
+                    "segment `{s}`: it is unclear where one parameter ends and the next begins"
                 ),
                 "write text between them, as in `{from}-{to}`, or one parameter for both",
             ),
             Self::RestNotLast(s) => {
-                format!("`{s}` takes all that follows, so it stands last").into()
+                format!("`{s}` takes all that follows, so it has to come last").into()
             }
         }
     }

@@ -10,7 +10,7 @@ use super::pattern::Pattern;
 use super::table::Table;
 use super::template::{Segment, Tail, Template};
 
-/// Two routes that no request could tell apart: their positions in the list.
+/// Two routes that match exactly the same requests: their positions in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The route that came first.

@@ -1,4 +1,4 @@
-//! What stands behind the pointer that Envoy has of a filter, and who may use it when.
+//! What is behind Envoy's pointer to a filter, and who may use it when.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
@@ -7,20 +7,20 @@ use super::super::{Envoys, Stream};
 use crate::config::Config;
 use crate::request;
 
-/// What stands behind a filter's pointer.
+/// What is behind a filter's pointer.
 ///
 /// Envoy may call about a filter while it is being called about it: a reply runs through the
 /// filters of the response, and a reset destroys them.
 struct Filter {
     config: *const Config,
-    /// Somebody has the state.
+    /// The state is in use.
     is_busy: Cell<bool>,
-    /// Envoy has given it up meanwhile.
+    /// Envoy has destroyed it meanwhile.
     is_gone: Cell<bool>,
     state: UnsafeCell<request::RequestState>,
 }
 
-/// Gives the state back, however the call ends, and the filter up if Envoy has.
+/// Returns the state, however the call ends, and frees the filter if Envoy has destroyed it.
 struct Turn(*mut Filter);
 
 impl Drop for Turn {
@@ -46,10 +46,10 @@ pub fn made(config: *const Config) -> *const c_void {
     Box::into_raw(Box::new(filter)).cast_const().cast()
 }
 
-/// Envoy destroys a filter, perhaps within a call about it: then the end of that call frees it.
+/// Envoy destroys a filter. If that happens within a call about it, the end of that call frees it.
 ///
 /// # Safety
-/// It came from [`made`] or [`broken`], and Envoy uses it no longer.
+/// It came from [`made`] or [`broken`], and Envoy no longer uses it.
 pub unsafe fn give_up(filter: *const c_void) {
     if filter.is_null() || filter == broken() {
         return;

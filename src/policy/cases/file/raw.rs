@@ -35,7 +35,7 @@ pub(super) struct RawCase {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "this is no key; write the name of one of `keys`, `none`, `unknown`, `malformed`, or a mapping of a key's fields"
+    expecting = "this is not a key: neither the name of one of `keys`, nor `none`, `unknown` or `malformed`, nor a mapping of a key's fields"
 )]
 enum RawHolder {
     Name(String),
@@ -45,7 +45,7 @@ enum RawHolder {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "this is no request; write `GET /v1/users/7`, or a mapping of method, path, host, virtual_host, ip, origin, certificates, headers and tls"
+    expecting = "this is not a request: neither a line such as `GET /v1/users/7`, nor a mapping of method, path, host, virtual_host, ip, origin, certificates, headers and tls"
 )]
 enum RawRequest {
     Line(String),
@@ -77,7 +77,7 @@ struct Fields {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "this is no answer; write a code such as `insufficient_scope`, or `ok`, or a mapping of code and route"
+    expecting = "this is not an answer: neither `ok`, nor a code such as `insufficient_scope`, nor a mapping of code and route"
 )]
 enum RawExpect {
     Code(String),
@@ -109,7 +109,7 @@ impl RawCase {
             );
             return Err(refuse(
                 Code::CasesInvalid,
-                format_args!("`{}` is no code", expect.code),
+                format_args!("`{}` is not a code", expect.code),
                 next,
             ));
         }
@@ -166,7 +166,7 @@ fn sent_line(line: &str) -> Result<CaseRequest> {
     let wrong = || {
         refuse(
             Code::CasesInvalid,
-            format_args!("`{line}` is no request"),
+            format_args!("`{line}` is not a request"),
             "write `GET /v1/users/7`, or `GET https://api.example.com/v1/users/7`",
         )
     };
@@ -218,7 +218,7 @@ impl Fields {
                 ip.parse().map_err(|_| {
                     refuse(
                         Code::InvalidAddress,
-                        format_args!("`{ip}` is no address"),
+                        format_args!("`{ip}` is not an address"),
                         "write `192.0.2.1` or `2001:db8::1`",
                     )
                 })

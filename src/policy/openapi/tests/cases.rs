@@ -120,7 +120,7 @@ fn references_are_followed_or_refused_and_never_passed_over() {
         ("#/nothing", "leads to nothing"),
         ("#/x/list/0", "leads to something else"),
         ("odd.yaml", "leads to something else: security"),
-        ("#/x/one", "lead to each other"),
+        ("#/x/one", "form a cycle"),
         ("../up.yaml", "leads out of the folder"),
         ("a/../../up.yaml", "leads out of the folder"),
         ("/etc/hosts", "leads out of the folder"),

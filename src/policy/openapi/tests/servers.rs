@@ -143,7 +143,7 @@ fn what_a_server_leaves_open_is_said() {
         (
             "[{url: ../v1}]",
             "server ../v1",
-            "is relative to where the document lies; `/v1` is taken",
+            "is relative to the document's location; `/v1` is used",
         ),
         (
             "[{url: '{base}/v1'}]",

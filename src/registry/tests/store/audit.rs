@@ -36,7 +36,7 @@ fn a_tail_cut_off_together_with_the_memory_of_it_is_noticed_by_the_checkpoint_be
     assert_eq!(b.verify(), Ok(()), "the chain alone does not show it");
     let words = verified(&mut b).unwrap_err().to_string();
     assert!(
-        words.starts_with(&format!("audit record {last} was removed or exchanged")),
+        words.starts_with(&format!("audit record {last} was removed or replaced")),
         "{words}"
     );
     // Going on as if nothing had been does not hide it.

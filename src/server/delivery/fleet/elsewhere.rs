@@ -11,8 +11,8 @@ use super::{Fleet, Inner, Node, ResourceKind};
 use keystile_model::world::Moment;
 use keystile_store::shared::fleet::ObservedRow;
 
-/// Reports that are older than this are not told any more, in milliseconds: each Envoy has sent
-/// others since, or proves nothing.
+/// Reports older than this, in milliseconds, are not passed on: each Envoy has sent newer ones
+/// since, or proves nothing.
 const OLD_MS: u64 = 60_000;
 
 impl Inner {
@@ -41,7 +41,7 @@ impl Inner {
 }
 
 impl Fleet {
-    /// What is new here; everything, if the others know nothing. Nothing is taken twice.
+    /// What is new here; everything, if the others know nothing. Nothing is given twice.
     pub fn tell(&self, everything: bool, now: Moment) -> Vec<ObservedRow> {
         let inner = &mut *self.inner();
         let telling = &mut inner.telling;
@@ -96,7 +96,7 @@ impl Fleet {
             let Ok(observed) = serde_json::from_str::<Observed>(&row.body) else {
                 tracing::error!(
                     replica,
-                    "what another server says of an Envoy cannot be read"
+                    "what another server says about an Envoy cannot be read"
                 );
                 continue;
             };
@@ -136,7 +136,7 @@ impl Fleet {
         self.changed();
     }
 
-    /// Only these other servers are at work: what the rest said of streams is over.
+    /// Only these other servers are running: what the rest said about streams no longer holds.
     pub fn living(&self, replicas: &[&str], now: Moment) {
         let mut inner = self.inner();
         let known = inner.telling.read.keys();

@@ -1,4 +1,5 @@
-//! Tells other servers of the store what this one observes of its Envoys, and hears what they do.
+//! Tells other servers of the store what this one observes of its Envoys, and learns what they
+//! observe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,7 @@ async fn once(
     let exchanged = tokio::task::spawn_blocking(move || {
         replicas.exchange(published, renews, &rows, |other| fleet.read_of(other))
     });
-    let broken = || Err(defect("what servers say could not be exchanged"));
+    let broken = || Err(defect("the state of the servers could not be exchanged"));
     exchanged.await.unwrap_or_else(|_| broken())
 }
 

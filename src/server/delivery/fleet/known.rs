@@ -141,7 +141,7 @@ impl Fleet {
                     return Err(refuse(
                         Code::EnvoyConnected,
                         format_args!("the Envoy `{id}` is connected"),
-                        "stop it first: one that lives is waited for",
+                        "stop it first: while an Envoy is connected, it is waited for",
                     )
                     .field("nodes"));
                 }

@@ -216,7 +216,7 @@ impl Node {
             return Err((why.to_owned(), !reports));
         }
         if self.processes.vms().any(|(_, vm)| vm.missing_base) {
-            return later("a worker lacks the base, which is pushed again".to_owned());
+            return later("a worker lacks the base, which is being pushed again".to_owned());
         }
         later(format!(
             "acknowledged, and {} of {} workers have it in force",
@@ -235,7 +235,7 @@ impl Node {
         }
         if let Some(off) = self.processes.clock_off() {
             return Some(format!(
-                "the clock of an Envoy with this node id is {off} s wrong, so its reports prove nothing; correct its clock"
+                "the clock of an Envoy with this node id is off by {off} s, so its reports prove nothing; correct its clock"
             ));
         }
         let (all, silent) = (self.processes.len(), self.processes.silent());

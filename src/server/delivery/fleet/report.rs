@@ -52,14 +52,14 @@ impl fmt::Display for ReportRefusal {
             Self::Node => f.write_str(
                 "its node id is empty, too long, or holds characters that cannot be seen",
             ),
-            Self::Clock(off) => write!(
-                f,
-                "the report's time is {off} s off; set the clocks of Envoy and server"
-            ),
-            Self::Older => f.write_str("a newer report of this VM was here before"),
+            Self::Clock(off) => write!(f, "the report's time is off by {off} s"),
+            Self::Older => f.write_str("a newer report of this VM has already arrived"),
             Self::TooMany => f.write_str("there are too many nodes or VMs"),
-            Self::Version(version) => write!(f, "the report's version {version} is none"),
-            Self::NotReady => f.write_str("the server is starting; report again"),
+            Self::Version(version) => write!(
+                f,
+                "the report's version {version} is not one that a store issues"
+            ),
+            Self::NotReady => f.write_str("the server is starting"),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Publisher {
         let noted = kept::note(&self.delivery, &made.current.artefact, bytes, over).await;
         match noted {
             Err(e) if self.delivery.pool.replicas().is_none() => {
-                tracing::warn!(error = %e, "the base cannot be recorded: after a restart every Envoy will get a new one");
+                tracing::warn!(error = %e, "the base cannot be recorded: after a restart, every Envoy will get a new one");
                 Ok(true)
             }
             noted => noted,
@@ -152,7 +152,7 @@ async fn build(delivery: &Delivery) -> Result<Made> {
         let bytes = ready.seal_raw(nonce);
         // Only digests, but still private.
         if let Err(e) = file::replace(&path, 0o600, &bytes) {
-            tracing::warn!(error = %e, "the base cannot be kept: after a restart every Envoy will get a new one");
+            tracing::warn!(error = %e, "the base cannot be saved: after a restart, every Envoy will get a new one");
         }
         let (built, signers) = (ready.built, ready.signers);
         let template = settings.template;

@@ -93,7 +93,7 @@ async fn bytes(delivery: &Delivery) -> Option<Vec<u8>> {
     let kept = bytes.clone();
     let kept = spawn_blocking(move || file::replace(&path, 0o600, &kept)).await;
     if let Ok(Err(e)) = kept {
-        tracing::warn!(error = %e, "the base cannot be kept: if the database is lost, its keys will not be known");
+        tracing::warn!(error = %e, "the base cannot be saved: if the database is lost, its keys will not be known");
     }
     Some(bytes)
 }
@@ -106,7 +106,7 @@ pub async fn keep(delivery: &Delivery, overlay: &SignableArtefact, nonce: u64) {
     let kept = spawn_blocking(move || file::replace_lazily(&path, 0o600, &bytes)).await;
     if let Ok(Err(e)) = kept {
         delivery.pool.health().heed_beside(1);
-        tracing::warn!(error = %e, "the overlay cannot be kept: if the store is lost, its keys will not be known");
+        tracing::warn!(error = %e, "the overlay cannot be saved: if the store is lost, its keys will not be known");
     }
 }
 

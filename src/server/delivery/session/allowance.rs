@@ -49,7 +49,7 @@ impl Allowance {
             let refusal = refuse(
                 error::Code::TooManyRequests,
                 "too many requests on this stream",
-                "look at the log of this Envoy",
+                "see the log of this Envoy",
             );
             return Err(denied(tonic::Code::ResourceExhausted, &refusal));
         }

@@ -64,7 +64,7 @@ impl Session {
             envoy_says = message.escape_debug().take(500).collect::<String>(),
             times,
             retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "an Envoy refused a keyset and keeps the former one; see its log, where the filter says why"
+            "an Envoy refused a keyset and keeps the previous one; see its log, where the filter says why"
         );
         slot.refused = Some(Pause {
             content: artefact.content().to_owned(),

@@ -27,7 +27,7 @@ impl Session {
             let refusal = refuse(
                 error::Code::KeysetImpossible,
                 "the server cannot sign a keyset",
-                "look at its log",
+                "see its log",
             );
             denied(tonic::Code::Unavailable, &refusal)
         })?;
@@ -60,7 +60,7 @@ impl Session {
             let refusal = refuse(
                 error::Code::StreamSilent,
                 "responses are not read",
-                "look at the log of this Envoy",
+                "see the log of this Envoy",
             );
             return Err(denied(tonic::Code::Aborted, &refusal));
         }

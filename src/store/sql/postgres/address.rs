@@ -23,7 +23,7 @@ use super::password;
 const SCHEMA: &str = "keystile";
 /// How long to wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After how long without a sign of life a connection is given up: twice this, at most.
+/// After how long without a sign of life a connection is dropped: at most twice this.
 const SILENCE: Duration = Duration::from_secs(5);
 /// What an address looks like.
 const EXAMPLE: &str = "an address is postgres://USER@HOST:PORT/DATABASE";
@@ -53,12 +53,12 @@ impl fmt::Display for DatabaseAddress {
 }
 
 impl DatabaseAddress {
-    /// Whether a text is an address, and no path.
+    /// Whether a text is an address, not a path.
     pub fn is_one(text: &str) -> bool {
         text.starts_with("postgres://") || text.starts_with("postgresql://")
     }
 
-    /// Whether an address holds a password, which must not stand where others can read it.
+    /// Whether an address holds a password, which must not be where others can read it.
     pub fn has_password(text: &str) -> bool {
         Self::split(text)
             .ok()
@@ -69,7 +69,7 @@ impl DatabaseAddress {
     /// file that `PGPASSFILE` names.
     ///
     /// # Errors
-    /// If it is none, or names something that is not there.
+    /// If it is not an address, or names something that does not exist.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut config, own) = Self::split(text)?;
         if config.get_hosts().is_empty() {
@@ -114,7 +114,7 @@ impl DatabaseAddress {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let value = percent_encoding::percent_decode_str(value)
                 .decode_utf8()
-                .map_err(|_| wrong("an option of it is no text"))?;
+                .map_err(|_| wrong("one of its options is not text"))?;
             match name {
                 "schema" => own.schema = schema(&value)?,
                 "sslmode" => own.mode = Some(value.into_owned()),
@@ -211,7 +211,7 @@ impl Own {
     }
 }
 
-/// Whether nothing that is sent leaves this machine.
+/// Whether everything that is sent stays on this machine.
 fn is_local(config: &Config) -> bool {
     config
         .get_hostaddrs()
@@ -239,7 +239,7 @@ fn schema(name: &str) -> Result<String> {
     match fits {
         true => Ok(name.to_owned()),
         false => Err(wrong(
-            "`schema` is no name of up to 48 small letters, digits and `_`",
+            "`schema` is not a name of up to 48 lower-case letters, digits and `_`",
         )),
     }
 }
@@ -265,7 +265,7 @@ fn shown(config: &Config, schema: &str) -> String {
 fn wrong(what: &str) -> Error {
     refuse(
         Code::StoreAddress,
-        format_args!("the address of the store does not work: {what}"),
+        format_args!("the address of the store cannot be used: {what}"),
         EXAMPLE,
     )
 }

@@ -1,4 +1,4 @@
-//! What other processes say about the database, as they say it (`LISTEN`).
+//! Notifications from other processes about the database, as they are sent (`LISTEN`).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct ChangeListener {
 }
 
 impl ChangeListener {
-    /// Listens to what is said about a store: its channel has the name of its schema.
+    /// Listens for notifications about a store: its channel has the name of its schema.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -32,7 +32,7 @@ impl ChangeListener {
         })
     }
 
-    /// Waits until something is said, but no longer than this; gives what it was.
+    /// Waits for a notification, but no longer than this, and returns it.
     ///
     /// # Errors
     /// If the connection was lost.

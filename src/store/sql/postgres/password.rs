@@ -1,4 +1,4 @@
-//! Passwords that do not stand in the address, from where PostgreSQL's own clients find them.
+//! Passwords that are not in the address, found where PostgreSQL's own clients find them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -50,8 +50,8 @@ pub(super) fn find(config: &Config) -> Result<Option<Zeroizing<String>>> {
     Ok(Some(password))
 }
 
-/// The password of the first line that fits: `HOST:PORT:DATABASE:USER:PASSWORD`, where `*` fits
-/// anything and `\` takes the next character as it is.
+/// The password of the first line that matches: `HOST:PORT:DATABASE:USER:PASSWORD`, where `*`
+/// matches anything and `\` escapes the next character.
 fn in_file(text: &str, config: &Config) -> Option<Zeroizing<String>> {
     let host = match config.get_hosts().first()? {
         Host::Tcp(name) => name.clone(),

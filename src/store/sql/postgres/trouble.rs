@@ -59,7 +59,7 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
         "25" if *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => lost(address),
         "25" if *code == SqlState::READ_ONLY_SQL_TRANSACTION => refuse(
             Code::StoreAccess,
-            format_args!("{address} is open for reading only"),
+            format_args!("{address} is read-only"),
             "nothing was changed; name the primary, not a standby",
         ),
         _ => refuse(
@@ -68,7 +68,7 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
                 "{address} does not work as it should ({said}, {})",
                 code.code()
             ),
-            "nothing was changed; if it stays, look at the server's log",
+            "nothing was changed; if this persists, see the server's log",
         ),
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn lost(address: &DatabaseAddress) -> Error {
     refuse(
         Code::StoreUnreachable,
         format_args!("the connection to {address} was lost"),
-        "look whether the change was made before you try again",
+        "check whether the change was made before you try again",
     )
 }
 

@@ -191,13 +191,13 @@ fn older_filters_of_one_name_are_noticed_whatever_their_number_and_their_clocks(
 #[test]
 fn one_whose_clock_is_wrong_by_more_than_a_report_may_be_is_not_passed_over() {
     for (one, two, words) in [
-        (Envoy::named(1), Envoy::named(2), "is 90 s wrong"),
+        (Envoy::named(1), Envoy::named(2), "is off by 90 s"),
         (
             Envoy::nameless(1),
             Envoy::nameless(2),
             "several Envoys may report",
         ),
-        (Envoy::nameless(1), Envoy::named(2), "is 90 s wrong"),
+        (Envoy::nameless(1), Envoy::named(2), "is off by 90 s"),
     ] {
         let mut case = Case::new();
         for _ in 0..10 {
