@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::chain::{Chain, chains};
-use super::dump::{at, part};
+use super::dump::{below, part};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest answer that is read, in bytes: a configuration holds whole keysets.
@@ -70,13 +70,13 @@ impl EnvoyAdmin {
     pub(super) fn from_json(info: &Value, stats: &Value, dump: &Value, certs: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         // `hash/1.40.0/Clean/RELEASE/BoringSSL`
-        let version = text(at(info, "/version"));
-        let stats = at(stats, "/stats").as_array().into_iter().flatten();
+        let version = text(below(info, "/version"));
+        let stats = below(stats, "/stats").as_array().into_iter().flatten();
         let numbers =
-            stats.filter_map(|s| Some((at(s, "/name").as_str()?, at(s, "/value").as_u64()?)));
+            stats.filter_map(|s| Some((below(s, "/name").as_str()?, below(s, "/value").as_u64()?)));
         Self {
             version: version.split('/').nth(1).unwrap_or_default().to_owned(),
-            node: text(at(info, "/node/id")),
+            node: text(below(info, "/node/id")),
             clock: None,
             stats: numbers.map(|(name, n)| (name.to_owned(), n)).collect(),
             chains: chains(dump),
@@ -105,16 +105,16 @@ fn clusters(dump: &Value) -> Vec<String> {
         .iter()
         .filter_map(|list| all.get(list)?.as_array())
         .flatten();
-    let names = each.filter_map(|c| at(c, "/cluster/name").as_str());
+    let names = each.filter_map(|c| below(c, "/cluster/name").as_str());
     names.map(str::to_owned).collect()
 }
 
 fn days(certs: &Value) -> Option<u64> {
-    let all = at(certs, "/certificates").as_array()?.iter();
+    let all = below(certs, "/certificates").as_array()?.iter();
     let own = all
-        .filter_map(|c| at(c, "/cert_chain").as_array())
+        .filter_map(|c| below(c, "/cert_chain").as_array())
         .flatten();
     // Envoy writes 64-bit numbers as text.
-    own.filter_map(|c| at(c, "/days_until_expiration").as_str()?.parse().ok())
+    own.filter_map(|c| below(c, "/days_until_expiration").as_str()?.parse().ok())
         .min()
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::dump::{at, part};
+use super::dump::{below, part};
 
 /// A connection manager with its filters.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,10 +46,10 @@ pub(super) fn chains(dump: &Value) -> Vec<Chain> {
             .into_iter()
             .flatten()
     };
-    let fixed = listed("static_listeners").map(|l| at(l, "/listener"));
-    let moving = listed("dynamic_listeners").map(|l| at(l, "/active_state/listener"));
+    let fixed = listed("static_listeners").map(|l| below(l, "/listener"));
+    let moving = listed("dynamic_listeners").map(|l| below(l, "/active_state/listener"));
     for listener in fixed.chain(moving) {
-        let name = at(listener, "/name").as_str().unwrap_or("unnamed");
+        let name = below(listener, "/name").as_str().unwrap_or("unnamed");
         managers(listener, &mut |manager| {
             out.push(chain(name, manager, dump));
         });
@@ -74,11 +74,11 @@ fn managers<'d>(value: &'d Value, each: &mut impl FnMut(&'d Value)) {
 }
 
 fn chain(listener: &str, manager: &Value, dump: &Value) -> Chain {
-    let all = at(manager, "/http_filters")
+    let all = below(manager, "/http_filters")
         .as_array()
         .into_iter()
         .flatten();
-    let filters: Vec<&Value> = all.filter(|f| *at(f, "/disabled") != true).collect();
+    let filters: Vec<&Value> = all.filter(|f| *below(f, "/disabled") != true).collect();
     let at = filters.iter().position(|f| is_ours(f, dump));
     let filter = at.and_then(|at| {
         let (ours, next) = (filters.get(at)?, filters.get(at + 1));
@@ -87,10 +87,10 @@ fn chain(listener: &str, manager: &Value, dump: &Value) -> Chain {
     Chain {
         listener: listener.to_owned(),
         filter,
-        normalizes: *at(manager, "/normalize_path") == true,
-        remote_address: *at(manager, "/use_remote_address") == true,
+        normalizes: *below(manager, "/normalize_path") == true,
+        remote_address: *below(manager, "/use_remote_address") == true,
         ignores_ports: routes(manager, dump)
-            .map(|r| *at(r, "/ignore_port_in_host_matching") == true),
+            .map(|r| *below(r, "/ignore_port_in_host_matching") == true),
     }
 }
 
@@ -99,10 +99,10 @@ fn routes<'d>(manager: &'d Value, dump: &'d Value) -> Option<&'d Value> {
     if let Some(own) = manager.get("route_config") {
         return Some(own);
     }
-    let name = at(manager, "/rds/route_config_name").as_str()?;
-    let all = at(part(dump, ".RoutesConfigDump")?, "/dynamic_route_configs").as_array()?;
-    let mut configs = all.iter().map(|r| at(r, "/route_config"));
-    configs.find(|r| *at(r, "/name") == name)
+    let name = below(manager, "/rds/route_config_name").as_str()?;
+    let all = below(part(dump, ".RoutesConfigDump")?, "/dynamic_route_configs").as_array()?;
+    let mut configs = all.iter().map(|r| below(r, "/route_config"));
+    configs.find(|r| *below(r, "/name") == name)
 }
 
 /// The filter's configuration, wherever it comes from.
@@ -110,9 +110,9 @@ fn configuration<'d>(filter: &'d Value, dump: &'d Value) -> Option<&'d Value> {
     if let Some(own) = filter.get("typed_config") {
         return Some(own);
     }
-    let all = at(part(dump, ".EcdsConfigDump")?, "/ecds_filters").as_array()?;
-    let mut filters = all.iter().map(|f| at(f, "/ecds_filter"));
-    let found = filters.find(|f| at(f, "/name") == at(filter, "/name"))?;
+    let all = below(part(dump, ".EcdsConfigDump")?, "/ecds_filters").as_array()?;
+    let mut filters = all.iter().map(|f| below(f, "/ecds_filter"));
+    let found = filters.find(|f| below(f, "/name") == below(filter, "/name"))?;
     found.get("typed_config")
 }
 
@@ -120,9 +120,11 @@ fn configuration<'d>(filter: &'d Value, dump: &'d Value) -> Option<&'d Value> {
 fn is_ours(filter: &Value, dump: &Value) -> bool {
     let config = configuration(filter, dump);
     match config {
-        Some(c) => *at(c, "/config/root_id") == "keystile" || *at(c, "/filter_name") == "keystile",
+        Some(c) => {
+            *below(c, "/config/root_id") == "keystile" || *below(c, "/filter_name") == "keystile"
+        }
         None => {
-            let name = at(filter, "/name").as_str().unwrap_or_default();
+            let name = below(filter, "/name").as_str().unwrap_or_default();
             filter.get("config_discovery").is_some() && name.starts_with("keystile")
         }
     }
@@ -130,22 +132,22 @@ fn is_ours(filter: &Value, dump: &Value) -> bool {
 
 fn filter(ours: &Value, next: Option<&Value>, dump: &Value) -> ChainFilter {
     let config = configuration(ours, dump);
-    let names = at(ours, "/config_discovery/type_urls");
-    let kind = config.map_or_else(|| names.to_string(), |c| at(c, "/@type").to_string());
+    let names = below(ours, "/config_discovery/type_urls");
+    let kind = config.map_or_else(|| names.to_string(), |c| below(c, "/@type").to_string());
     let native = kind.contains(".DynamicModuleFilter");
     let guarded = next.is_some_and(|next| {
         let text = next.to_string();
         text.contains(".rbac.v3.RBAC") && text.contains("wasm.keystile.")
     });
-    let variables = config.map(|c| at(c, "/config/vm_config/environment_variables"));
+    let variables = config.map(|c| below(c, "/config/vm_config/environment_variables"));
     let environment = variables.filter(|_| !native).map(|v| {
-        let host = at(v, "/host_env_keys").as_array().into_iter().flatten();
+        let host = below(v, "/host_env_keys").as_array().into_iter().flatten();
         let host = host.filter_map(Value::as_str).map(str::to_owned);
-        let own = at(v, "/key_values").as_object().into_iter().flatten();
+        let own = below(v, "/key_values").as_object().into_iter().flatten();
         host.chain(own.map(|(name, _)| name.clone())).collect()
     });
     ChainFilter {
-        name: at(ours, "/name").as_str().unwrap_or_default().to_owned(),
+        name: below(ours, "/name").as_str().unwrap_or_default().to_owned(),
         native,
         guarded,
         environment,
