@@ -19,9 +19,11 @@ routes:
 
 const ALLOW: [&str; 2] = ["--webhook-allow", "127.0.0.0/8"];
 
-/// A receiver of webhooks, and what it has received: type and subject.
-fn receiver() -> (Upstream, Arc<Mutex<Vec<(String, String)>>>) {
-    let seen = Arc::<Mutex<Vec<(String, String)>>>::default();
+/// What a receiver of webhooks has received: type and subject.
+type Events = Arc<Mutex<Vec<(String, String)>>>;
+
+fn receiver() -> (Upstream, Events) {
+    let seen = Events::default();
     let kept = Arc::clone(&seen);
     let upstream = Upstream::answering(move |request| {
         let message: Value = serde_json::from_slice(&request.body).unwrap_or_default();
