@@ -12,6 +12,7 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::wire::{Id, Time};
 use keystile_model::world::World;
 use keystile_registry::key;
+use keystile_registry::usage::anomaly::AnomalyRule;
 use keystile_store::{Store, UsageTx};
 
 mod issue;
@@ -104,13 +105,17 @@ impl Operation for Show {
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyView> {
         let key = store.read(|tx| key::find(tx, &world.caller, self.id.0))?;
-        let usage = store.with_usage(|_, usage| usage.read(|tx| used(tx, key.id)));
+        let rule = AnomalyRule::Exposed.name();
+        let read = |tx: &UsageTx<'_>| Ok((used(tx, key.id)?, tx.last_anomaly(key.id, rule)?));
+        let usage = store.with_usage(|_, usage| usage.read(read));
+        // A key can be shown, and revoked, even if its usage cannot be read.
+        let (usage, exposed) = usage.unwrap_or_else(|e| {
+            tracing::warn!(error = %e, "usage cannot be read");
+            (None, None)
+        });
         Ok(KeyView {
-            // A key can be shown, and revoked, even if its usage cannot be read.
-            usage: usage.unwrap_or_else(|e| {
-                tracing::warn!(error = %e, "usage cannot be read");
-                None
-            }),
+            usage,
+            exposed: exposed.map(Time),
             ..KeyView::from_key(&key, world.now.seconds())
         })
     }

@@ -128,6 +128,7 @@ enum Command {
     #[command(subcommand)]
     Render(commands::render::RenderCommand),
     Explain(commands::explain::Explain),
+    Doctor(commands::doctor::Doctor),
     Import(commands::import::Import),
     #[command(subcommand)]
     SigningKey(commands::signing_key::SigningKeyCommand),
@@ -289,6 +290,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Push(c) => c.run(cx),
         Command::Render(c) => c.run(cx),
         Command::Explain(c) => c.run(cx),
+        Command::Doctor(c) => c.run(cx),
         Command::Import(c) => c.run(cx),
         Command::SigningKey(c) => c.run(cx),
         Command::Audit(c) => c.run(cx),

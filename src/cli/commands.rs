@@ -17,6 +17,7 @@ use keystile_system as system;
 pub mod audit;
 pub mod backup;
 pub mod client;
+pub mod doctor;
 pub mod explain;
 pub mod fleet;
 pub mod import;

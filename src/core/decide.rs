@@ -9,6 +9,7 @@ use crate::keyset::{InForce, Lookup};
 use crate::limit::bucket::Buckets;
 use crate::limit::quota::Tallies;
 
+mod attempts;
 mod both;
 mod charge;
 mod conditions;
@@ -25,6 +26,7 @@ mod rule;
 mod trace;
 mod words;
 
+pub use attempts::slow_down;
 pub use decision::Decision;
 pub use denial::{Denial, Unavailable};
 pub use prior::{MARK, NOBODY, Prior};

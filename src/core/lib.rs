@@ -25,6 +25,7 @@
 //! | [`keyset`] | the signed artefacts, base and overlay: envelope, manifest, pages, lookup; and how they are built |
 //! | [`policy`] | `policy.yaml` as types that cannot be wrong |
 //! | [`limit::bucket`] | token buckets over one `u64`, several taken together |
+//! | [`limit::attempts`] | how many unknown keys an address may try |
 //! | [`limit::quota`] | quotas by day or month: windows in a time zone, and what was taken in them |
 //! | [`decide`] | all of it as one pure function |
 //! | [`outcome`] | what that does to a request that is let in |

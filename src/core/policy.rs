@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::key::Name;
+use crate::limit::bucket::Bucket;
 use crate::request::route::Router;
 use crate::request::watched::Watched;
 use crate::sort;
@@ -30,7 +31,9 @@ pub use words::{MAX_SCOPES, is_client_name, is_plan_name, is_scope, seconds};
 #[cfg(not(target_family = "wasm"))]
 pub use lifetimes::Lifetimes;
 
-use check::{Errors, checked_plan, credentials, environments, identity, limits, not_after};
+use check::{
+    Errors, attempts, checked_plan, credentials, environments, identity, limits, not_after,
+};
 use check::{routes, scope_table, version_and_realm};
 pub use report::ReportTarget;
 use words::number;
@@ -73,9 +76,14 @@ pub struct Policy {
     /// Accept reports from enrolled Envoys only.
     #[cfg(not(target_family = "wasm"))]
     pub require_enrolment: bool,
+    /// What happens to a key that came over plain HTTP.
+    #[cfg(not(target_family = "wasm"))]
+    pub exposed_keys: ExposedKeys,
     /// How long keys may live, plans aside.
     #[cfg(not(target_family = "wasm"))]
     pub lifetimes: Lifetimes,
+    /// How many unknown keys one address may try.
+    pub brute_force: Option<Bucket>,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
     /// Their limits, by number: the position among the names.
@@ -133,6 +141,8 @@ impl Policy {
         });
         #[cfg(not(target_family = "wasm"))]
         let lifetimes = Lifetimes::new(&raw.max_lifetime, &mut e);
+        let brute_force = raw.brute_force.as_ref();
+        let brute_force = brute_force.and_then(|raw| attempts(raw, &mut e));
         let scopes = scope_table(raw, more_scopes, &mut e);
         // One by one, which is less code than collecting them.
         let mut plans: BTreeMap<String, Plan> = BTreeMap::new();
@@ -170,6 +180,9 @@ impl Policy {
                 report,
                 #[cfg(not(target_family = "wasm"))]
                 require_enrolment: raw.require_enrolment,
+                #[cfg(not(target_family = "wasm"))]
+                exposed_keys: raw.exposed_keys,
+                brute_force,
                 #[cfg(not(target_family = "wasm"))]
                 lifetimes,
                 plans,

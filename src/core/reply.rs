@@ -31,7 +31,7 @@ pub struct Answer {
 
 impl Denial {
     /// One of each code, by status and then in the order of the questions.
-    pub const CODES: [Self; 20] = [
+    pub const CODES: [Self; 21] = [
         Self::AmbiguousHost(AmbiguousHost::Malformed),
         Self::AmbiguousPath(Ambiguous::NotAbsolute),
         Self::MissingKey,
@@ -51,6 +51,7 @@ impl Denial {
         Self::TlsRequired,
         Self::RateLimited { retry_after: 1 },
         Self::QuotaExceeded { retry_after: 1 },
+        Self::TooManyAttempts { retry_after: 1 },
         Self::KeysetUnavailable(Unavailable::None),
     ];
 
@@ -168,6 +169,12 @@ impl Denial {
                 "Quota used up",
                 "The quota of this API key is used up. Try again after the seconds in Retry-After, or ask for a larger one.",
             ),
+            Self::TooManyAttempts { .. } => (
+                429,
+                "too_many_attempts",
+                "Too many unknown API keys",
+                "This API key is not known here, and neither were many before it from your address. Try again after the seconds in Retry-After, with a valid one.",
+            ),
             Self::KeysetUnavailable(_) => (
                 503,
                 "keyset_unavailable",
@@ -258,7 +265,10 @@ pub fn reply(
     {
         add_challenges(policy, denial, &mut headers);
     }
-    if let Denial::RateLimited { retry_after } | Denial::QuotaExceeded { retry_after } = denial {
+    if let Denial::RateLimited { retry_after }
+    | Denial::QuotaExceeded { retry_after }
+    | Denial::TooManyAttempts { retry_after } = denial
+    {
         headers.push(("retry-after", Cow::Owned(retry_after.to_string())));
     }
     if let Some(rate) = rate {

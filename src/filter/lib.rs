@@ -10,6 +10,7 @@
 
 #![cfg(target_family = "wasm")]
 
+mod attempts;
 mod buckets;
 mod clock;
 mod entry;

@@ -1,11 +1,12 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
+use super::attempts::SharedAttempts;
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
 use super::names::{STATE_KEY, STATE_REASON};
 use super::peer::{PresentedCertificate, source_address};
 use super::{clock, marks, metrics, standing, usage, vm};
-use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide, slow_down};
 use keystile_core::key::Prefix;
 use keystile_core::keyset::{InForce, StoreId};
 use keystile_core::outcome::{self, ANONYMOUS};
@@ -128,7 +129,7 @@ fn decided(
     };
     let clocks = clock::now();
     let corrupt_before = keyset.map_or(0, InForce::corrupt_pages);
-    let decision = decide(
+    let mut decision = decide(
         in_force,
         &request,
         clocks,
@@ -136,6 +137,9 @@ fn decided(
         &mut SharedBuckets,
         &mut (),
     );
+    let address = || request.address.or_else(source_address);
+    let table = &mut SharedAttempts;
+    slow_down(keyset, &mut decision, address, clocks.monotonic, table);
     metrics::request(decision.code());
     if let Some(store) = store {
         usage::count(

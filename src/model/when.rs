@@ -101,6 +101,12 @@ pub fn rfc3339_ms(ms: u64) -> String {
         .map_or_else(|| ms.to_string(), |t| t.to_string())
 }
 
+/// HTTP's `Date` in seconds: `Sun, 31 Jan 2027 12:00:00 GMT`.
+pub fn http_date(text: &str) -> Option<u64> {
+    let parsed = jiff::fmt::rfc2822::parse(text).ok()?;
+    u64::try_from(parsed.timestamp().as_second()).ok()
+}
+
 /// `2027-01-31 12:00`, for tables.
 pub fn short(seconds: u64) -> String {
     rfc3339(seconds)

@@ -10,6 +10,7 @@
 
 mod abi;
 mod answers;
+mod attempts;
 mod buckets;
 mod clock;
 mod config;

@@ -1,6 +1,6 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
-use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide, slow_down};
 use keystile_core::keyset::InForce;
 use keystile_core::outcome::{self, ANONYMOUS};
 use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
@@ -10,6 +10,7 @@ use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
 
 use crate::abi::{Level, Map, Refused, Stream, log};
+use crate::attempts::ProcessAttempts;
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
 use crate::edits::KeptEdits;
@@ -122,7 +123,7 @@ fn decided(
                 .names
                 .earlier(asked, config.store, keyset?.policy_id())
         };
-        let decision = decide(
+        let mut decision = decide(
             in_force,
             &request,
             clocks,
@@ -130,6 +131,9 @@ fn decided(
             &mut ProcessBuckets,
             &mut (),
         );
+        let address = || address.or_else(|| source_address(asked));
+        let table = &mut ProcessAttempts;
+        slow_down(keyset, &mut decision, address, clocks.monotonic, table);
         usage::count(usage, keyset, config, &decision, headers, asked);
         Judged::new(decision, keyset, headers, &mut edits)
     })?;

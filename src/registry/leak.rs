@@ -128,6 +128,20 @@ fn act(
         false => leak,
     };
     tx.audit(world, "key.leak", &found.id.to_string(), None, Some(&leak))?;
+    carry_out(tx, world, found, policy, "found by a secret scanner")
+}
+
+/// Does to a key that others may have what `policy` says, unless it is done already.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn carry_out(
+    tx: &mut Tx<'_>,
+    world: &World,
+    found: &Key,
+    policy: LeakPolicy,
+    reason: &str,
+) -> Result<()> {
     if found.revoked.is_some() {
         return Ok(());
     }
@@ -139,9 +153,7 @@ fn act(
             after.disabled = true;
             key::change(tx, world, "key.disable", found, after).map(drop)
         }
-        LeakPolicy::Revoke => {
-            key::revoke_in(tx, world, found.clone(), "found by a secret scanner").map(drop)
-        }
+        LeakPolicy::Revoke => key::revoke_in(tx, world, found.clone(), reason).map(drop),
     }
 }
 

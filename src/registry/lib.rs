@@ -19,6 +19,7 @@ pub mod bench;
 pub mod client;
 pub mod envoy;
 pub mod explain;
+mod exposed;
 pub mod handover;
 pub mod home;
 pub mod import;

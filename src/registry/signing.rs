@@ -20,7 +20,10 @@ pub fn insert(tx: &mut Tx<'_>, world: &World) -> Result<String> {
 
 /// Creates a signing key inside another operation. Its id is the date and a few random letters:
 /// readable in a log, and unique.
-fn insert_as(tx: &mut Tx<'_>, world: &World, algorithm: Algorithm) -> Result<String> {
+///
+/// # Errors
+/// Those of the store and of the system's randomness.
+pub fn insert_as(tx: &mut Tx<'_>, world: &World, algorithm: Algorithm) -> Result<String> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     (world.entropy)(secret.as_mut_slice())?;
     let mut mark = [0; 3];

@@ -203,7 +203,10 @@ impl Intake {
                 first = line.recv() => match first {
                     Some(first) => {
                         tokio::time::sleep(GATHER).await;
-                        self.turn(&bench, gathered(first, &mut line)).await;
+                        if self.turn(&bench, gathered(first, &mut line)).await {
+                            // What becomes of a key that others have read does not wait.
+                            looks.reset_immediately();
+                        }
                     }
                     None => return,
                 },
@@ -211,8 +214,8 @@ impl Intake {
         }
     }
 
-    /// Counts what waits, and answers it.
-    async fn turn(&self, bench: &Arc<Mutex<Option<Bench>>>, waiting: Vec<Waiting>) {
+    /// Counts what waits, and answers it; whether there is something to look at without delay.
+    async fn turn(&self, bench: &Arc<Mutex<Option<Bench>>>, waiting: Vec<Waiting>) -> bool {
         let (batches, answers): (Vec<Batch>, Vec<_>) =
             waiting.into_iter().map(|w| (w.batch, w.done)).unzip();
         let batches = Arc::new(batches);
@@ -223,24 +226,29 @@ impl Intake {
         self.count.committed(began.elapsed());
         match counted {
             Ok(counted) => {
+                let exposes = counted.iter().any(|c| c.exposes);
                 for ((batch, counted), done) in batches.iter().zip(counted).zip(answers) {
                     self.count.counted(batch, &counted, now);
                     // The sender may be gone, and will send again.
                     let _ = done.send(Ok(counted.receipt));
                 }
+                exposes
             }
             Err(e) if batches.len() == 1 => {
                 tracing::error!(error = %e, "a batch cannot be counted");
                 for done in answers {
                     let _ = done.send(Err(busy()));
                 }
+                false
             }
             // An error in one of them must not keep the others out.
             Err(_) => {
                 let batches = Arc::unwrap_or_clone(batches);
+                let mut exposes = false;
                 for (batch, done) in batches.into_iter().zip(answers) {
-                    Box::pin(self.turn(bench, vec![Waiting { batch, done }])).await;
+                    exposes |= Box::pin(self.turn(bench, vec![Waiting { batch, done }])).await;
                 }
+                exposes
             }
         }
     }

@@ -17,6 +17,12 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     put(path, mode, content, true)
 }
 
+/// Bytes that the file system of a folder has left for this user; unknown if it does not say.
+pub fn room(folder: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(folder).ok()?;
+    found.blocks_available().checked_mul(found.fragment_size())
+}
+
 /// The same without waiting for the disk: a power failure may cost the file.
 pub fn replace_lazily(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     put(path, mode, content, false)

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
 use crate::pki::Authority;
 use crate::support::{Home, word};
 use keystile_tests::database::Database;
@@ -43,14 +46,59 @@ fn nothing_secret_is_in_the_database() {
         .rsplit(['=', ':'])
         .find(|s| s.len() > 20)
         .unwrap();
+    let node = home.ok(&["node", "enroll", "edge-1"]);
+    let node = node.trim().rsplit(':').next().unwrap();
+    let hook = ["webhook", "create", "siem", "https://siem.example.com/a"];
+    let hook = word(&home.json(&hook), "secret");
+    let token = word(
+        &home.json(&["token", "create", "pipeline", "--role", "issuer"]),
+        "token",
+    );
     let dump = Database::shared().dump(home.database());
-    assert!(dump.contains("acme"));
+    assert!(dump.contains("acme") && dump.contains("edge-1"));
+    let decoded = |text: &str| {
+        let engines = [URL_SAFE_NO_PAD, STANDARD];
+        let bytes = engines.iter().find_map(|e| e.decode(text).ok()).unwrap();
+        bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    for secret in [secret, node, hook.trim_start_matches("whsec_")] {
+        assert!(!dump.contains(secret), "as text");
+        assert!(!dump.contains(&decoded(secret)), "as bytes");
+    }
+    assert!(!dump.contains(&token[token.len() - 20..]), "a token");
     assert!(!dump.contains(&key[key.len() - 40..]), "a key");
     assert!(!dump.contains(secret), "a signing key as text");
     let (_, schema) = home.database().split_once("schema=").unwrap();
     let length = format!("SELECT length(secret) FROM {schema}.signing_key");
     let kept = Database::shared().ask(&length);
     assert_eq!(kept.trim(), "60", "32 bytes with nonce and tag");
+}
+
+/// The database's superuser has no master key. They may write, and what of that is noticed is said.
+#[test]
+fn a_superuser_writes_a_key_but_no_audit_record() {
+    let home = home();
+    home.ok(&["init"]);
+    home.ok(&["client", "create", "acme"]);
+    let id = word(&home.json(&["key", "issue", "acme"]), "id");
+    let (_, schema) = home.database().split_once("schema=").unwrap();
+    let sql = |text: &str| Database::shared().ask(&format!("SET search_path TO {schema}; {text}"));
+    sql("CREATE TEMP TABLE mine AS SELECT * FROM key; \
+         UPDATE mine SET id = id + 1, lineage = id + 1, digest = sha256('mine'); \
+         INSERT INTO key SELECT * FROM mine");
+    let all = home.ids();
+    assert_eq!(all.len(), 2, "such a key is published as any other");
+    home.ok(&["audit", "verify"]);
+    let recorded = |id: &str| {
+        let list = home.json(&["audit", "list", "--subject", id]);
+        list.as_array().unwrap().len()
+    };
+    let unknown: Vec<_> = all.iter().filter(|id| recorded(id) == 0).collect();
+    assert_eq!(unknown.len(), 1, "no record names it");
+    assert_ne!(*unknown[0], id);
+    // Records are chained, and where the chain ends is signed with what only the master key opens.
+    sql("UPDATE audit SET action = 'client.show' WHERE action = 'key.issue'");
+    home.refused(&["audit", "verify"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod pages;
 mod policies;
 mod programs;
 mod schemas;
+mod stolen;
 mod transcripts;
 mod updating;
 

@@ -63,6 +63,7 @@ sessions! {
     signing_keys
     render
     explain
+    doctor
     homes_and_master_keys
     tokens
     audit

@@ -4,12 +4,15 @@
 //! --test envoy` takes whatever lies in `target/dist`.
 #![cfg(not(target_family = "wasm"))]
 
+mod attempts;
 mod beside;
 mod callers;
 mod certificates;
 mod closed;
 mod decisions;
+mod doctor;
 mod drafts;
+mod exposed;
 mod faults;
 mod gateway;
 mod grpc;

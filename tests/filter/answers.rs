@@ -84,6 +84,14 @@ const TABLE: &[Row] = &[
         assert_eq!(edge.code(&key), "ok");
         (edge, by_header(&key))
     }),
+    row(429, 8, "too_many_attempts", "keystile:too_many_attempts", || {
+        let mut store = Store::new().set("brute_force", json!({"attempts": 1, "per": "1h"}));
+        let key = store.issue("acme");
+        store.rows.clear();
+        let mut edge = Edge::start(&store);
+        assert_eq!(edge.code(&key), "unknown_api_key");
+        (edge, by_header(&key))
+    }),
     row(503, 14, "keyset_unavailable", "keystile:keyset_unavailable:past_not_after", || {
         let mut store = Store::new().set("not_after", json!("1h"));
         let key = store.issue("acme");
@@ -203,6 +211,8 @@ fn only_429_says_when_to_come_back_and_shows_the_limit() {
                 "\"p-quota\";q=1;w=2678400",
             ]
             .map(|value| Some(value.to_owned())),
+            // A limit of its address, which is nobody's to be told of.
+            429 if row.code == "too_many_attempts" => [Some("3600".to_owned()), None, None],
             429 => ["60", "\"p\";r=0;t=60", "\"p\";q=1;w=60"].map(|value| Some(value.to_owned())),
             _ => [None, None, None],
         };

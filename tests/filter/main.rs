@@ -5,6 +5,7 @@
 mod host;
 
 mod answers;
+mod attempts;
 mod buckets;
 mod certificates;
 mod configure;
@@ -13,6 +14,7 @@ mod corruption;
 mod credentials;
 mod damage;
 mod economy;
+mod exposed;
 mod faults;
 mod fixture;
 mod gauges;

@@ -52,6 +52,25 @@ fn every_link_between_pages_leads_somewhere() {
     }
 }
 
+/// The threat model promises nothing that is not shown.
+#[test]
+fn every_row_of_the_threat_model_names_a_test() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let (_, model) = text.split_once("## Threat model").unwrap();
+    let model = model.split("\n## ").next().unwrap();
+    let rows = model.lines().filter(|l| l.starts_with("| ")).skip(2);
+    let mut seen = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').collect();
+        let shown = cells[4];
+        let tests = shown.split('`').skip(1).step_by(2);
+        let tests = tests.filter(|path| path.ends_with(".rs") && root().join(path).exists());
+        assert!(cells.len() == 6 && tests.count() > 0, "{}", cells[1]);
+        seen += 1;
+    }
+    assert!(seen >= 14, "{seen} rows");
+}
+
 /// So that who follows it finds what it names.
 #[test]
 fn the_files_that_contributors_are_sent_to_exist() {

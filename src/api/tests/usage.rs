@@ -12,6 +12,7 @@ use keystile_registry::usage::question::{self, Breakdown, Span, UsageQuestion};
 use keystile_registry::usage::*;
 use keystile_system as system;
 
+mod exposed;
 mod giving_back;
 mod kept;
 mod model;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::output;
+use keystile_api::signing_key::SigningAlgorithm;
 use keystile_model::error::Result;
 use keystile_policy::file as policy_file;
 use keystile_registry::policy::check_text;
@@ -19,13 +20,19 @@ Examples:
   keystilectl init
   keystilectl init --policy policy.yaml --home /var/lib/keystile
   keystilectl --master-key-command 'pass show keystile' init
+  keystilectl init --algorithm ed25519
 
 Without KEYSTILE_MASTER_KEY or a command, a master key is generated and written to master.key in the
-store's folder, readable only by you. Keep a copy elsewhere: without it the store is lost.")]
+store's folder, readable only by you. Keep a copy elsewhere: without it the store is lost. With
+--algorithm ed25519 Envoys get a public key only (`signing-key export --public`), which signs no
+keyset; for reports, each then needs a secret of its own (`node enroll`).")]
 pub struct Init {
     /// The policy to start with [default: a commented one to edit later]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// How the first signing key signs keysets
+    #[arg(long, value_name = "ALGORITHM", default_value = "hmac-sha256")]
+    algorithm: SigningAlgorithm,
     /// Do nothing if there is a store already: for scripts that run before every start
     #[arg(long)]
     unless_there: bool,
@@ -58,7 +65,7 @@ impl Init {
                     None,
                     Some(&policy),
                 )?;
-                kid = signing::insert(tx, world)?;
+                kid = signing::insert_as(tx, world, self.algorithm.into())?;
                 Ok(())
             })
         })?;

@@ -29,7 +29,7 @@ Examples:
   KEYSTILE_WEBHOOK_SECRET=whsec_… keystilectl webhook create own https://example.com/hook
 
 Events are the actions of the audit log (`keystilectl audit list`), among them key.expiring,
-key.due, key.hand-over and key.leak. Messages are signed as defined by Standard Webhooks, and resent for
+key.due, key.hand-over, key.leak and key.exposed. Messages are signed as defined by Standard Webhooks, and resent for
 three days until they are accepted. `keystilectl serve` sends them.")]
 pub struct Create {
     /// The name of the webhook

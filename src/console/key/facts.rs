@@ -43,6 +43,12 @@ pub(super) fn facts(key: &KeyView, now: u64) -> Markup {
             html! { (time(revoked, now)) @if !key.reason.is_empty() { " (" (key.reason) ")" } },
         ));
     }
+    if let Some(at) = seconds(&key.exposed) {
+        all.push((
+            "Exposed",
+            html! { (time(at, now)) " (sent over plain HTTP)" },
+        ));
+    }
     let ranges = !key.cidrs.is_empty() || !key.deny_cidrs.is_empty();
     for (property, held) in key.words().filter(|(p, _)| !ABOVE.contains(&p.name)) {
         match property.name {

@@ -118,3 +118,29 @@ async fn pages_are_there_though_usage_cannot_be_read() {
     }
     assert_eq!(person.get("/console/clients/nobody").await.status, 404);
 }
+
+#[tokio::test]
+async fn the_page_of_a_key_says_that_it_was_sent_over_plain_http() {
+    let site = Site::new();
+    let ids = [site.key("acme").await, site.key("acme").await];
+    let exposed = ids[0].parse().unwrap();
+    site.pool
+        .write(move |store| {
+            store.with_made_usage(|_, usage| {
+                usage.write(|tx| {
+                    let key = tx.key_number(exposed, 1)?;
+                    let now = system::local().now.seconds();
+                    tx.add_anomaly(key, "exposed", now, "{}").map(drop)
+                })
+            })
+        })
+        .await
+        .unwrap();
+    let (owner, _) = site.token(Role::Owner, false).await;
+    let person = site.sign_in(&owner).await;
+    for (id, says) in ids.iter().zip([true, false]) {
+        let page = person.get(&format!("/console/keys/{id}")).await;
+        assert_eq!(page.status, 200);
+        assert_eq!(page.text.contains("sent over plain HTTP"), says);
+    }
+}

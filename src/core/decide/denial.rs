@@ -55,6 +55,11 @@ pub enum Denial {
         /// Seconds until its window ends.
         retry_after: u64,
     },
+    /// Too many unknown keys came from its address.
+    TooManyAttempts {
+        /// Seconds, rounded up.
+        retry_after: u64,
+    },
     /// There is nothing to decide by.
     KeysetUnavailable(Unavailable),
 }

@@ -32,6 +32,10 @@ pub(super) fn judge<'k>(
         trace.note("tls", false, || {
             "plain HTTP, and the policy requires TLS".to_owned()
         });
+        // For logs and counts: whoever reads the network has this key now. The answer is the same
+        // with any key and without one.
+        let exposed = presented(keyset, (auth, alone), headers, prior, &mut (), decision);
+        decision.entry = exposed.unwrap_or_default();
         return Err(Denial::TlsRequired);
     }
     let Some(entry) = presented(keyset, (auth, alone), headers, prior, trace, decision)? else {

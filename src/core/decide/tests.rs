@@ -8,10 +8,12 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 mod asked;
+mod attempts;
 mod both;
 mod certificates;
 mod conditions;
 mod empty;
+mod exposed;
 mod foreign;
 mod limits;
 pub(super) mod lookups;

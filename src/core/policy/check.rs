@@ -9,7 +9,7 @@ use crate::advice::Advice;
 use crate::key::Name;
 use crate::sort;
 pub(super) use credentials::{credentials, identity};
-pub(super) use limits::{checked_plan, limits};
+pub(super) use limits::{attempts, checked_plan, limits};
 pub(super) use routes::routes;
 
 /// What was found so far.

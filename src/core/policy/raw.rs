@@ -1,10 +1,16 @@
 //! What the file says, before any rule is checked.
 
+mod attempts;
+#[cfg(not(target_family = "wasm"))]
+mod companion;
 mod plan;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
+pub use attempts::RawAttempts;
+#[cfg(not(target_family = "wasm"))]
+pub use companion::{ExposedKeys, RawLifetimes};
 use plan::is_default;
 pub use plan::{By, QuotaPeriod, RawLimit, RawPlan, RawQuota, RollOver};
 use serde::{Deserialize, Serialize};
@@ -68,6 +74,13 @@ pub struct RawPolicy {
     #[cfg(not(target_family = "wasm"))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub require_enrolment: bool,
+    /// What happens to a key that comes over plain HTTP where TLS is required. Not sent to filters.
+    #[cfg(not(target_family = "wasm"))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exposed_keys: ExposedKeys,
+    /// How many unknown keys one address may try. None: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brute_force: Option<RawAttempts>,
     /// Named bundles of limits.
     #[serde(default)]
     pub plans: BTreeMap<String, RawPlan>,
@@ -88,6 +101,7 @@ impl RawPolicy {
         let mut sent = self.clone();
         sent.max_lifetime = RawLifetimes::default();
         sent.require_enrolment = false;
+        sent.exposed_keys = ExposedKeys::default();
         for plan in sent.plans.values_mut() {
             plan.max_lifetime = None;
         }
@@ -100,26 +114,6 @@ impl RawPolicy {
     pub fn for_filters(&self) -> Self {
         self.clone()
     }
-}
-
-/// How long keys may live; the shortest limit that applies to a key counts, including that of its
-/// plan.
-#[cfg(not(target_family = "wasm"))]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawLifetimes {
-    /// Every key: `365d`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub any: Option<String>,
-    /// Secret keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-    /// Publishable keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub publishable: Option<String>,
-    /// Keys of an environment, by its name.
-    #[serde(skip_serializing_if = "is_default")]
-    pub environments: BTreeMap<String, String>,
 }
 
 /// Whether decisions are carried out.

@@ -306,6 +306,10 @@ macro_rules! properties {
             /// How it was used; absent if no use is known.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub usage: Option<KeyUseView>,
+            /// When an Envoy last reported that it came over plain HTTP where TLS is required;
+            /// absent if none did, and in lists.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub exposed: Option<Time>,
             $(#[doc = $view] $(#[$view_attribute])* pub $name: $shown,)*
         }
 
@@ -329,6 +333,7 @@ macro_rules! properties {
                     rotated_from: key.rotated_from.map(Id),
                     created: Time(key.created),
                     usage: None,
+                    exposed: None,
                     $($name: <$shape as Shape>::show(&rules.$name),)*
                 }
             }

@@ -36,6 +36,25 @@ fn the_policy_of_init_says_that_envoy_ignores_ports() {
 }
 
 #[test]
+fn exposed_keys_that_nobody_would_hear_of_are_warned_about() {
+    let report = "report: {cluster: control}\n";
+    let tls = "require_tls: true\n";
+    let end = "exposed_keys: disable\n";
+    assert!(only(&[end, report].concat()).contains("`require_tls: true`"));
+    let warning = only(&[end, tls].concat());
+    assert!(
+        warning.contains("policy.yaml:2: `exposed_keys`"),
+        "{warning}"
+    );
+    assert!(warning.contains("add `report`"), "{warning}");
+    let silent = "report: {cluster: control, usage: false}\n";
+    assert!(only(&[end, tls, silent].concat()).contains("add `report`"));
+    for quiet in [[end, tls, report].concat(), tls.to_owned()] {
+        assert_eq!(found(&quiet), Findings::default());
+    }
+}
+
+#[test]
 fn methods_that_fall_through_to_an_open_rule_are_listed_with_both_lines() {
     let text = "routes:\n- {path: \"/v1/users/{id}\", methods: [GET], scopes: [r]}\n- {path: \"/{*rest}\", auth: none}\n";
     let warning = only(text);

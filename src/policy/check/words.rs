@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use keystile_core::policy::Auth;
+use keystile_core::policy::{Auth, ExposedKeys};
 
 use keystile_model::plural;
 
@@ -72,6 +72,7 @@ impl Say<'_> {
                 ),
             ));
         }
+        out.extend(self.exposed());
         if self.look.cut {
             out.push(self.line(
                 "routes",
@@ -80,6 +81,24 @@ impl Say<'_> {
             ));
         }
         out
+    }
+
+    /// Why what is to happen to exposed keys will not happen.
+    fn exposed(&self) -> Option<String> {
+        let policy = self.look.policy;
+        if policy.exposed_keys == ExposedKeys::Report {
+            return None;
+        }
+        let why = match &policy.report {
+            _ if !policy.require_tls => {
+                "has no effect, because plain HTTP is not refused; write `require_tls: true`"
+            }
+            Some(report) if report.usage => return None,
+            _ => {
+                "has no effect, because Envoys report such keys with their usage; add `report`, with `usage: true`"
+            }
+        };
+        Some(self.line("exposed_keys", why))
     }
 
     fn methods(&self, p: usize, route: &Known<'_>, way: Way, seen: &Seen) -> String {

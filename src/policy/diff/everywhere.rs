@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use keystile_core::policy::{
-    BasicPart, ClientCertificates, Credential, Mode, Plan, Policy, Preflight, QuotaPeriod,
-    RawQuota, RollOver,
+    BasicPart, ClientCertificates, Credential, ExposedKeys, Mode, Plan, Policy, Preflight,
+    QuotaPeriod, RawQuota, RollOver,
 };
 use serde::Serialize;
 
@@ -185,6 +185,21 @@ fn bounds(p: &Policy, q: &Policy, add: &mut impl FnMut(&str, Effect, String)) {
             false => "reports of Envoys that are not enrolled are accepted, too",
         };
         add("require_enrolment", Effect::Alters, whose.to_owned());
+    }
+    if p.exposed_keys != q.exposed_keys {
+        let what = match q.exposed_keys {
+            ExposedKeys::Report => "keys that come over plain HTTP are only reported",
+            ExposedKeys::Disable => "keys that come over plain HTTP are disabled",
+            ExposedKeys::Revoke => "keys that come over plain HTTP are revoked",
+        };
+        add("exposed_keys", Effect::Alters, what.to_owned());
+    }
+    if p.brute_force != q.brute_force {
+        let what = match q.brute_force {
+            Some(_) => "other numbers of unknown keys are answered with 429 instead of 401",
+            None => "unknown keys are answered with 401, however many",
+        };
+        add("brute_force", Effect::Alters, what.to_owned());
     }
     if p.lifetimes != q.lifetimes {
         add(

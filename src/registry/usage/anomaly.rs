@@ -5,6 +5,8 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{HOUR, UsageSettings};
+use crate::exposed;
+use crate::leak::LeakPolicy;
 use crate::usage::Step;
 use keystile_model::error::Result;
 use keystile_model::when;
@@ -20,7 +22,8 @@ const NETWORKS: u64 = 256;
 /// How many anomalies are reported in one transaction.
 const STEP: u32 = 500;
 
-/// The rules. The event of a rule is `anomaly.` followed by [`AnomalyRule::name`].
+/// The rules. The event of a rule is `anomaly.` followed by [`AnomalyRule::name`], except of keys that
+/// were exposed, which are more than odd ([`exposed::ACTION`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnomalyRule {
     /// Far more requests in an hour than ever in the week before.
@@ -33,6 +36,8 @@ pub enum AnomalyRule {
     RotatedKeyUsed,
     /// A revoked key is still tried.
     RevokedKeyTried,
+    /// It came over plain HTTP where TLS is required.
+    Exposed,
 }
 
 impl AnomalyRule {
@@ -44,6 +49,7 @@ impl AnomalyRule {
             Self::ScopeDenials => "scope-denials",
             Self::RotatedKeyUsed => "rotated-key-used",
             Self::RevokedKeyTried => "revoked-key-tried",
+            Self::Exposed => "exposed",
         }
     }
 
@@ -90,6 +96,18 @@ pub fn rotated(
         found(tx, key, AnomalyRule::RotatedKeyUsed, at, &detail)?;
     }
     Ok(())
+}
+
+/// A key was refused because it came over plain HTTP, as a node reports; whether that is the first
+/// report of it in this day. Dated to when it is reported, so that no date makes it another event.
+pub fn exposed(
+    tx: &mut UsageTx<'_>,
+    key: i64,
+    (node, requests): (&str, u64),
+    now: u64,
+) -> Result<bool> {
+    let detail = json!({"node": node, "requests": requests});
+    found(tx, key, AnomalyRule::Exposed, now, &detail)
 }
 
 /// Examines the hour that contains a time, in seconds, and for some minutes also the hour before,
@@ -145,18 +163,32 @@ fn look_at(tx: &mut UsageTx<'_>, settings: &UsageSettings, hour: u64, now: u64) 
     Ok(())
 }
 
-fn found(tx: &mut UsageTx<'_>, key: i64, rule: AnomalyRule, at: u64, detail: &Value) -> Result<()> {
+/// Whether it is the first of its day.
+fn found(
+    tx: &mut UsageTx<'_>,
+    key: i64,
+    rule: AnomalyRule,
+    at: u64,
+    detail: &Value,
+) -> Result<bool> {
     tx.add_anomaly(key, rule.name(), at, &detail.to_string())
 }
 
 /// Writes anomalies to the audit log that are not there yet, and gives them: mark them with
 /// [`UsageTx::set_told`]. A crash in between reports them twice.
 pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
-    let untold = store.with_usage(|_, usage| usage.read(|tx| tx.untold(STEP)))?;
+    let rule = AnomalyRule::Exposed.name();
+    let (untold, mut exposed) = store
+        .with_usage(|_, usage| usage.read(|tx| Ok((tx.untold(STEP)?, tx.told_by_day(rule)?))))?;
     if untold.is_empty() {
         return Ok(untold);
     }
     store.write(world, |tx| {
+        let has_exposed = untold.iter().any(|one| one.anomaly.rule == rule);
+        let policy = match has_exposed {
+            true => exposed::policy(tx)?,
+            false => LeakPolicy::Report,
+        };
         for one in &untold {
             let anomaly = &one.anomaly;
             let mut after: Value = serde_json::from_str(&anomaly.detail).unwrap_or_default();
@@ -165,6 +197,12 @@ pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
                     map.insert("client".to_owned(), json!(name));
                 }
                 map.insert("at".to_owned(), json!(when::rfc3339(anomaly.at)));
+            }
+            if anomaly.rule == rule {
+                let before = exposed.entry(one.day).or_default();
+                exposed::act(tx, world, anomaly.key, after, (policy, *before))?;
+                *before += 1;
+                continue;
             }
             let subject = anomaly.key.to_string();
             tx.audit(

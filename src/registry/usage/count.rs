@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use keystile_core::decide::Denial;
 use keystile_core::key::KeyId;
 use keystile_core::limit::quota::Quota;
 use keystile_core::report::usage::{Batch, GRAIN, KeyUse, MAX_AGENT, QuotaUse, Receipt};
@@ -65,6 +66,8 @@ pub struct CountedBatch {
     pub dropped: u64,
     /// Requests that arrived too late to be counted, likewise.
     pub late: u64,
+    /// It is the first today to report that some key came over plain HTTP.
+    pub exposes: bool,
 }
 
 /// Counts batches. Nothing is counted before the transaction is committed.
@@ -121,6 +124,8 @@ struct Key<'r> {
     client: i64,
     facts: Option<&'r KeyFacts>,
     allowed: u64,
+    /// Requests that were refused because they came over plain HTTP.
+    exposed: u64,
 }
 
 impl<'r> Run<'r, '_> {
@@ -131,6 +136,7 @@ impl<'r> Run<'r, '_> {
             outcomes: Vec::new(),
             dropped: 0,
             late: 0,
+            exposes: false,
         };
         let known = self.tx.counted(source, batch.vm, batch.claimed)?;
         let Some(seqs) = after(known, batch.seq) else {
@@ -151,7 +157,7 @@ impl<'r> Run<'r, '_> {
         self.tx
             .add_lost(self.now / 3600, counted.dropped, counted.late)?;
         if !late {
-            counted.outcomes = self.add(batch, source, at)?;
+            (counted.outcomes, counted.exposes) = self.add(batch, source, at)?;
         }
         Ok(counted)
     }
@@ -165,7 +171,8 @@ impl<'r> Run<'r, '_> {
         }
     }
 
-    fn add(&mut self, batch: &Batch, source: i64, at: u64) -> Result<Vec<(String, u64)>> {
+    /// Its outcomes, and [`CountedBatch::exposes`].
+    fn add(&mut self, batch: &Batch, source: i64, at: u64) -> Result<(Vec<(String, u64)>, bool)> {
         let mut keys = Vec::with_capacity(batch.keys.len());
         for key in &batch.keys {
             keys.push(self.key(key)?);
@@ -178,6 +185,9 @@ impl<'r> Run<'r, '_> {
         for name in &batch.outcomes {
             outcomes.push((self.tx.outcome(&plain(name, NAME))?, 0u64));
         }
+        let mut names = batch.outcomes.iter().zip(&outcomes);
+        let in_the_clear = names.find(|(name, _)| *name == Denial::TlsRequired.code());
+        let in_the_clear = in_the_clear.map(|(_, (number, _))| *number);
         for row in &batch.rows {
             let n = row.requests.min(ROW);
             let at_index = |i: u32| usize::try_from(i).unwrap_or(usize::MAX);
@@ -197,6 +207,8 @@ impl<'r> Run<'r, '_> {
                 (cell.client, cell.key) = (key.client, key.number);
                 if *outcome == 0 {
                     key.allowed += n;
+                } else if Some(*outcome) == in_the_clear {
+                    key.exposed += n;
                 }
             }
             *self.sums.entry((at, cell)).or_default() += n;
@@ -206,12 +218,18 @@ impl<'r> Run<'r, '_> {
                 self.allowed(told, key, source, at)?;
             }
         }
-        Ok(batch
-            .outcomes
-            .iter()
-            .cloned()
-            .zip(outcomes.into_iter().map(|(_, n)| n))
-            .collect())
+        let (mut exposes, node) = (false, plain(&batch.node, NAME));
+        for key in keys.iter().flatten().filter(|k| k.exposed > 0) {
+            // Of keys that the store does not know, there is nobody to tell; and nothing more can
+            // happen to those that are disabled or revoked.
+            if key.facts.is_some_and(|facts| !facts.ended) {
+                let told = (node.as_str(), key.exposed);
+                exposes |= anomaly::exposed(self.tx, key.number, told, self.now)?;
+            }
+        }
+        let sums = outcomes.into_iter().map(|(_, n)| n);
+        let outcomes = batch.outcomes.iter().cloned().zip(sums).collect();
+        Ok((outcomes, exposes))
     }
 
     fn key(&mut self, told: &KeyUse) -> Result<Option<Key<'r>>> {
@@ -225,6 +243,7 @@ impl<'r> Run<'r, '_> {
             client,
             facts,
             allowed: 0,
+            exposed: 0,
         }))
     }
 

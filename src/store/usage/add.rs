@@ -264,8 +264,8 @@ impl UsageTx<'_> {
     }
 
     /// Stores an anomaly, unless there is one for that key, rule and day.
-    pub fn add_anomaly(&mut self, key: i64, rule: &str, at: u64, detail: &str) -> Result<()> {
-        self.tx.execute(
+    pub fn add_anomaly(&mut self, key: i64, rule: &str, at: u64, detail: &str) -> Result<bool> {
+        let added = self.tx.execute(
             "INSERT INTO anomaly VALUES (?, ?, ?, ?, ?, FALSE) ON CONFLICT DO NOTHING",
             params![
                 column::signed(at / 86_400),
@@ -275,6 +275,6 @@ impl UsageTx<'_> {
                 detail
             ],
         )?;
-        Ok(())
+        Ok(added > 0)
     }
 }

@@ -17,6 +17,8 @@ pub struct KeyFacts {
     pub lineage: KeyId,
     /// When it stops working because it was rotated; seconds.
     pub overlap_end: Option<u64>,
+    /// It is disabled or revoked.
+    pub ended: bool,
 }
 
 impl Tx<'_> {
@@ -24,7 +26,8 @@ impl Tx<'_> {
     pub fn key_facts(&self, id: KeyId) -> Result<Option<KeyFacts>> {
         // A separate query, because it runs for every key of every batch.
         self.tx.optional(
-            "SELECT client, coalesce(key.plan, client.plan), lineage, overlap_end
+            "SELECT client, coalesce(key.plan, client.plan), lineage, overlap_end,
+                    disabled OR revoked IS NOT NULL
              FROM key JOIN client ON client.number = key.client WHERE key.id = ?",
             params![column::signed(id.as_u64())],
             |r| {
@@ -33,6 +36,7 @@ impl Tx<'_> {
                     plan: r.get(1)?,
                     lineage: column::id(r, 2)?,
                     overlap_end: column::optional(r, 3)?,
+                    ended: r.get(4)?,
                 })
             },
         )

@@ -192,6 +192,10 @@ impl Envoy {
         self.client().send(request)
     }
 
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub fn admin(&self, path: &str) -> Response {
         Client::connect(self.admin).send(&request("GET", path))
     }

@@ -22,12 +22,16 @@ fn answer(server: &Server, batch: &Batch, keys: &SigningKeys) -> (u16, String) {
 }
 
 pub fn report(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys) -> u16 {
+    report_at(server, edge, node, keys, now())
+}
+
+fn report_at(server: &Server, edge: &Edge, node: &str, keys: &SigningKeys, sent: u64) -> u16 {
     let report = Report {
         node: node.to_owned(),
         process: None,
         vm: 0,
         vms: 1,
-        sent: now(),
+        sent,
         claimed: 1,
         stores: vec![StoreState {
             store: edge.store.clone(),
@@ -144,6 +148,73 @@ fn nobody_reports_in_the_name_of_an_envoy_that_has_a_secret_of_its_own() {
     );
 
     no_secret_is_written_down(home);
+}
+
+/// A clock that is a day off proves nothing about keysets, and loses no count.
+#[test]
+fn an_enrolled_envoy_whose_clock_is_a_day_off_is_counted_and_proves_nothing() {
+    const DAY: u64 = 86_400;
+    let edge = Edge::new();
+    let keys = enroll(&edge.home, "edge-1");
+    let server = Server::start(&edge.home, &[]);
+    for (seq, at) in [(1, now() - DAY), (2, now() + DAY)] {
+        let batch = Batch {
+            at: at - at % 60,
+            ..edge.batch(0, seq, 3)
+        };
+        let (status, body) = answer(&server, &batch, &keys);
+        assert_eq!(status, 200, "{body}");
+    }
+    // Three with the key and one without, each.
+    assert_eq!(edge.requests(), 2 * 4);
+    eventually("the server to be ready", || {
+        report(&server, &edge, "edge-1", &keys) != 503
+    });
+    for sent in [now() - DAY, now() + DAY] {
+        let status = report_at(&server, &edge, "edge-1", &keys, sent);
+        assert_ne!(
+            status, 204,
+            "a report that is a day old or to come proves nothing"
+        );
+    }
+    assert_eq!(report(&server, &edge, "edge-1", &keys), 204);
+}
+
+/// Whoever runs `node enroll` has a secret that counts, or none: also when the server dies meanwhile.
+#[test]
+fn a_server_that_dies_while_an_envoy_is_enrolled_has_enrolled_it_or_not() {
+    let edge = Edge::new();
+    let owner = token(&edge.home, "owner");
+    for (n, pause) in [0, 5, 20, 60].into_iter().enumerate() {
+        let server = Server::start(&edge.home, &[]);
+        let child = edge
+            .home
+            .command(&["node", "enroll", "edge-1"])
+            .env("KEYSTILE_SERVER", server.url())
+            .env("KEYSTILE_TOKEN", &owner)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        drop(server);
+        let output = child.wait_with_output().unwrap();
+        let server = Server::start(&edge.home, &[]);
+        let batch = edge.batch(0, n as u64 + 1, 1);
+        if output.status.success() {
+            let printed = String::from_utf8(output.stdout).unwrap();
+            let key = NodeKey::parse(&printed).unwrap();
+            let keys = SigningKeys::new(vec![key.signing_key()]);
+            assert_eq!(answer(&server, &batch, &keys).0, 200);
+        } else {
+            // It may have been enrolled, and nobody has the secret then: enrolling again is what helps.
+            let again = enroll(&edge.home, "edge-1");
+            at_once("the new secret to count", || {
+                answer(&server, &batch, &again).0 == 200
+            });
+        }
+    }
+    edge.home.ok(&["audit", "verify"]);
 }
 
 /// Who was enrolled and revoked is, and no secret.

@@ -79,6 +79,7 @@ pub fn fields(k: &KeyView, now: u64) -> String {
     all.extend([
         ("rotated from", from.unwrap_or_default()),
         ("created", when::short(k.created.0)),
+        ("exposed", time(&k.exposed)),
         ("first used", used(k.usage.as_ref(), now, true)),
         ("last used", used(k.usage.as_ref(), now, false)),
     ]);

@@ -1,6 +1,8 @@
 //! Plans and limits.
 
-use super::super::{Limit, Plan, QuotaPeriod, RawLimit, RawPlan, RawQuota, is_plan_name, seconds};
+use super::super::{
+    By, Limit, Plan, QuotaPeriod, RawAttempts, RawLimit, RawPlan, RawQuota, is_plan_name, seconds,
+};
 use super::Errors;
 #[cfg(not(target_family = "wasm"))]
 use super::longest;
@@ -186,4 +188,35 @@ pub(super) fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit
         burst,
         by: raw.by,
     })
+}
+
+/// The bucket of an address that tries unknown keys.
+#[inline(never)]
+pub(crate) fn attempts(raw: &RawAttempts, e: &mut Errors) -> Option<Bucket> {
+    if raw.attempts == 0 || raw.burst == Some(0) {
+        let field = match raw.attempts {
+            0 => "brute_force.attempts",
+            _ => "brute_force.burst",
+        };
+        let next = "write 1 or more, or leave `brute_force` out";
+        e.push(
+            field,
+            Advice::new("is 0, which would let nobody mistype a key", next),
+        );
+        return None;
+    }
+    let raw = RawLimit {
+        requests: raw.attempts,
+        per: raw.per.clone(),
+        burst: raw.burst,
+        by: By::Key,
+    };
+    let before = e.0.len();
+    let found = limit("brute_force", &raw, e);
+    for error in e.0.iter_mut().skip(before) {
+        if error.field == "brute_force.requests" {
+            "brute_force.attempts".clone_into(&mut error.field);
+        }
+    }
+    found.map(|limit| limit.bucket)
 }

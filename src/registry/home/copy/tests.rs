@@ -119,7 +119,7 @@ fn counted(tx: &mut keystile_store::UsageTx<'_>, id: KeyId) -> Result<()> {
     }
     tx.add_lost(1, 2, 3)?;
     tx.add_quota(id, 60, source, 4)?;
-    tx.add_anomaly(cell.key, "burst", 86_400, "{}")
+    tx.add_anomaly(cell.key, "burst", 86_400, "{}").map(drop)
 }
 
 fn keyset(store: &mut Store) -> Vec<u8> {
