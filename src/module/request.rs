@@ -1,6 +1,6 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
-use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide, slow_down};
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::keyset::InForce;
 use keystile_core::outcome::{self, ANONYMOUS};
 use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
@@ -10,13 +10,12 @@ use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
 
 use crate::abi::{Level, Map, Refused, Stream, log};
-use crate::attempts::ProcessAttempts;
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
 use crate::edits::KeptEdits;
 use crate::peer::{PresentedCertificate, is_tls, peer, source_address, virtual_host};
 use crate::tunnels::Tunnel;
-use crate::{clock, marks, state, tick, usage};
+use crate::{attempts, clock, marks, state, tick, usage};
 
 /// What is remembered of a request while Envoy has it.
 #[derive(Default)]
@@ -100,9 +99,7 @@ fn decided(
             &mut ProcessBuckets,
             &mut (),
         );
-        let address = || address.or_else(|| source_address(asked));
-        let table = &mut ProcessAttempts;
-        slow_down(keyset, &mut decision, address, clocks.monotonic, table);
+        attempts::slow_down(keyset, &mut decision, (asked, address), clocks.monotonic);
         usage::count(usage, keyset, config, &decision, headers, asked);
         let goes_on = decision.verdict.is_ok() || shadow;
         let seen = match keyset {
@@ -117,10 +114,10 @@ fn decided(
     })?;
     let decision = &judged.decision;
     config.metrics.request(stream, decision.code());
-    let corrupt = keyset.map_or(0, InForce::corrupt_pages);
-    config
-        .metrics
-        .corrupt_pages(stream, corrupt.saturating_sub(corrupt_before));
+    let corrupt = keyset
+        .map_or(0, InForce::corrupt_pages)
+        .saturating_sub(corrupt_before);
+    config.metrics.corrupt_pages(stream, corrupt);
     marks::remember(stream, decision);
     if let Err(denial) = &decision.verdict {
         if !judged.goes_on {
@@ -134,7 +131,6 @@ fn decided(
         return Ok(false);
     };
     admit(config, keyset, decision, &edits, stream)?;
-    drop(edits);
     if !shadow {
         keep(config, keyset, &judged, stream, state)?;
     }
