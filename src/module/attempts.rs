@@ -3,14 +3,21 @@
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use core::net::IpAddr;
+
+use keystile_core::decide::{self, Decision};
+use keystile_core::keyset::InForce;
 use keystile_core::limit::attempts::{Attempts, AttemptsSet, SETS};
 use keystile_core::limit::bucket::Contended;
+
+use crate::abi::Stream;
+use crate::peer::source_address;
 
 static ALL: LazyLock<Vec<Mutex<AttemptsSet>>> =
     LazyLock::new(|| (0..SETS).map(|_| Mutex::default()).collect());
 
 /// The table of this process.
-pub struct ProcessAttempts;
+struct ProcessAttempts;
 
 impl Attempts for ProcessAttempts {
     fn update_set(
@@ -27,4 +34,15 @@ impl Attempts for ProcessAttempts {
         }
         Ok(())
     }
+}
+
+/// [`decide::slow_down`] by that table, for a request whose address may have been read already.
+pub fn slow_down(
+    keyset: Option<&InForce>,
+    decision: &mut Decision<'_>,
+    (stream, address): (&Stream<'_>, Option<IpAddr>),
+    monotonic: u64,
+) {
+    let address = || address.or_else(|| source_address(stream));
+    decide::slow_down(keyset, decision, address, monotonic, &mut ProcessAttempts);
 }

@@ -1,6 +1,6 @@
 //! One request: header bytes, decision, and what the decision does to the request.
 
-use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide, slow_down};
+use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::keyset::InForce;
 use keystile_core::outcome::{self, ANONYMOUS};
 use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
@@ -10,14 +10,13 @@ use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
 
 use crate::abi::{Level, Map, Refused, Stream, log};
-use crate::attempts::ProcessAttempts;
 use crate::buckets::ProcessBuckets;
 use crate::config::Config;
 use crate::edits::KeptEdits;
 use crate::marks::{self, Pass};
 use crate::peer::{PresentedCertificate, is_tls, peer, source_address, virtual_host};
 use crate::tunnels::Tunnel;
-use crate::{clock, state, tick, usage};
+use crate::{attempts, clock, state, tick, usage};
 
 /// What is remembered of a request while Envoy has it.
 #[derive(Default)]
@@ -131,9 +130,7 @@ fn decided(
             &mut ProcessBuckets,
             &mut (),
         );
-        let address = || address.or_else(|| source_address(asked));
-        let table = &mut ProcessAttempts;
-        slow_down(keyset, &mut decision, address, clocks.monotonic, table);
+        attempts::slow_down(keyset, &mut decision, (asked, address), clocks.monotonic);
         usage::count(usage, keyset, config, &decision, headers, asked);
         Judged::new(decision, keyset, headers, &mut edits)
     })?;
