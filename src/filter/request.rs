@@ -103,6 +103,13 @@ pub fn finish_response(later: &Later) {
     }
 }
 
+/// The name of the virtual host that Envoy chose, if the policy asks for it.
+fn virtual_host(keyset: Option<&InForce>) -> Option<String> {
+    keyset.filter(|k| k.policies().any(|p| p.router.names_virtual_hosts()))?;
+    let name = host::property("xds\0virtual_host_name")?;
+    String::from_utf8(name).ok()
+}
+
 fn decided(
     root: Option<(u32, StoreId)>,
     in_force: Result<&InForce, Unavailable>,
@@ -111,10 +118,7 @@ fn decided(
     let (root, store) = root.unzip();
     let keyset = in_force.ok();
     let certificate = PresentedCertificate::read(keyset);
-    let virtual_host = keyset
-        .filter(|k| k.policies().any(|p| p.router.names_virtual_hosts()))
-        .and_then(|_| host::property("xds\0virtual_host_name"))
-        .and_then(|name| String::from_utf8(name).ok());
+    let virtual_host = virtual_host(keyset);
     let request = Request {
         headers,
         address: keyset

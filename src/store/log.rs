@@ -234,6 +234,17 @@ impl Tx<'_> {
         )
     }
 
+    /// How many records there are of an action since a time in milliseconds whose JSON of the new
+    /// state has this in it.
+    pub fn audit_count(&self, action: &str, since_ms: u64, part: &str) -> Result<u64> {
+        self.write_audit()?;
+        self.tx.one(
+            "SELECT count(*) FROM audit WHERE action = ? AND at_ms >= ? AND after LIKE ?",
+            params![action, column::signed(since_ms), format!("%{part}%")],
+            |r| column::unsigned(r, 0),
+        )
+    }
+
     /// One record.
     pub fn audit_record(&self, seq: u64) -> Result<Option<Record>> {
         self.write_audit()?;

@@ -4,6 +4,7 @@ mod admin;
 mod chain;
 mod dump;
 mod envoy;
+mod guard;
 mod plane;
 mod symptom;
 #[cfg(test)]
@@ -45,6 +46,14 @@ impl Doctor {
         let plane = Plane::read(cx)?;
         let mut all = plane.look();
         if let Some(url) = &self.envoy_admin {
+            if url.contains('@') {
+                // It would be in the process list, and in what is printed.
+                return Err(refuse(
+                    Code::SettingInvalid,
+                    "--envoy-admin has a user or a password in it",
+                    "give host and port alone; Envoy's admin interface asks for neither",
+                ));
+            }
             let mut found = Symptoms::about(url);
             match EnvoyAdmin::read(url) {
                 Ok(admin) => envoy::look(&admin, &plane, cx.now(), &mut found),

@@ -26,12 +26,22 @@ pub fn slow_down(
     let Some(keyset) = keyset else {
         return;
     };
-    let rule = keyset.policies().find_map(|policy| policy.brute_force);
-    if let Some(rule) = rule
-        && let Some(address) = address()
-    {
+    // While a listener still has its former policy, both count, but one rule in both only once.
+    let mut rules = keyset.policies().filter_map(|policy| policy.brute_force);
+    let Some(first) = rules.next() else {
+        return;
+    };
+    let second = rules.next().filter(|second| *second != first);
+    let Some(address) = address() else {
+        return;
+    };
+    for rule in [Some(first), second].into_iter().flatten() {
         let place = AttemptsPlace::new(keyset.store(), &rule, address);
-        if let Err(retry_after) = attempt(table, place, &rule, monotonic) {
+        if let Err(wait) = attempt(table, place, &rule, monotonic) {
+            let retry_after = match decision.verdict {
+                Err(Denial::TooManyAttempts { retry_after }) => wait.max(retry_after),
+                _ => wait,
+            };
             decision.verdict = Err(Denial::TooManyAttempts { retry_after });
         }
     }

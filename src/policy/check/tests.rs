@@ -49,7 +49,9 @@ fn exposed_keys_that_nobody_would_hear_of_are_warned_about() {
     assert!(warning.contains("add `report`"), "{warning}");
     let silent = "report: {cluster: control, usage: false}\n";
     assert!(only(&[end, tls, silent].concat()).contains("add `report`"));
-    for quiet in [[end, tls, report].concat(), tls.to_owned()] {
+    assert!(only(&[end, tls, report].concat()).contains("write `require_enrolment: true`"));
+    let enrolled = "require_enrolment: true\n";
+    for quiet in [[end, tls, report, enrolled].concat(), tls.to_owned()] {
         assert_eq!(found(&quiet), Findings::default());
     }
 }

@@ -83,7 +83,7 @@ impl Say<'_> {
         out
     }
 
-    /// Why what is to happen to exposed keys will not happen.
+    /// Why what is to happen to exposed keys will not happen, or may happen to others.
     fn exposed(&self) -> Option<String> {
         let policy = self.look.policy;
         if policy.exposed_keys == ExposedKeys::Report {
@@ -93,7 +93,10 @@ impl Say<'_> {
             _ if !policy.require_tls => {
                 "has no effect, because plain HTTP is not refused; write `require_tls: true`"
             }
-            Some(report) if report.usage => return None,
+            Some(report) if report.usage && policy.require_enrolment => return None,
+            Some(report) if report.usage => {
+                "acts on what any Envoy says, and each of them could say it of any key; write `require_enrolment: true`"
+            }
             _ => {
                 "has no effect, because Envoys report such keys with their usage; add `report`, with `usage: true`"
             }

@@ -5,8 +5,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{HOUR, UsageSettings};
-use crate::exposed;
-use crate::leak::LeakPolicy;
+use crate::exposed::Allowance;
 use crate::usage::Step;
 use keystile_model::error::Result;
 use keystile_model::when;
@@ -23,7 +22,7 @@ const NETWORKS: u64 = 256;
 const STEP: u32 = 500;
 
 /// The rules. The event of a rule is `anomaly.` followed by [`AnomalyRule::name`], except of keys that
-/// were exposed, which are more than odd ([`exposed::ACTION`]).
+/// were exposed, which are more than odd ([`crate::exposed::ACTION`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnomalyRule {
     /// Far more requests in an hour than ever in the week before.
@@ -178,16 +177,14 @@ fn found(
 /// [`UsageTx::set_told`]. A crash in between reports them twice.
 pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
     let rule = AnomalyRule::Exposed.name();
-    let (untold, mut exposed) = store
-        .with_usage(|_, usage| usage.read(|tx| Ok((tx.untold(STEP)?, tx.told_by_day(rule)?))))?;
+    let untold = store.with_usage(|_, usage| usage.read(|tx| tx.untold(STEP)))?;
     if untold.is_empty() {
         return Ok(untold);
     }
     store.write(world, |tx| {
-        let has_exposed = untold.iter().any(|one| one.anomaly.rule == rule);
-        let policy = match has_exposed {
-            true => exposed::policy(tx)?,
-            false => LeakPolicy::Report,
+        let mut allowance = match untold.iter().any(|one| one.anomaly.rule == rule) {
+            true => Some(Allowance::read(tx, world)?),
+            false => None,
         };
         for one in &untold {
             let anomaly = &one.anomaly;
@@ -198,10 +195,8 @@ pub fn tell(store: &mut Store, world: &World) -> Result<Vec<Untold>> {
                 }
                 map.insert("at".to_owned(), json!(when::rfc3339(anomaly.at)));
             }
-            if anomaly.rule == rule {
-                let before = exposed.entry(one.day).or_default();
-                exposed::act(tx, world, anomaly.key, after, (policy, *before))?;
-                *before += 1;
+            if let Some(allowance) = allowance.as_mut().filter(|_| anomaly.rule == rule) {
+                allowance.act(tx, world, anomaly.key, after)?;
                 continue;
             }
             let subject = anomaly.key.to_string();

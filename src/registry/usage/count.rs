@@ -220,9 +220,8 @@ impl<'r> Run<'r, '_> {
         }
         let (mut exposes, node) = (false, plain(&batch.node, NAME));
         for key in keys.iter().flatten().filter(|k| k.exposed > 0) {
-            // Of keys that the store does not know, there is nobody to tell; and nothing more can
-            // happen to those that are disabled or revoked.
-            if key.facts.is_some_and(|facts| !facts.ended) {
+            // Of keys that the store does not know, there is nobody to tell.
+            if key.facts.is_some_and(|facts| facts.is_at_risk(self.now)) {
                 let told = (node.as_str(), key.exposed);
                 exposes |= anomaly::exposed(self.tx, key.number, told, self.now)?;
             }

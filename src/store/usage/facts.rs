@@ -19,6 +19,19 @@ pub struct KeyFacts {
     pub overlap_end: Option<u64>,
     /// It is disabled or revoked.
     pub ended: bool,
+    /// When it expires; seconds.
+    pub expires: Option<u64>,
+    /// It stands in a page that everybody may open.
+    pub publishable: bool,
+}
+
+impl KeyFacts {
+    /// Whether it matters at a time that others have read the key: it still works, or may again, and
+    /// it is a secret.
+    pub fn is_at_risk(&self, now: u64) -> bool {
+        let ends = [self.expires, self.overlap_end];
+        !self.ended && !self.publishable && ends.iter().flatten().all(|end| *end > now)
+    }
 }
 
 impl Tx<'_> {
@@ -27,7 +40,7 @@ impl Tx<'_> {
         // A separate query, because it runs for every key of every batch.
         self.tx.optional(
             "SELECT client, coalesce(key.plan, client.plan), lineage, overlap_end,
-                    disabled OR revoked IS NOT NULL
+                    disabled OR revoked IS NOT NULL, expires, publishable
              FROM key JOIN client ON client.number = key.client WHERE key.id = ?",
             params![column::signed(id.as_u64())],
             |r| {
@@ -37,6 +50,8 @@ impl Tx<'_> {
                     lineage: column::id(r, 2)?,
                     overlap_end: column::optional(r, 3)?,
                     ended: r.get(4)?,
+                    expires: column::optional(r, 5)?,
+                    publishable: r.get(6)?,
                 })
             },
         )

@@ -2,7 +2,6 @@
 
 use crate::sql::{SqlRow, params};
 use keystile_core::key::KeyId;
-use std::collections::BTreeMap;
 
 use super::super::column;
 use super::Step;
@@ -82,16 +81,6 @@ impl UsageTx<'_> {
                 })
             },
         )
-    }
-
-    /// How many keys each day has of a rule that are in the audit log.
-    pub fn told_by_day(&self, rule: &str) -> Result<BTreeMap<u64, u64>> {
-        let days: Vec<(u64, u64)> = self.tx.all(
-            "SELECT day, count(*) FROM anomaly WHERE rule = ? AND told GROUP BY day",
-            params![rule],
-            |r| Ok((column::unsigned(r, 0)?, column::unsigned(r, 1)?)),
-        )?;
-        Ok(days.into_iter().collect())
     }
 
     /// When a key was last found by a rule, in seconds.

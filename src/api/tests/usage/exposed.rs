@@ -155,3 +155,51 @@ fn whoever_forges_reports_or_forgets_tls_ends_a_few_keys_a_day_and_not_all() {
     tell(&mut b, NOON + DAY + 61);
     assert!(disabled(&mut b) > 20, "a new day");
 }
+
+#[test]
+fn what_anybody_may_read_and_what_no_longer_works_is_neither_told_nor_ended() {
+    let mut b = Bench::new();
+    let publishable = "publishable: { scopes: [read] }";
+    policy(&mut b, &format!("{publishable}\n{DISABLE}"));
+    let issue = |b: &mut Bench, change: &dyn Fn(&mut key::KeyDraft)| {
+        let mut draft = key::KeyDraft::default();
+        change(&mut draft);
+        let issued = key::issue(&mut b.store, &system::at(NOON), "acme", draft, 1, |_| {});
+        let issued = issued.ok().unwrap().0;
+        issued[0].key.id.to_string()
+    };
+    let ids = [
+        issue(&mut b, &|draft| {
+            draft.publishable = true;
+            draft.origins = vec!["https://example.com".to_owned()];
+        }),
+        issue(&mut b, &|draft| draft.expires = Some(NOON + 30)),
+        issue(&mut b, &|_| {}),
+    ];
+    assert!(seen(&mut b, 1, NOON, &ids));
+    tell(&mut b, NOON + 61);
+    for (id, want) in ids
+        .iter()
+        .zip([&[][..], &[], &["key.exposed", "key.disable"]])
+    {
+        assert_eq!(actions(&mut b, id), want);
+    }
+    let found = records(&mut b, &ids[2]);
+    assert_eq!(found[0].1["ended"], true);
+}
+
+#[test]
+fn keys_that_are_only_reported_use_up_nothing_of_the_day() {
+    let mut b = Bench::new();
+    let ids = ids(&mut b, 30);
+    policy(&mut b, "require_tls: true");
+    seen(&mut b, 1, NOON, &ids[..25]);
+    tell(&mut b, NOON + 61);
+    policy(&mut b, DISABLE);
+    seen(&mut b, 2, NOON, &ids[25..]);
+    tell(&mut b, NOON + 62);
+    for (at, id) in ids.iter().enumerate() {
+        let ended = status(&mut b, id) == Status::Disabled;
+        assert_eq!(ended, at >= 25, "{at}");
+    }
+}

@@ -44,6 +44,9 @@ impl EnvoyAdmin {
         };
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
+            // A configuration is nothing for a proxy, or for where a redirect leads.
+            .proxy(None)
+            .max_redirects(0)
             .build()
             .new_agent();
         let get = |path: &str| -> Result<(Value, Option<u64>), String> {

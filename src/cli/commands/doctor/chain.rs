@@ -4,20 +4,23 @@
 use serde_json::Value;
 
 use super::dump::{below, part};
+use super::guard::is_guard;
 
 /// A connection manager with its filters.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chain {
     /// The name of its listener.
     pub listener: String,
-    /// Our filter in it.
-    pub filter: Option<ChainFilter>,
+    /// Our filters in it; several are one behind the other.
+    pub filters: Vec<ChainFilter>,
     /// Dots in paths are resolved before the filter.
     pub normalizes: bool,
     /// The connection's address counts, and not what callers say.
     pub remote_address: bool,
     /// Whether ports in hosts are ignored; unknown if the routes come from elsewhere.
     pub ignores_ports: Option<bool>,
+    /// Filters of ours, and guards, that a route has settings of its own for.
+    pub overridden: Vec<String>,
 }
 
 /// Our filter in a chain.
@@ -79,14 +82,28 @@ fn chain(listener: &str, manager: &Value, dump: &Value) -> Chain {
         .into_iter()
         .flatten();
     let filters: Vec<&Value> = all.filter(|f| *below(f, "/disabled") != true).collect();
-    let at = filters.iter().position(|f| is_ours(f, dump));
-    let filter = at.and_then(|at| {
-        let (ours, next) = (filters.get(at)?, filters.get(at + 1));
-        Some(filter(ours, next.copied(), dump))
-    });
+    let (mut ours, mut named) = (Vec::new(), Vec::new());
+    for (at, one) in filters.iter().enumerate() {
+        if !is_ours(one, dump) {
+            continue;
+        }
+        let next = filters.get(at + 1).copied();
+        let found = filter(one, next, !ours.is_empty(), dump);
+        named.push(found.name.clone());
+        if found.guarded {
+            let guard = next.and_then(|n| below(n, "/name").as_str());
+            named.extend(guard.map(str::to_owned));
+        }
+        ours.push(found);
+    }
+    let mut overridden = Vec::new();
+    if let Some(routes) = routes(manager, dump) {
+        overrides(routes, &named, &mut overridden);
+    }
     Chain {
         listener: listener.to_owned(),
-        filter,
+        filters: ours,
+        overridden,
         normalizes: *below(manager, "/normalize_path") == true,
         remote_address: *below(manager, "/use_remote_address") == true,
         ignores_ports: routes(manager, dump)
@@ -105,6 +122,25 @@ fn routes<'d>(manager: &'d Value, dump: &'d Value) -> Option<&'d Value> {
     configs.find(|r| *below(r, "/name") == name)
 }
 
+/// Which of these filters some virtual host or route has settings for.
+fn overrides(value: &Value, named: &[String], found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::Object(own)) = map.get("typed_per_filter_config") {
+                let new = named.iter().filter(|name| own.contains_key(*name));
+                for name in new {
+                    if !found.contains(name) {
+                        found.push(name.clone());
+                    }
+                }
+            }
+            map.values().for_each(|v| overrides(v, named, found));
+        }
+        Value::Array(all) => all.iter().for_each(|v| overrides(v, named, found)),
+        _ => {}
+    }
+}
+
 /// The filter's configuration, wherever it comes from.
 fn configuration<'d>(filter: &'d Value, dump: &'d Value) -> Option<&'d Value> {
     if let Some(own) = filter.get("typed_config") {
@@ -121,7 +157,10 @@ fn is_ours(filter: &Value, dump: &Value) -> bool {
     let config = configuration(filter, dump);
     match config {
         Some(c) => {
-            *below(c, "/config/root_id") == "keystile" || *below(c, "/filter_name") == "keystile"
+            // A module's name may carry its version, and the filter's is the layer's.
+            let module = below(c, "/dynamic_module_config/name").as_str();
+            *below(c, "/config/root_id") == "keystile"
+                || module.is_some_and(|m| m.starts_with("keystile"))
         }
         None => {
             let name = below(filter, "/name").as_str().unwrap_or_default();
@@ -130,15 +169,13 @@ fn is_ours(filter: &Value, dump: &Value) -> bool {
     }
 }
 
-fn filter(ours: &Value, next: Option<&Value>, dump: &Value) -> ChainFilter {
+fn filter(ours: &Value, next: Option<&Value>, later: bool, dump: &Value) -> ChainFilter {
+    let name = below(ours, "/name").as_str().unwrap_or_default();
     let config = configuration(ours, dump);
     let names = below(ours, "/config_discovery/type_urls");
     let kind = config.map_or_else(|| names.to_string(), |c| below(c, "/@type").to_string());
     let native = kind.contains(".DynamicModuleFilter");
-    let guarded = next.is_some_and(|next| {
-        let text = next.to_string();
-        text.contains(".rbac.v3.RBAC") && text.contains("wasm.keystile.")
-    });
+    let guarded = next.is_some_and(|next| is_guard(next, name, later));
     let variables = config.map(|c| below(c, "/config/vm_config/environment_variables"));
     let environment = variables.filter(|_| !native).map(|v| {
         let host = below(v, "/host_env_keys").as_array().into_iter().flatten();
@@ -147,7 +184,7 @@ fn filter(ours: &Value, next: Option<&Value>, dump: &Value) -> ChainFilter {
         host.chain(own.map(|(name, _)| name.clone())).collect()
     });
     ChainFilter {
-        name: below(ours, "/name").as_str().unwrap_or_default().to_owned(),
+        name: name.to_owned(),
         native,
         guarded,
         environment,

@@ -19,7 +19,7 @@ pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Symp
     let ours: Vec<(&Chain, &ChainFilter)> = envoy
         .chains
         .iter()
-        .filter_map(|c| Some((c, c.filter.as_ref()?)))
+        .flat_map(|c| c.filters.iter().map(move |f| (c, f)))
         .collect();
     if ours.is_empty() {
         found.wrong(
@@ -28,7 +28,7 @@ pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Symp
         return;
     }
     let all = envoy.chains.iter();
-    for open in all.filter(|c| c.filter.is_none()) {
+    for open in all.filter(|c| c.filters.is_empty()) {
         found.note(format!(
             "listener `{}` has no filter of Keystile's: whatever it leads to is open to everybody",
             open.listener
@@ -36,7 +36,10 @@ pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Symp
     }
     version(envoy, &ours, found);
     for (chain, filter) in &ours {
-        place(chain, filter, plane, found);
+        guarded(chain, filter, found);
+    }
+    for chain in envoy.chains.iter().filter(|c| !c.filters.is_empty()) {
+        place(chain, plane, found);
     }
     let lacks = ours.iter().any(|(_, f)| lacks_variable(f, plane, found));
     in_force(envoy, plane, lacks, found);
@@ -62,12 +65,20 @@ fn version(envoy: &EnvoyAdmin, ours: &[(&Chain, &ChainFilter)], found: &mut Symp
     }
 }
 
-fn place(chain: &Chain, filter: &ChainFilter, plane: &Plane, found: &mut Symptoms) {
-    let listener = &chain.listener;
+fn guarded(chain: &Chain, filter: &ChainFilter, found: &mut Symptoms) {
     if !filter.native && !filter.guarded {
         found.wrong(format!(
-            "behind the filter `{}` of listener `{listener}` stands no guard, so a worker on which the filter fails lets everything pass: put `keystile-guard` right behind it, as `keystilectl render` does",
-            filter.name
+            "behind the filter `{}` of listener `{}` stands no guard that refuses what the filter did not let in, so a worker on which the filter fails lets everything pass: put `keystile-guard` right behind it, as `keystilectl render` does",
+            filter.name, chain.listener
+        ));
+    }
+}
+
+fn place(chain: &Chain, plane: &Plane, found: &mut Symptoms) {
+    let listener = &chain.listener;
+    for name in &chain.overridden {
+        found.wrong(format!(
+            "a route of listener `{listener}` has settings of its own for `{name}` (`typed_per_filter_config`), which can switch it off there: take them out, and open routes in the policy"
         ));
     }
     if !chain.normalizes {

@@ -3,7 +3,7 @@
 use keystile_api::fleet::{self, FleetNode};
 use keystile_api::signing_key::{self, SigningAlgorithm};
 use keystile_api::{node, policy};
-use keystile_core::policy::RawPolicy;
+use keystile_core::policy::{Mode, RawPolicy};
 use keystile_model::error::{Result, defect};
 use keystile_model::wire::PAGE;
 
@@ -117,8 +117,13 @@ impl Plane {
         }
     }
 
-    fn rules(&self, found: &mut Symptoms) {
+    pub(super) fn rules(&self, found: &mut Symptoms) {
         let policy = &self.policy;
+        if policy.mode == Mode::Shadow {
+            found.note(
+                "the policy has `mode: shadow`, so every request passes, with a key or without: write `mode: enforce` once the log shows no refusal that surprises you",
+            );
+        }
         match &policy.report {
             None => found.note(
                 "the policy has no `report`, so nobody knows which Envoy has which keyset, and nothing is counted: add it",

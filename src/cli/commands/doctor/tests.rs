@@ -29,7 +29,10 @@ fn dump() -> Value {
             {"name": "keystile", "config_discovery": {"type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"]}},
             {"name": "guard", "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-                "rules": {"policies": {"k": {"principals": [{"not_id": {"filter_state": {"key": "wasm.keystile.pass"}}}]}}},
+                "rules": {"action": "DENY", "policies": {"k": {
+                    "permissions": [{"any": true}],
+                    "principals": [{"not_id": {"filter_state": {"key": "wasm.keystile.pass"}}}],
+                }}},
             }},
         ],
     });
@@ -138,4 +141,78 @@ fn a_listener_without_the_filter_is_worth_knowing_where_another_has_it() {
         notes[0].contains("listener `internal` has no filter"),
         "{notes:?}"
     );
+}
+
+/// What is wrong once one text of the configuration is another.
+fn instead(from: &str, to: &str) -> Vec<String> {
+    let text = dump().to_string();
+    assert!(text.contains(from), "{text}");
+    let envoy = good(&serde_json::from_str(&text.replace(from, to)).unwrap());
+    said(&envoy, &plane(ports()), true)
+}
+
+#[test]
+fn what_mentions_the_mark_and_refuses_nothing_is_no_guard() {
+    for (from, to) in [
+        ("\"rules\"", "\"shadow_rules\""),
+        ("\"DENY\"", "\"LOG\""),
+        ("\"DENY\"", "\"ALLOW\""),
+        ("{\"any\":true}", "{\"destination_port\":1}"),
+        ("\"not_id\"", "\"or_id\""),
+        ("keystile.pass", "keystile.passed"),
+        ("rbac.v3.RBAC", "rbac.v3.Other"),
+    ] {
+        let all = instead(from, to);
+        assert_eq!(all.len(), 1, "{to}: {all:?}");
+        assert!(all[0].contains("stands no guard"), "{all:?}");
+    }
+    // As earlier versions wrote it.
+    let former = instead(
+        "{\"not_id\":{\"filter_state\":{\"key\":\"wasm.keystile.pass\"}}}",
+        "{\"filter_state\":{\"key\":\"wasm.keystile.client\"}}",
+    );
+    assert_eq!(former.len(), 1, "only with its action: {former:?}");
+}
+
+#[test]
+fn a_second_filter_has_a_guard_of_its_own() {
+    let with_second = |key: &str| {
+        let mut dump = dump();
+        let path = "/configs/0/dynamic_listeners/0/active_state/listener/filter_chains/0/filters/0/typed_config/http_filters";
+        let filters = dump.pointer_mut(path).unwrap().as_array_mut().unwrap();
+        let again = |value: &Value| {
+            let text = value
+                .to_string()
+                .replace("\"name\":\"keystile\"", "\"name\":\"keystile-b\"");
+            serde_json::from_str::<Value>(&text.replace("wasm.keystile.pass", key)).unwrap()
+        };
+        let (filter, guard) = (again(&filters[1]), again(&filters[2]));
+        filters.extend([filter, guard]);
+        said(&good(&dump), &plane(ports()), true)
+    };
+    assert_eq!(with_second("wasm.keystile.client.keystile-b"), [""; 0]);
+    for shared in ["wasm.keystile.pass", "wasm.keystile.client.other"] {
+        let all = with_second(shared);
+        assert!(all.iter().any(|s| s.contains("`keystile-b`")), "{all:?}");
+    }
+}
+
+#[test]
+fn a_route_that_may_switch_off_filter_or_guard_is_named() {
+    for name in ["keystile", "guard"] {
+        let own = format!(
+            "\"name\":\"main\",\"virtual_hosts\":[{{\"routes\":[{{\"typed_per_filter_config\":{{\"{name}\":{{\"disabled\":true}}}}}}]}}]"
+        );
+        let all = instead("\"name\":\"main\"", &own);
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert!(all[0].contains(&format!("for `{name}`")), "{all:?}");
+    }
+}
+
+#[test]
+fn shadow_mode_is_worth_knowing() {
+    let policy = json!({"version": 1, "mode": "shadow", "host_ports": "ignore", "report": {"cluster": "control"}});
+    let mut found = Symptoms::about("policy");
+    plane(policy).rules(&mut found);
+    assert!(found.all[0].says.contains("every request passes"));
 }
