@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 #[derive(Default)]
-struct Table(BTreeMap<u16, AttemptsSet>);
+pub(super) struct Table(BTreeMap<u16, AttemptsSet>);
 
 impl Attempts for Table {
     fn update_set(

@@ -245,3 +245,28 @@ fn all_is_taken_or_nothing() {
     }
     assert!(failed > 8, "{failed}");
 }
+
+#[test]
+fn unknown_keys_count_by_both_policies_and_by_a_rule_of_both_once() {
+    let with = |attempts: u32| {
+        format!(
+            r#"{{"version":1,"brute_force":{{"attempts":{attempts},"per":"52w"}},"routes":[{{"path":"/a"}}]}}"#
+        )
+    };
+    for (older, newest, passes) in [(9, 3, 3), (3, 9, 3), (4, 4, 4)] {
+        let holding = under_both(&with(older), &with(newest), &[]);
+        let keyset = holding.decides(1).map(|k| &**k);
+        let mut table = attempts::Table::default();
+        let unknown = fresh(2).text.expose_secret().to_owned();
+        let call = call("GET", "/a").with("x-api-key", &unknown);
+        let mut refused_as_unknown = 0;
+        for _ in 0..12 {
+            let mut stock = MemoryBuckets::default();
+            let mut decision = decided(&holding, &mut stock, &call, 0);
+            let address = || "192.0.2.1".parse().ok();
+            slow_down(keyset.ok(), &mut decision, address, SECOND, &mut table);
+            refused_as_unknown += u32::from(decision.verdict == Err(Denial::UnknownKey));
+        }
+        assert_eq!(refused_as_unknown, passes, "{older} and {newest}");
+    }
+}
