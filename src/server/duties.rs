@@ -26,6 +26,9 @@ use crate::scanner::Scanner;
 use crate::usage_numbers::UsageCollector;
 use keystile_model::error::Result;
 
+/// How long a server that ends tries to say something to its database.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// Makes the routes of the pages for people.
 pub type Pages = Box<dyn FnOnce(&App, &Arc<Delivery>) -> Router + Send>;
 
@@ -94,11 +97,12 @@ pub async fn run(
     duty.spawn(duties.exporter.run(Arc::clone(&pool)));
     duty.spawn(outbox::rotate(pool, duties.rotation));
     let served = serve(app.clone(), settings, parts, stopped).await;
-    auth::tell_refused(&app).await;
+    let _ = tokio::time::timeout(GOODBYE, auth::tell_refused(&app)).await;
     duty.shutdown().await;
     if let Some(replicas) = replicas {
-        // Nothing is left to do if this cannot be said.
-        let _ = tokio::task::spawn_blocking(move || replicas.end()).await;
+        // Nothing is left to do if this cannot be said, or only to a database that stands still.
+        let told = tokio::task::spawn_blocking(move || replicas.end());
+        let _ = tokio::time::timeout(GOODBYE, told).await;
     }
     served
 }

@@ -51,7 +51,7 @@ pub struct StorePool {
     file: FileId,
     writer: Mutex<Store>,
     readers: Mutex<Vec<Store>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Operations may take their time; one reader is always left for short reads, such as the check
     /// of a token.
     asks: Semaphore,
@@ -84,7 +84,7 @@ impl StorePool {
             file,
             writer: Mutex::new(store),
             readers: Mutex::new(Vec::new()),
-            turns: Semaphore::new(READERS),
+            turns: Arc::new(Semaphore::new(READERS)),
             asks: Semaphore::new(READERS - 1),
             asking: Shares::new(READS),
             turn,
@@ -132,9 +132,12 @@ impl StorePool {
         self: &Arc<Self>,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = self.turns.acquire().await.map_err(|_| closed())?;
+        let turns = Arc::clone(&self.turns);
+        let turn = turns.acquire_owned().await.map_err(|_| closed())?;
         let pool = Arc::clone(self);
         let done = blocking(move || {
+            // The thread's, not the request's, which may be given up while the database stands still.
+            let _turn = turn;
             pool.is_in_place()?;
             let idle = locked(&pool.readers).pop();
             let mut store = match idle.and_then(Store::still_readable) {

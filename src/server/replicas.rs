@@ -51,7 +51,7 @@ pub struct Replicas {
     /// When the last exchange that succeeded began.
     exchanged: watch::Sender<Option<Instant>>,
     /// Lets one use [`Replicas::aside`] at a time, so that the others wait without a thread.
-    aside: Semaphore,
+    aside: Arc<Semaphore>,
 }
 
 /// What this server says.
@@ -100,7 +100,7 @@ impl Replicas {
             leads: watch::Sender::new(false),
             alone: watch::Sender::new(false),
             exchanged: watch::Sender::new(None),
-            aside: Semaphore::new(1),
+            aside: Arc::new(Semaphore::new(1)),
         });
         listen(Arc::downgrade(&new), Arc::clone(address));
         Ok(new)
@@ -231,9 +231,15 @@ impl Replicas {
         f: impl FnOnce(&mut SharedTables) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let broken = || defect("the state that servers share could not be used");
-        let _turn = self.aside.acquire().await.map_err(|_| broken())?;
+        let turns = Arc::clone(&self.aside);
+        let turn = turns.acquire_owned().await.map_err(|_| broken())?;
         let this = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || this.with(f)).await;
+        let done = tokio::task::spawn_blocking(move || {
+            // The thread's, not the request's, which may be given up while the database stands still.
+            let _turn = turn;
+            this.with(f)
+        })
+        .await;
         done.unwrap_or_else(|_| Err(broken()))
     }
 

@@ -103,7 +103,10 @@ fn a_role_is_what_the_mapping_says_and_who_has_none_is_told_so() {
         Signer::Rs256
     });
     let nobody = Visitor::default().sign_in(&site);
-    nobody.is_refused(403, "nothing that it says of you is mapped to a role here");
+    nobody.is_refused(
+        403,
+        "nothing that it says about you is mapped to a role here",
+    );
     assert!(nobody.text.contains("ana@example.com"));
     let log = site.log();
     assert_eq!(word(&log[0], "outcome"), "refused");
@@ -124,7 +127,7 @@ fn a_role_is_what_the_mapping_says_and_who_has_none_is_told_so() {
 #[test]
 fn a_way_back_that_this_browser_did_not_set_out_on_leads_nowhere() {
     let site = Site::new();
-    let refused = "sign-in was not begun in this browser";
+    let refused = "sign-in was not started in this browser";
     let mut ana = Visitor::default();
     let back = ana.go_and_click(&site, "/console/oidc", "in");
     // Somebody else's browser: the code of an attacker, or his victim's.
@@ -170,7 +173,7 @@ fn the_code_of_one_sign_in_is_of_no_use_in_another() {
     let back = ana.go_and_click(&site, "/console/oidc", "in");
     let mixed = with(&back, "iss", "https://evil.example");
     ana.get(&mixed)
-        .is_refused(401, "was not begun in this browser");
+        .is_refused(401, "was not started in this browser");
     assert_eq!(site.idp.exchanges(), [400]);
     // Who does not want to is told so.
     let mut nobody = Visitor::default();

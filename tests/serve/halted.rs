@@ -12,6 +12,9 @@ use crate::support::{Home, word};
 /// Longer than the database lets a transaction stand still.
 const HALTED: Duration = Duration::from_secs(120);
 
+/// What operating.md promises for the end of a server, and some seconds for a busy machine.
+const ENDS: Duration = Duration::from_secs(20);
+
 /// The backends of the servers.
 struct Backends(Vec<String>);
 
@@ -70,6 +73,24 @@ fn a_change_that_waits_for_a_database_that_stands_still_is_answered_with_503() {
     backends.signal("CONT");
     eventually("it to take changes again", || issued().0 == 201);
     eventually("the key to be given up", || given_up().0 == 204);
+}
+
+#[test]
+fn a_server_ends_although_its_database_stands_still() {
+    let database = Database::start();
+    let homes = Home::several(database.address(), 1);
+    let owner = token(&homes[0], "owner");
+    let server = Server::start(&homes[0], &[]);
+    let bearer = format!("Bearer {owner}");
+    let headers = [("authorization", &*bearer)];
+    let body = r#"{"client": "acme"}"#;
+    assert_eq!(post(&server, "/v1/keys", &headers, body).0, 201);
+
+    let backends = Backends::of(&database);
+    backends.signal("STOP");
+    let began = Instant::now();
+    assert!(server.stop(), "in good order");
+    assert!(began.elapsed() < ENDS, "{:?}", began.elapsed());
 }
 
 #[test]

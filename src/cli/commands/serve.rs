@@ -28,6 +28,9 @@ use keystile_server::tls::TlsFiles;
 use keystile_server::{ServerSettings, log};
 use keystile_system as system;
 
+/// How long threads have to end what they do in the store, before a server ends without them.
+const THREADS_END: Duration = Duration::from_secs(5);
+
 mod oidc;
 
 /// Serve the API and the console to people and programs, and keysets to Envoys
@@ -193,7 +196,7 @@ impl Serve {
             pages: Box::new(move |app, delivery| console::mount(app, delivery, pages)),
         };
         let settings = self.settings();
-        tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|e| {
@@ -202,8 +205,11 @@ impl Serve {
                     format_args!("no threads can be started ({e})"),
                     "check the limits of the process",
                 )
-            })?
-            .block_on(duties::run(pool, settings, limits, duties))
+            })?;
+        let served = runtime.block_on(duties::run(pool, settings, limits, duties));
+        // Threads that wait for a database which stands still would keep the process for as long.
+        runtime.shutdown_timeout(THREADS_END);
+        served
     }
 
     /// Where Envoys find the filter. It has to be on their machines; a server on another machine,

@@ -48,7 +48,10 @@ impl Oidc {
             return Ok(&self.own);
         }
         let shared = self.shared.get_or_try_init(|| async {
-            let secret = pool.read(|tx| tx.derived("oidc flow")).await?;
+            // One that was begun at another provider is not gone on with at this one.
+            let settings = self.settings();
+            let purpose = format!("oidc flow\n{}\n{}", settings.issuer, settings.client);
+            let secret = pool.read(move |tx| tx.derived(&purpose)).await?;
             let none = || {
                 refuse(
                     Code::NotReady,

@@ -8,13 +8,14 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::connection::sent_away;
 use crate::problem::Problem;
 use crate::replicas::Replicas;
 use keystile_model::error::{Code, refuse};
 
-/// How long the database may be away before a request is answered without it: less than connections
-/// stay open, so that there is an answer.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long a request may go on on a connection that is closed soon because the database is away
+/// ([`Bounds::linger`](crate::connection::Bounds::linger) is longer, so that there is an answer).
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The answer; or, once this server has been cut off from the database for a while, that it is.
 pub async fn answered(
@@ -25,6 +26,7 @@ pub async fn answered(
         return answering.await;
     };
     tokio::select! {
+        biased;
         response = answering => response,
         () = cut_off(replicas.alone()) => {
             let away = refuse(
@@ -37,13 +39,9 @@ pub async fn answered(
     }
 }
 
-/// Waits until it has been for so long.
-async fn cut_off(mut alone: watch::Receiver<bool>) {
-    while alone.wait_for(|alone| *alone).await.is_ok() {
-        sleep(GRACE).await;
-        if *alone.borrow() {
-            return;
-        }
-    }
-    std::future::pending().await
+/// Waits until the connection is about to be closed. That is so even if the database is back by then:
+/// the request may still wait for a connection of before.
+async fn cut_off(alone: watch::Receiver<bool>) {
+    sent_away(&mut Some(alone)).await;
+    sleep(GRACE).await;
 }
