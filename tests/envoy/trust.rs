@@ -287,7 +287,7 @@ fn without_the_right_key_in_its_environment_an_envoy_refuses_everything_and_says
         ),
         (
             &format!("{}\nKEYSTILE_SIGNING_KEYS=k2:{bytes}", public.trim()),
-            "with which anybody could sign",
+            "so anybody could sign keysets",
         ),
         (
             "KEYSTILE_VERIFY_KEYS=k1:AAAA",
