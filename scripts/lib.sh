@@ -28,6 +28,14 @@ export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$
 KEYSTILE_PROFILE="${KEYSTILE_PROFILE:-release}"
 export KEYSTILE_PROFILE
 
+# The folder in which Cargo puts what has that profile.
+native_folder() {
+    case "$KEYSTILE_PROFILE" in
+    dev) say debug ;;
+    *) say "$KEYSTILE_PROFILE" ;;
+    esac
+}
+
 say() { printf '%s\n' "$*"; }
 
 die() {

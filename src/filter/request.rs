@@ -155,7 +155,8 @@ fn decided(
             clocks.wall,
         );
     }
-    metrics::corrupt_pages(keyset.map_or(0, InForce::corrupt_pages) - corrupt_before);
+    let corrupt = keyset.map_or(0, InForce::corrupt_pages);
+    metrics::corrupt_pages(corrupt.saturating_sub(corrupt_before));
 
     let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
     let id = decision.entry.as_ref().map(|entry| entry.id.digits());

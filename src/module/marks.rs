@@ -100,7 +100,8 @@ pub enum Pass {
 
 impl Pass {
     /// Of this request. One question for all of our filter state: whatever lets a request go on sets
-    /// [`STATE_PASS`], so where that is missing, everything else of ours is.
+    /// [`STATE_PASS`], so where that is missing, so is all that is set with it. (What a refused pass has
+    /// left stays as it is.)
     pub fn read(stream: &Stream<'_>) -> Self {
         match stream.has_state(STATE_PASS) {
             true => Self::Later,

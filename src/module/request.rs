@@ -157,7 +157,7 @@ fn carry_out(
     marks::remember(stream, pass, decision);
     if let Err(denial) = &decision.verdict {
         if !judged.shadow {
-            // Where that fails, access logs show a path with a key that opens nothing.
+            // Where that fails, access logs show the path with the key; the request is refused in any case.
             let _ = edits.apply(stream, Map::Request);
             if let Some(other) = keyset.and_then(InForce::other) {
                 take_out_of_query(other, stream);

@@ -201,7 +201,7 @@ impl Service {
 }
 
 /// A peer that has just connected is first told why it has to go.
-pub async fn sent_away(away: &mut Option<watch::Receiver<bool>>) {
+async fn sent_away(away: &mut Option<watch::Receiver<bool>>) {
     let Some(away) = away else {
         return std::future::pending().await;
     };

@@ -26,7 +26,7 @@ use crate::scanner::Scanner;
 use crate::usage_numbers::UsageCollector;
 use keystile_model::error::Result;
 
-/// How long a server that ends tries to say something to its database.
+/// How long a server that ends waits for a database each time it says something to it.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Makes the routes of the pages for people.
@@ -97,7 +97,20 @@ pub async fn run(
     duty.spawn(duties.exporter.run(Arc::clone(&pool)));
     duty.spawn(outbox::rotate(pool, duties.rotation));
     let served = serve(app.clone(), settings, parts, stopped).await;
-    let _ = tokio::time::timeout(GOODBYE, auth::tell_refused(&app)).await;
+    match &replicas {
+        None => auth::tell_refused(&app).await,
+        // One that stands still is not waited for.
+        Some(_) => {
+            if tokio::time::timeout(GOODBYE, auth::tell_refused(&app))
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    "the database does not answer, so the last refusals are not in the audit log"
+                );
+            }
+        }
+    }
     duty.shutdown().await;
     if let Some(replicas) = replicas {
         // Nothing is left to do if this cannot be said, or only to a database that stands still.

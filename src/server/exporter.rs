@@ -199,7 +199,7 @@ impl Exporter {
             Ordering::Relaxed,
         );
         let this = Arc::clone(&self);
-        let kept = noted.clone();
+        let given = mark.clone();
         let sending = tokio::task::spawn_blocking(move || {
             let sent = this.send(&records)?;
             if sent {
@@ -210,7 +210,7 @@ impl Exporter {
         if !sending.await.unwrap_or_else(|_| Err(broken()))? {
             return Ok(true);
         }
-        carried::give(pool, kept, over).await?;
+        carried::give(pool, given, over).await?;
         self.waiting
             .store(head.saturating_sub(reached), Ordering::Relaxed);
         Ok(head > reached)

@@ -1,7 +1,7 @@
 //! Holders revoke their own keys: with the key itself, without a token.
 //!
 //! The answer is the same whether there is such a key or not, and takes the same time unless the
-//! store is slow, so that nobody finds out here which keys exist.
+//! store is busy or slow, so that nobody finds out here which keys exist.
 
 use std::time::Duration;
 

@@ -74,14 +74,15 @@ async fn limited(State(app): State<App>, request: Request, next: middleware::Nex
         false => app.limits().places.take(place, now),
     };
     let replicas = app.pool().replicas();
+    let changes = !request.method().is_safe();
     let mut response = match taken {
-        Ok(()) => cut_off::answered(replicas, next.run(request)).await,
+        Ok(()) => cut_off::answered(replicas, changes, next.run(request)).await,
         Err(e) => {
             app.metrics().limited();
             let held_up = app.limits().hold_up().await;
             if health || (held_up && may_be_good(&request)) {
                 // It is only delayed: its credentials are checked.
-                cut_off::answered(replicas, next.run(request)).await
+                cut_off::answered(replicas, changes, next.run(request)).await
             } else {
                 let mut response = Problem::from(e).into_response();
                 response.extensions_mut().insert(Quiet);

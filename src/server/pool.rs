@@ -135,9 +135,7 @@ impl StorePool {
         let turns = Arc::clone(&self.turns);
         let turn = turns.acquire_owned().await.map_err(|_| closed())?;
         let pool = Arc::clone(self);
-        let done = blocking(move || {
-            // The thread's, not the request's, which may be given up while the database stands still.
-            let _turn = turn;
+        let look = move |pool: &Self| {
             pool.is_in_place()?;
             let idle = locked(&pool.readers).pop();
             let mut store = match idle.and_then(Store::still_readable) {
@@ -146,9 +144,14 @@ impl StorePool {
             };
             let out = f(&mut store);
             locked(&pool.readers).push(store);
-            Ok(out)
+            out
+        };
+        let done = blocking(move || {
+            // The thread's, not the request's, which may be given up while the database stands still.
+            let _turn = turn;
+            pool.heeded(look(&pool))
         });
-        self.heeded(done.await.flatten())
+        done.await
     }
 
     /// Checks that the store's file is still in place: writes to one that was moved away would be

@@ -36,7 +36,7 @@ pub struct Replicas {
     id: String,
     address: Arc<DatabaseAddress>,
     shared: Mutex<Option<SharedTables>>,
-    /// It has said that it ends, and says nothing any more.
+    /// It has announced its end, and must not renew its lease.
     ended: AtomicBool,
     turn: Mutex<Option<ServerTurn>>,
     /// For sessions and limits, which do not wait for what is said.
@@ -63,7 +63,7 @@ pub struct ServerNews {
     pub renews: bool,
     /// What it observes that it has not said before.
     pub rows: Vec<ObservedRow>,
-    /// Up to which row the others have read what it does not know any more.
+    /// Rows up to this one that only say "forgotten" may be deleted: all others have read them.
     pub sweep: Option<u64>,
 }
 

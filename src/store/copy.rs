@@ -12,7 +12,7 @@ mod tables;
 use crate::rows::{self, Values};
 use crate::sql::postgres::Part;
 use crate::sql::{Database, SqlKind, SqlRow, Value, params};
-use crate::{Store, Tx};
+use crate::{SCRIPTS, Store, THE_STORE, Tx, schema, usage};
 use tables::{MARK, META, NUMBERED, STORE, Table, USAGE};
 
 /// How far a copy is: the table, and how many of its rows were copied.
@@ -22,9 +22,10 @@ impl Store {
     /// Puts everything that is in `from` into this store, which is being made and empty.
     ///
     /// # Errors
-    /// Those of either store.
+    /// Those of either store; if `from` has a newer schema, parts of which this process does not know.
     pub fn copy_from(&mut self, from: &mut Self, progress: CopyProgress<'_>) -> Result<()> {
         from.read(|tx| {
+            schema::is_all_known(&tx.tx, THE_STORE, &SCRIPTS)?;
             self.copied(tx, &META, progress)?;
             for table in &STORE {
                 self.copied(tx, table, progress)?;
@@ -39,6 +40,7 @@ impl Store {
         }
         from.with_made_usage(|_, usage| {
             usage.read(|tx| {
+                schema::is_all_known(&tx.tx, usage::USAGE, &usage::SCRIPTS)?;
                 match self.db.server() {
                     // In the same transaction.
                     Some(server) => {

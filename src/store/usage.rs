@@ -45,7 +45,7 @@ pub(super) const SCRIPTS: Scripts = Scripts {
 };
 
 /// The name for messages.
-const USAGE: &str = "usage";
+pub const USAGE: &str = "usage";
 
 /// How long a server's other work waits for a counting transaction. Short, because holding the
 /// store's only writer delays revocations.

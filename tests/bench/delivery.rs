@@ -2,7 +2,7 @@
 //! the call to the last request that the key opened, and the worst request meanwhile.
 //! Two Envoys with two workers each.
 //!
-//!     scripts/build && cargo bench --profile release --bench delivery
+//!     KEYSTILE_PROFILE=release scripts/build && cargo bench --profile release --bench delivery
 //!
 //! Another build in the same run, round by round; its folder holds `keystilectl` and
 //! `keystile.wasm`:

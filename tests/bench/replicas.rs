@@ -2,7 +2,7 @@
 //! the first to the proof of an Envoy at the third, as the first server shows it; with a thousand
 //! other streams of discovery spread over the three by a plain balancer.
 //!
-//!     scripts/build && cargo bench --profile release --bench replicas
+//!     KEYSTILE_PROFILE=release scripts/build && cargo bench --profile release --bench replicas
 //!
 //! Less of it, to see that it works: `--rounds 3 --streams 20`.
 #![cfg_attr(target_family = "wasm", no_main)]

@@ -1,7 +1,7 @@
 //! What grows with the number of keys, on a store in a file and on one in PostgreSQL: issuing,
 //! building the keyset, rotating every key, looking into the audit log.
 //!
-//!     scripts/build && cargo bench --profile release --bench stores
+//!     KEYSTILE_PROFILE=release scripts/build && cargo bench --profile release --bench stores
 //!
 //! Less of it: `--keys 10000`. The database neither waits for its disk (`fsync=off`, as in all
 //! tests) nor is tuned; the file's store waits for its own.

@@ -7,7 +7,7 @@ mod site;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, DESK, PHONE, Screen};
-use crate::idp::{SECRET, Signer, now};
+use crate::idp::{CLIENT, SECRET, Signer, now};
 use crate::pages::lived_in;
 use crate::server::log_of;
 use crate::support::{Home, word};
@@ -360,4 +360,19 @@ fn a_sign_in_that_begins_at_one_server_ends_at_another() {
     let form = format!("csrf={}&name=new", rest.split_once('"').unwrap().0);
     let posted = ana.post(&format!("{}/console/clients", other.url()), &form);
     assert_eq!(posted.status, 303, "{}", posted.text);
+}
+
+/// While servers change over to another provider, one after the other.
+#[test]
+fn a_sign_in_that_begins_at_one_provider_does_not_end_at_another() {
+    let database = Database::start();
+    let mut homes = Home::several(database.address(), 2);
+    let other = homes.remove(1);
+    let site = Site::of(homes.remove(0));
+    let other = site.another_for(&other, &[(CLIENT, "another-application")]);
+    let mut ana = Visitor::default();
+    let back = ana.go_and_click(&site, "/console/oidc", "in");
+    let there = back.replacen(&site.server.url(), &other.url(), 1);
+    ana.get(&there)
+        .is_refused(401, "was not started in this browser");
 }

@@ -97,7 +97,7 @@ fn what_is_broken_is_named_with_the_next_step_and_nothing_else_is() {
     case.only_with(cluster, "which this Envoy does not have");
     if !shell::is_module() {
         let guard = edited("key: wasm.keystile.pass", "key: other.pass");
-        case.only_with(guard, "stands no guard");
+        case.only_with(guard, "has no guard");
     }
 }
 

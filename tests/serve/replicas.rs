@@ -40,12 +40,6 @@ impl Several {
     }
 }
 
-/// Whether what takes long, or other builds, is tried as well: every night, and with
-/// `KEYSTILE_LONG=1`.
-pub fn is_long() -> bool {
-    std::env::var_os("KEYSTILE_LONG").is_some()
-}
-
 /// Waits until something holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

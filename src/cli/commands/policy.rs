@@ -146,7 +146,7 @@ impl Check {
             n if n > 0 && self.strict => Err(refuse(
                 Code::CheckFailed,
                 format_args!("{}, and `--strict` was given", plural::count(n, "warning")),
-                "fix what they point out, or leave the option out if it is intended",
+                "fix what they point out, or leave `--strict` out if it is intended",
             )),
             _ => Ok(()),
         }

@@ -28,7 +28,8 @@ use keystile_server::tls::TlsFiles;
 use keystile_server::{ServerSettings, log};
 use keystile_system as system;
 
-/// How long threads have to end what they do in the store, before a server ends without them.
+/// How long threads have to end what they do in a database, before a server ends without them. What
+/// it has not committed by then, the database takes back.
 const THREADS_END: Duration = Duration::from_secs(5);
 
 mod oidc;
@@ -206,9 +207,12 @@ impl Serve {
                     "check the limits of the process",
                 )
             })?;
+        let is_elsewhere = pool.replicas().is_some();
         let served = runtime.block_on(duties::run(pool, settings, limits, duties));
-        // Threads that wait for a database which stands still would keep the process for as long.
-        runtime.shutdown_timeout(THREADS_END);
+        if is_elsewhere {
+            // Threads that wait for a database which stands still would keep the process for as long.
+            runtime.shutdown_timeout(THREADS_END);
+        }
         served
     }
 

@@ -1,10 +1,10 @@
 //! How many unknown keys each address has tried: token buckets in a table of a fixed size.
 //!
 //! The table is apart from the buckets of known keys, so that nobody can push those out. Callers
-//! choose their addresses, and many of them may have very many. A new address takes the place of
-//! the one that has the least to be forgiven, which then starts anew: whoever has that many
-//! addresses gains no more than with the next of them. Addresses that meet in one entry share it,
-//! and no known key is refused for that.
+//! choose their addresses, and many of them have very many. A new address takes the place of the one
+//! in its set that has tried least lately, which starts anew when it comes back: eight addresses of a
+//! set are counted exactly, and who has more than that gains an attempt now and then. Addresses that
+//! meet in one entry share it, and no known key is refused for that.
 
 use core::hash::{Hash as _, Hasher as _};
 use core::net::{IpAddr, Ipv6Addr};
@@ -135,4 +135,4 @@ pub fn attempt(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -126,13 +126,13 @@ impl Found {
         }
         if self.endless > 0 {
             warnings.push(format!(
-                "{} that exist already would never expire, in spite of `max_lifetime`, until they are rotated",
+                "{} without an expiry: never expire in spite of `max_lifetime`, until rotated",
                 count(self.endless)
             ));
         }
         if self.outlive > 0 {
             warnings.push(format!(
-                "{} that expire later than `max_lifetime` allows keep their expiry until it is changed",
+                "{} with a later expiry than `max_lifetime` allows: kept until changed",
                 count(self.outlive)
             ));
         }

@@ -73,7 +73,7 @@ fn issue(b: &mut Bench, draft: key::KeyDraft) -> KeyId {
     issued[0].key.id
 }
 
-/// `KEYSTILE_SCALE=1000000 cargo test --release --lib -- at_any_scale --nocapture`
+/// `KEYSTILE_SCALE=1000000 cargo test --lib -- at_any_scale --nocapture`
 /// tells how long things take with a store of that size.
 #[test]
 fn every_living_key_is_rotated_once_at_any_scale() {

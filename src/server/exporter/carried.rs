@@ -1,6 +1,6 @@
 //! How far the audit log was sent: noted for the server whose turn is next.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::pool::StorePool;
@@ -31,16 +31,15 @@ pub async fn fetch(pool: &Arc<StorePool>, noted: &Path) -> Result<Carried> {
     Ok(Carried(known))
 }
 
-/// Notes it for the others, unless one of them has noted something since: its turn came while this
+/// Notes a mark for the others, unless one of them has noted something since: its turn came while this
 /// one was sending, and it knows better.
 ///
 /// # Errors
 /// Those of the store: they may send again what was sent.
-pub async fn give(pool: &Arc<StorePool>, noted: PathBuf, over: Carried) -> Result<()> {
+pub async fn give(pool: &Arc<StorePool>, text: String, over: Carried) -> Result<()> {
     if pool.replicas().is_none() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(noted).unwrap_or_default();
     let world = system::of_server();
     let write = move |store: &mut Store| {
         store.write(&world, |tx| tx.set_mark(SENT, over.0.as_deref(), &text))

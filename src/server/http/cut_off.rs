@@ -8,18 +8,20 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::connection::sent_away;
 use crate::problem::Problem;
 use crate::replicas::Replicas;
 use keystile_model::error::{Code, refuse};
 
-/// How long a request may go on on a connection that is closed soon because the database is away
-/// ([`Bounds::linger`](crate::connection::Bounds::linger) is longer, so that there is an answer).
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a request may go on without an answer once this server is alone: connections that are
+/// closed for that reason stay open for longer ([`Bounds::linger`](crate::connection::Bounds::linger)).
+const GRACE: Duration = Duration::from_secs(3);
 
-/// The answer; or, once this server has been cut off from the database for a while, that it is.
+/// The answer; or, a while after this server has been cut off from the database, that it is. That holds
+/// even if the database is back by then: the request may still wait on a connection that was opened
+/// before. `changes` says whether the request may change anything.
 pub async fn answered(
     replicas: Option<&Arc<Replicas>>,
+    changes: bool,
     answering: impl Future<Output = Response>,
 ) -> Response {
     let Some(replicas) = replicas else {
@@ -29,19 +31,19 @@ pub async fn answered(
         biased;
         response = answering => response,
         () = cut_off(replicas.alone()) => {
-            let away = refuse(
-                Code::StoreUnreachable,
-                "the database does not answer",
-                "look whether the change was made before you try again",
-            );
+            let next = match changes {
+                true => "look whether the change was made before you try again",
+                false => "try again",
+            };
+            let away = refuse(Code::StoreUnreachable, "the database does not answer", next);
             Problem::from(away).into_response()
         }
     }
 }
 
-/// Waits until the connection is about to be closed. That is so even if the database is back by then:
-/// the request may still wait for a connection of before.
-async fn cut_off(alone: watch::Receiver<bool>) {
-    sent_away(&mut Some(alone)).await;
+async fn cut_off(mut alone: watch::Receiver<bool>) {
+    if alone.wait_for(|alone| *alone).await.is_err() {
+        return std::future::pending().await;
+    }
     sleep(GRACE).await;
 }

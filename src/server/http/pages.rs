@@ -21,6 +21,15 @@ use keystile_api::Operation;
 const READY: Duration = Duration::from_millis(200);
 
 pub(super) async fn ready(State(app): State<App>) -> Response {
+    // Reads may work where changes, and so this server's lease, do not.
+    if app.pool().replicas().is_some_and(|r| r.is_alone()) {
+        let away = refuse(
+            Code::StoreUnreachable,
+            "this server's lease in the database cannot be renewed",
+            "look whether the database takes changes",
+        );
+        return Problem::from(away).into_response();
+    }
     let mut known = app.0.ready.lock().await;
     let now = system::instant();
     if let Some((at, true)) = *known

@@ -65,6 +65,23 @@ async fn a_rotation_of_the_master_key_by_another_process_is_no_outage() {
 }
 
 #[tokio::test]
+async fn a_change_was_made_even_if_the_store_cannot_be_read_just_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = fresh(folder.path());
+    let before = pool.read(|tx| Ok(tx.meta().version)).await.unwrap();
+    let home = home(folder.path());
+    let renewed = pool.write(move |store| {
+        signing::renew(store, &system::at(1_800_000_010))?;
+        // What is open has the former key from here on.
+        home.rotate_master_key(&system::at(1_800_000_011), None)?;
+        assert!(!store.is_readable());
+        Ok(())
+    });
+    renewed.await.unwrap();
+    assert!(pool.read(|tx| Ok(tx.meta().version)).await.unwrap() > before);
+}
+
+#[tokio::test]
 async fn readers_do_not_wait_for_a_writer() {
     let folder = tempfile::tempdir().unwrap();
     let pool = fresh(folder.path());

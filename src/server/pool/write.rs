@@ -108,9 +108,7 @@ impl StorePool {
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> (Result<T>, bool) {
         let pool = Arc::clone(self);
-        let done = blocking(move || {
-            // Held until it is done, even if nobody is waiting for it any more.
-            let turn = turn;
+        let write = move |pool: &StorePool, turn: &WriteTurn| {
             let mut store = locked(&pool.writer);
             pool.is_in_place()?;
             if !store.is_readable() {
@@ -120,13 +118,17 @@ impl StorePool {
             let out = f(&mut store);
             let hurried = turn.is_hurried();
             pool.health.heed_beside(store.take_unnoted());
-            pool.look(&mut store)?;
+            // Whoever made a change is told so, even if the store cannot be read just after it.
+            let _ = pool.heeded(pool.look(&mut store));
             Ok((out, hurried))
+        };
+        let done = blocking(move || {
+            // Held until it is done, even if nobody is waiting for it any more.
+            let turn = turn;
+            let (out, hurried) = write(&pool, &turn).unwrap_or_else(|e| (Err(e), false));
+            Ok((pool.heeded(out), hurried))
         });
-        match done.await {
-            Ok((out, hurried)) => (self.heeded(out), hurried),
-            Err(e) => (self.heeded(Err(e)), false),
-        }
+        done.await.unwrap_or_else(|e| (Err(e), false))
     }
 
     /// Whether anyone writes.

@@ -230,6 +230,15 @@ fn a_server_goes_on_beside_a_newer_schema_if_that_says_so() {
 }
 
 #[test]
+fn a_store_of_which_only_a_part_is_known_is_not_copied() {
+    let Some(place) = Place::new() else { return };
+    let (mut from, elsewhere) = (place.open(), Place::new().unwrap());
+    updated_by_another(&from, "oldest");
+    let copied = elsewhere.open().copy_from(&mut from, &mut |_, _| {});
+    assert!(copied.unwrap_err().is(Code::StoreNewer));
+}
+
+#[test]
 fn the_turn_is_given_up_by_a_server_that_may_not_go_on() {
     let Some(place) = Place::new() else { return };
     let store = place.open();
@@ -280,6 +289,7 @@ fn an_update_beside_a_long_reader_is_made_when_it_has_ended() {
         postgres: &["ALTER TABLE policy ADD COLUMN IF NOT EXISTS later BIGINT"; 32],
         oldest: SCRIPTS.newest(),
     };
+    let has_read = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (begun, begins) = std::sync::mpsc::channel();
         let (done, waits) = std::sync::mpsc::channel::<()>();
@@ -290,6 +300,7 @@ fn an_update_beside_a_long_reader_is_made_when_it_has_ended() {
                     begun.send(()).unwrap();
                     // Longer than it waits at once.
                     let _ = waits.recv_timeout(Duration::from_millis(1200));
+                    has_read.store(true, Ordering::SeqCst);
                     Ok(())
                 })
                 .unwrap();
@@ -297,6 +308,7 @@ fn an_update_beside_a_long_reader_is_made_when_it_has_ended() {
         begins.recv().unwrap();
         let alone = schema::nobody_else();
         schema::update(&updating.db, THE_STORE, &next, Some(&alone)).unwrap();
+        assert!(has_read.load(Ordering::SeqCst), "it waited");
         drop(done);
     });
     assert_eq!(updating.schema(), 32);

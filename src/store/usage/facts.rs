@@ -21,7 +21,7 @@ pub struct KeyFacts {
     pub ended: bool,
     /// When it expires; seconds.
     pub expires: Option<u64>,
-    /// It stands in a page that everybody may open.
+    /// It is published in a web page.
     pub publishable: bool,
 }
 

@@ -58,9 +58,18 @@ impl Site {
 
     /// Another server of its store, on another machine and behind the same address.
     pub(super) fn another(&self, home: &Home) -> Server {
+        self.another_for(home, &[])
+    }
+
+    /// The same, with these arguments instead of the ones that are `from`.
+    pub(super) fn another_for(&self, home: &Home, instead: &[(&str, &str)]) -> Server {
         std::fs::write(home.path("oidc.secret"), format!("{SECRET}\n")).unwrap();
-        let args: Vec<&str> = self.sign_in.iter().map(String::as_str).collect();
-        Server::start(home, &args)
+        let args = self.sign_in.iter().map(String::as_str);
+        let args = args.map(|arg| {
+            let found = instead.iter().find(|(from, _)| *from == arg);
+            found.map_or(arg, |(_, to)| to)
+        });
+        Server::start(home, &args.collect::<Vec<_>>())
     }
 
     pub(super) fn url(&self, path: &str) -> String {

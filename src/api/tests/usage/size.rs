@@ -1,6 +1,6 @@
 //! Many rows: what they weigh, and how long answers take.
 //!
-//!     KEYSTILE_ROWS=10000000 cargo test --release --lib -- many_rows --nocapture
+//!     KEYSTILE_ROWS=10000000 cargo test --lib -- many_rows --nocapture
 
 use std::time::Duration;
 

@@ -29,6 +29,8 @@ pub(super) struct EnvoyAdmin {
     pub clusters: Vec<String>,
     /// The least number of days until one of its certificates expires.
     pub certificate_days: Option<u64>,
+    /// Why its certificates could not be read.
+    pub unread: Option<String>,
 }
 
 impl EnvoyAdmin {
@@ -63,9 +65,13 @@ impl EnvoyAdmin {
         let (info, clock) = get("/server_info")?;
         let (stats, _) = get("/stats?format=json&filter=keystile")?;
         let (dump, _) = get("/config_dump")?;
-        let certificates = get("/certs").map(|(json, _)| json).unwrap_or_default();
+        let (certificates, unread) = match get("/certs") {
+            Ok((json, _)) => (json, None),
+            Err(why) => (Value::Null, Some(why)),
+        };
         Ok(Self {
             clock,
+            unread,
             ..Self::from_json(&info, &stats, &dump, &certificates)
         })
     }
@@ -81,6 +87,7 @@ impl EnvoyAdmin {
             version: version.split('/').nth(1).unwrap_or_default().to_owned(),
             node: text(below(info, "/node/id")),
             clock: None,
+            unread: None,
             stats: numbers.map(|(name, n)| (name.to_owned(), n)).collect(),
             chains: chains(dump),
             clusters: clusters(dump),

@@ -41,7 +41,11 @@ pub(super) fn look(envoy: &EnvoyAdmin, plane: &Plane, now: u64, found: &mut Symp
     for chain in envoy.chains.iter().filter(|c| !c.filters.is_empty()) {
         place(chain, plane, found);
     }
-    let lacks = ours.iter().any(|(_, f)| lacks_variable(f, plane, found));
+    // Each of them is named.
+    let mut lacks = false;
+    for (_, filter) in &ours {
+        lacks |= lacks_variable(filter, plane, found);
+    }
     in_force(envoy, plane, lacks, found);
     reports(envoy, plane, found);
     around(envoy, now, found);
@@ -68,7 +72,7 @@ fn version(envoy: &EnvoyAdmin, ours: &[(&Chain, &ChainFilter)], found: &mut Symp
 fn guarded(chain: &Chain, filter: &ChainFilter, found: &mut Symptoms) {
     if !filter.native && !filter.guarded {
         found.wrong(format!(
-            "behind the filter `{}` of listener `{}` stands no guard that refuses what the filter did not let in, so a worker on which the filter fails lets everything pass: put `keystile-guard` right behind it, as `keystilectl render` does",
+            "the filter `{}` of listener `{}` has no guard behind it: if the filter fails on a worker, every request there passes. Put `keystile-guard` right behind it, as `keystilectl render` does",
             filter.name, chain.listener
         ));
     }
@@ -76,6 +80,11 @@ fn guarded(chain: &Chain, filter: &ChainFilter, found: &mut Symptoms) {
 
 fn place(chain: &Chain, plane: &Plane, found: &mut Symptoms) {
     let listener = &chain.listener;
+    if chain.ignores_ports.is_none() {
+        found.note(format!(
+            "the routes of listener `{listener}` are not in Envoy's dump, so neither its ports nor the settings of its routes were checked"
+        ));
+    }
     for name in &chain.overridden {
         found.wrong(format!(
             "a route of listener `{listener}` has settings of its own for `{name}` (`typed_per_filter_config`), which can switch it off there: take them out, and open routes in the policy"
@@ -126,9 +135,12 @@ fn in_force(envoy: &EnvoyAdmin, plane: &Plane, explained: bool, found: &mut Symp
     let rejected = envoy.sum("update_rejected");
     let cause = match (rejected, explained) {
         (0, _) | (_, true) => String::new(),
-        _ => format!("; most likely its environment lacks {}", plane.variable()),
+        _ => format!("; {}", plane.likely()),
     };
     match *versions.as_slice() {
+        [] | [0] if rejected == 0 => found.wrong(
+            "no keyset is in force, so every request is refused, and no push was rejected: run `keystilectl push`, or see `keystilectl fleet`",
+        ),
         [] | [0] => found.wrong(format!(
             "no keyset is in force, so every request is refused: {rejected} pushes were rejected, and Envoy's log says why{cause}"
         )),
@@ -146,7 +158,7 @@ fn in_force(envoy: &EnvoyAdmin, plane: &Plane, explained: bool, found: &mut Symp
         )),
         [_] => {}
         _ => found.wrong(format!(
-            "workers have different versions in force ({versions:?}): wait a second and look again; if they stay so, look at Envoy's log"
+            "workers, or filters of different stores, have different versions in force ({versions:?}): wait a second and look again; if workers of one filter stay so, look at Envoy's log"
         )),
     }
     if envoy.sum("keystile_overlay_without_base") > 0 {
@@ -198,6 +210,9 @@ fn around(envoy: &EnvoyAdmin, now: u64, found: &mut Symptoms) {
                 "the clock of Envoy's machine is {off} s {word} this one's, so expiry, quotas and reports are off: correct it"
             ));
         }
+    }
+    if let Some(why) = &envoy.unread {
+        found.note(format!("certificates were not checked: {why}"));
     }
     if let Some(days) = envoy.certificate_days.filter(|d| *d < DAYS) {
         found.wrong(format!(

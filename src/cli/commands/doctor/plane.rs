@@ -111,7 +111,7 @@ impl Plane {
         }
         if !self.accepted.is_empty() {
             found.note(format!(
-                "every push is also signed with the earlier {}: once no Envoy needs that, run `keystilectl signing-key retire`",
+                "every push is also signed with the earlier {}: once no Envoy needs them, run `keystilectl signing-key retire ID` for each",
                 self.accepted.join(", ")
             ));
         }
@@ -150,10 +150,10 @@ impl Plane {
         let refused = node.resources.iter().find_map(|r| r.refused.as_ref());
         if let Some(refused) = refused {
             found.wrong(format!(
-                "`{id}` refuses version {} ({}): most likely its environment lacks {}",
+                "`{id}` refuses version {} ({}): {}",
                 refused.version,
                 refused.message,
-                self.variable(),
+                self.likely(),
             ));
         } else if node.state == "lagging" {
             found.wrong(format!(
@@ -164,6 +164,14 @@ impl Plane {
                 "`{id}` is not connected, so revocations do not reach it: start it, or run `keystilectl fleet forget {id}`"
             ));
         }
+    }
+
+    /// Why an Envoy refuses what is pushed, as far as can be said from here.
+    pub(super) fn likely(&self) -> String {
+        format!(
+            "most likely its environment lacks {}; if the policy has a new field, its filter may be too old",
+            self.variable()
+        )
     }
 
     /// What an Envoy needs in its environment to take what is signed now.

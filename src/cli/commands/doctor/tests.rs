@@ -164,14 +164,25 @@ fn what_mentions_the_mark_and_refuses_nothing_is_no_guard() {
     ] {
         let all = instead(from, to);
         assert_eq!(all.len(), 1, "{to}: {all:?}");
-        assert!(all[0].contains("stands no guard"), "{all:?}");
+        assert!(all[0].contains("has no guard"), "{all:?}");
     }
-    // As earlier versions wrote it.
-    let former = instead(
-        "{\"not_id\":{\"filter_state\":{\"key\":\"wasm.keystile.pass\"}}}",
-        "{\"filter_state\":{\"key\":\"wasm.keystile.client\"}}",
-    );
-    assert_eq!(former.len(), 1, "only with its action: {former:?}");
+}
+
+#[test]
+fn a_guard_of_an_earlier_version_is_one() {
+    let former = |action: &str| {
+        let text = dump().to_string().replace(
+            "{\"not_id\":{\"filter_state\":{\"key\":\"wasm.keystile.pass\"}}}",
+            "{\"filter_state\":{\"key\":\"wasm.keystile.client\"}}",
+        );
+        let text = text.replace("\"action\":\"DENY\",", action);
+        let envoy = good(&serde_json::from_str(&text).unwrap());
+        said(&envoy, &plane(ports()), true)
+    };
+    for allows in ["", "\"action\":\"ALLOW\","] {
+        assert_eq!(former(allows), [""; 0]);
+    }
+    assert_eq!(former("\"action\":\"DENY\",").len(), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::keyset::{Artefact, Holding};
+use crate::limit::attempts::tests::Table;
 use crate::limit::bucket::{BucketKey, Buckets, Contended, Levels};
 use crate::limit::quota::{Counts, Tallies, TallyKey};
 
@@ -256,7 +257,7 @@ fn unknown_keys_count_by_both_policies_and_by_a_rule_of_both_once() {
     for (older, newest, passes) in [(9, 3, 3), (3, 9, 3), (4, 4, 4)] {
         let holding = under_both(&with(older), &with(newest), &[]);
         let keyset = holding.decides(1).map(|k| &**k);
-        let mut table = attempts::Table::default();
+        let mut table = Table::default();
         let unknown = fresh(2).text.expose_secret().to_owned();
         let call = call("GET", "/a").with("x-api-key", &unknown);
         let mut refused_as_unknown = 0;

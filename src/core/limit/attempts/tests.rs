@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 const SECOND: u64 = 1_000_000_000;
 const STORE: StoreId = StoreId([7; 8]);
 
+/// A table that nobody else uses, with room made as it is needed.
 #[derive(Default)]
-struct Table(BTreeMap<u16, AttemptsSet>);
+pub(crate) struct Table(pub(crate) BTreeMap<u16, AttemptsSet>);
 
 impl Attempts for Table {
     fn update_set(

@@ -201,7 +201,7 @@ pub(crate) fn attempts(raw: &RawAttempts, e: &mut Errors) -> Option<Bucket> {
         let next = "write 1 or more, or leave `brute_force` out";
         e.push(
             field,
-            Advice::new("is 0, which would let nobody mistype a key", next),
+            Advice::new("is 0, which would answer every unknown key with 429", next),
         );
         return None;
     }

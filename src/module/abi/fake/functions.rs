@@ -148,8 +148,13 @@ extern "C" fn set_state(at: Envoys, name: Buffer, value: Buffer) -> bool {
     note_named("set_filter_state", name);
     // SAFETY: the module hands in what lives as long as the call.
     let value = unsafe { value.bytes() }.to_vec();
-    Stream::from_pointer(at).state.insert(text(name), value);
-    true
+    // As Envoy does: what was set once is read-only.
+    let state = &mut Stream::from_pointer(at).state;
+    let is_new = !state.contains_key(&text(name));
+    if is_new {
+        state.insert(text(name), value);
+    }
+    is_new
 }
 
 extern "C" fn set_state_value(at: Envoys, name: Buffer, value: Buffer, _: u32, _: u32) -> bool {

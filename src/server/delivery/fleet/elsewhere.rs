@@ -46,7 +46,11 @@ impl Fleet {
         let inner = &mut *self.inner();
         let telling = &mut inner.telling;
         if everything {
-            telling.told.clear();
+            // But what was dropped, and has not been said.
+            let (nodes, forgotten) = (&inner.nodes, &telling.forgotten);
+            telling
+                .told
+                .retain(|id, _| !nodes.contains_key(id) && !forgotten.contains_key(id));
             telling.touched.extend(inner.nodes.keys().cloned());
         }
         let mut rows = Vec::new();
@@ -77,6 +81,17 @@ impl Fleet {
             }
         }
         rows
+    }
+
+    /// These nodes were dropped here, and the others could not be told.
+    pub fn not_told(&self, dropped: Vec<String>) {
+        let inner = &mut *self.inner();
+        for id in dropped {
+            if !inner.nodes.contains_key(&id) {
+                inner.telling.touch(&id);
+                inner.telling.told.insert(id, Observed::default());
+            }
+        }
     }
 
     /// The last row that was told.

@@ -64,6 +64,8 @@ async fn exchange(delivery: &Delivery, replicas: &Arc<Replicas>) {
             rows: delivery.fleet.tell(everything, system::now()),
             sweep,
         };
+        let dropped = news.rows.iter().filter(|r| r.body.is_empty());
+        let dropped: Vec<String> = dropped.map(|r| r.node.clone()).collect();
         match once(delivery, replicas, news).await {
             Ok(heard) => {
                 everything = heard.forgotten;
@@ -75,6 +77,7 @@ async fn exchange(delivery: &Delivery, replicas: &Arc<Replicas>) {
             Err(e) => {
                 tracing::warn!(error = %e, "state cannot be exchanged with the other servers");
                 (everything, renewed) = (true, None);
+                delivery.fleet.not_told(dropped);
                 sleep(LOOK).await;
             }
         }
@@ -120,7 +123,8 @@ async fn stand_alone(delivery: &Delivery, replicas: &Replicas) {
         looks.tick().await;
         let was_alone = *delivery.closing.borrow();
         // Whoever waited for a version meanwhile did not wait for this server.
-        let alone = replicas.look() || (was_alone && !is_up_to_date(delivery).await);
+        let is_behind = was_alone && !is_up_to_date(delivery).await;
+        let alone = replicas.look() || is_behind;
         let changed = delivery.closing.send_if_modified(|closing| {
             let differs = *closing != alone;
             *closing = alone;

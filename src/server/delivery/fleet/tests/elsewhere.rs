@@ -199,6 +199,32 @@ fn an_envoy_that_made_room_at_one_server_is_gone_at_the_others_unless_they_know_
 }
 
 #[test]
+fn what_made_room_is_said_until_the_others_have_heard_it() {
+    let server = server();
+    let streaming = stream(&server, false);
+    server.tell(false, system::now());
+    streaming.leave(system::now());
+    server.tell(false, system::now());
+    let other = Proof {
+        node: "e2".to_owned(),
+        ..proof(1, VERSION)
+    };
+    server
+        .reported(&other, system::now(), system::instant(), 1)
+        .unwrap();
+    for everything in [false, true, true] {
+        let rows = server.tell(everything, system::now());
+        let dropped = rows.iter().find(|r| r.node == "e1").unwrap();
+        assert!(dropped.body.is_empty());
+        // The exchange fails.
+        server.not_told(vec!["e1".to_owned()]);
+    }
+    server.tell(true, system::now());
+    let rows = server.tell(true, system::now());
+    assert!(rows.iter().all(|r| r.node != "e1"), "once it is heard");
+}
+
+#[test]
 fn an_envoy_is_connected_where_it_has_a_stream_at_a_server_that_lives() {
     let (a, b) = (server(), server());
     let streaming = stream(&b, false);
