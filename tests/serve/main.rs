@@ -23,5 +23,6 @@ mod upgrades;
 mod usage;
 mod versions;
 mod webhooks;
+mod went_back;
 
 use keystile_tests::{database, discovery_client as client, pki, server, support};
