@@ -19,6 +19,7 @@ mod replicas;
 mod sessions;
 mod tls;
 mod trouble;
+mod unreadable;
 mod upgrades;
 mod usage;
 mod versions;
