@@ -36,6 +36,7 @@ mod pushes;
 mod quick_start;
 mod readings;
 mod redirects;
+mod refused;
 mod replicas;
 mod restore;
 mod revocation;
