@@ -13,6 +13,7 @@ use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_policy::explain::{FilterAnswer, PresentedKey, Question, ask, encode, hint, load};
 use keystile_policy::file::PolicyFile;
+use keystile_policy::wrong_key::{self, WrongKey};
 use keystile_store::{Store, Tx};
 
 /// Explains a request.
@@ -27,13 +28,36 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
         }
         let carried = encode(&policy, &question);
         find(tx, &policy, &carried, &mut rows)?;
-        let keyset = load(&publish::content_of(tx, rows)?, signing::active(tx)?)?;
+        let keyset = load(
+            &publish::content_of(tx, rows.clone())?,
+            signing::active(tx)?,
+        )?;
         let mut answer = ask(&keyset, &policy, &question);
-        if answer.code == "route_denied" {
-            answer.hint = hint(&raw, &policy, &question);
-        }
+        answer.hint = match answer.code {
+            "route_denied" => hint(&raw, &policy, &question),
+            "environment_denied" => {
+                let row = rows.iter().find(|r| answer.is_about(r.id));
+                row.and_then(|r| wrong_key::environment(&policy, r.environment.as_str()))
+            }
+            "malformed_api_key" | "unknown_api_key" => wrong(tx, &policy, &carried)?,
+            _ => None,
+        };
         Ok(answer)
     })
+}
+
+/// What is wrong with a key that the store does not have.
+fn wrong(tx: &Tx<'_>, policy: &Policy, headers: &[u8]) -> Result<Option<String>> {
+    let presented = credential::find(&policy.credentials, Headers::new(headers)).key;
+    let found = WrongKey::new(policy, &presented.unwrap_or_default());
+    if let Some(id) = found.whole
+        && tx.key(id)?.is_some()
+    {
+        return Ok(Some(format!(
+            "the key's checksum is right, and `{id}` is a key of this store, but with another secret: it was forged, or issued before a restore"
+        )));
+    }
+    Ok(found.words)
 }
 
 /// Substitutes a temporary key for one that is known only by its id, so that the whole decision

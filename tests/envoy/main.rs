@@ -40,6 +40,7 @@ mod refused;
 mod replicas;
 mod restore;
 mod revocation;
+mod runbook;
 mod secrets;
 mod templates;
 mod tls;
