@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::fixture::in_force;
+use crate::fixture::{Keys, in_force, now};
 use crate::support::{
     Companion, Envoy, Response, Setup, Upstream, eventually, fresh_dir, get, root,
 };
@@ -58,12 +58,12 @@ impl Night {
     }
 
     /// What a command of the page prints, whatever it ends with.
-    fn typed(&self, command: &str) -> String {
+    fn typed(&self, envoy: &Envoy, command: &str) -> String {
         let ours = self.companion.build().display().to_string();
         let path = format!("{ours}:{}", std::env::var("PATH").unwrap());
         let output = Command::new("bash")
             .args(["-c", command])
-            .current_dir(self.companion.dir())
+            .current_dir(envoy.dir())
             .env("PATH", path)
             .env("KEYSTILE_HOME", self.companion.dir().join("home"))
             .env_remove("KEYSTILE_MASTER_KEY")
@@ -79,18 +79,18 @@ impl Night {
     fn by_id(&self, envoy: &Envoy, answer: &Response) -> String {
         let id = answer.json()["request_id"].as_str().unwrap().to_owned();
         envoy.access_line(|line| line["request_id"] == id.as_str());
-        self.typed(&block(0).replace("REQUEST_ID", &id))
+        self.typed(envoy, &block(0).replace("REQUEST_ID", &id))
     }
 
     /// By the newest line with a status.
     fn by_status(&self, envoy: &Envoy, status: u16) -> String {
         envoy.access_line(|line| line["status"] == status);
-        self.typed(&block(1).replace(":500", &format!(":{status}")))
+        self.typed(envoy, &block(1).replace(":500", &format!(":{status}")))
     }
 
     fn doctor(&self, envoy: &Envoy) -> String {
         let admin = envoy.admin_address().to_string();
-        self.typed(&block(2).replace("127.0.0.1:9901", &admin))
+        self.typed(envoy, &block(2).replace("127.0.0.1:9901", &admin))
     }
 }
 
@@ -138,15 +138,11 @@ fn a_401_leads_to_the_key_and_what_became_of_it() {
     // Cut off on its way; what was sent is in no log.
     let answer = envoy.send(&keyed("/v1/a", &key[..key.len() - 3]));
     let told = night.by_id(&envoy, &answer);
-    says(&told, &["not copied whole", "explain --key - --path /"]);
-    let ask = format!(
-        "printf %s {} | keystilectl explain --key - --path /",
-        &key[..key.len() - 3]
-    );
-    says(
-        &night.typed(&ask),
-        &["not copied whole: 3 of 59 characters are missing"],
-    );
+    says(&told, &["not copied whole", "explain --key - --path /v1/a"]);
+    let cut = &key[..key.len() - 3];
+    let ask = format!("printf %s {cut} | keystilectl explain --key - --path /v1/a");
+    let told = night.typed(&envoy, &ask);
+    says(&told, &["not copied whole: 3 of 59 characters are missing"]);
 
     // A key of another store.
     let (stranger, _) = Night::start(POLICY).issue();
@@ -207,8 +203,8 @@ fn a_429_leads_to_the_bucket_that_was_empty() {
 #[test]
 fn a_500_leads_to_the_signing_key_that_envoy_lacks() {
     let night = Night::start(POLICY);
-    let other = "other:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-    let envoy = Envoy::start(night.setup().signing_keys(other));
+    let other = "KEYSTILE_SIGNING_KEYS=other:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    let envoy = Envoy::start(night.setup().only_environment(other));
     let answer = envoy.send(&get("/v1/a"));
     assert_eq!(answer.status, 500);
     let told = night.by_status(&envoy, 500);
@@ -227,13 +223,14 @@ fn a_500_leads_to_the_signing_key_that_envoy_lacks() {
 
 #[test]
 fn a_503_leads_to_the_keyset_that_is_too_old() {
-    let night = Night::start(&format!("{POLICY}not_after: 2s\n"));
-    let (key, _) = night.issue();
-    let envoy = Envoy::start(night.setup());
-    let answer = eventually("the keyset to be too old", || {
-        let answer = envoy.send(&keyed("/v1/a", &key));
-        (answer.status == 503).then_some(answer)
-    });
+    let night = Night::start(POLICY);
+    // As if nothing had been pushed for a minute.
+    let mut keys = Keys::new(&format!("{POLICY}not_after: 1m\n"));
+    let key = keys.issue("acme");
+    keys.content.issued_at = now() - 60;
+    let envoy = keys.start(&night.upstream);
+    let answer = envoy.send(&keyed("/v1/a", &key));
+    assert_eq!(answer.status, 503);
     let told = night.by_id(&envoy, &answer);
     says(&told, &["`not_after`", "keystilectl push --ecds-file FILE"]);
 }

@@ -22,7 +22,8 @@ pub fn cause(line: &LogLine) -> Cause {
         what: what.to_owned(),
         next: next
             .replace("ID", key.as_deref().unwrap_or("ID"))
-            .replace("CLIENT", client.unwrap_or("CLIENT")),
+            .replace("CLIENT", client.unwrap_or("CLIENT"))
+            .replace("PATH", line.path.as_deref().unwrap_or("PATH")),
     }
 }
 
@@ -35,11 +36,11 @@ fn ours(code: &str, detail: &str) -> (&'static str, &'static str) {
         ),
         ("malformed_api_key", "checksum") => (
             "what was sent is as long as a key, but its checksum is wrong: it was mistyped",
-            "have the caller copy the key again; `keystilectl explain --key - --path /`, with the text on stdin, says what is wrong with it",
+            "have the caller copy the key again; `keystilectl explain --key - --path PATH`, with the text on stdin, says what is wrong with it",
         ),
         ("malformed_api_key", _) => (
             "what was sent has not the form of a key: it was not copied whole, or belongs to something else",
-            "have the caller copy the key again; `keystilectl explain --key - --path /`, with the text on stdin, says what is missing",
+            "have the caller copy the key again; `keystilectl explain --key - --path PATH`, with the text on stdin, says what is missing",
         ),
         ("multiple_api_keys", _) => (
             "the request carried several different keys",
@@ -47,7 +48,7 @@ fn ours(code: &str, detail: &str) -> (&'static str, &'static str) {
         ),
         ("unknown_api_key", _) => (
             "the key is whole, but this Envoy's keyset does not have it: it is one of another store, was removed, or is newer than the last push",
-            "`keystilectl explain --key - --path /`, with the key on stdin, says whether the store has it; if so, push, and see `keystilectl doctor --envoy-admin URL`",
+            "`keystilectl explain --key - --path PATH`, with the key on stdin, says whether the store has it; if so, push, and see `keystilectl doctor --envoy-admin URL`",
         ),
         ("expired_api_key", "rotated") => (
             "the key was replaced by a newer one, and its grace period is over",

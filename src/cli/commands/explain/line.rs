@@ -150,3 +150,52 @@ fn without_query(path: String) -> String {
         None => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> LogLine {
+        LogLine::find(text.as_bytes(), None).ok().unwrap()
+    }
+
+    #[test]
+    fn a_line_is_read_whoever_wrote_it_and_never_its_query() {
+        let ours = read(
+            r#"2026-01-01T00:00:00Z stdout F {"status":401,"reason":"keystile:expired_api_key:rotated","path":"/a?api_key=x","key":"unverified:0123456789","client":null,"address":"192.0.2.1"}"#,
+        );
+        assert_eq!(ours.refusal(), Some(("expired_api_key", "rotated")));
+        assert_eq!(ours.path.as_deref(), Some("/a"));
+        assert_eq!((ours.client.clone(), ours.known_key()), (None, None));
+        assert!(ours.claimed_key().is_some());
+        let istio = read(
+            r#"{"response_code":"403","response_code_details":"keystile:route_denied","authority":"h","response_flags":"-","downstream_remote_address":"[2001:db8::1]:4711","start_time":"2026-01-01T00:00:00.000Z"}"#,
+        );
+        assert_eq!(istio.refusal(), Some(("route_denied", "")));
+        assert_eq!(istio.status, Some(403));
+        assert_eq!(istio.host.as_deref(), Some("h"));
+        assert_eq!(istio.address.as_deref(), Some("2001:db8::1"));
+        assert_eq!(
+            (istio.flags.clone(), istio.at()),
+            (None, Some(When::At(1_767_225_600)))
+        );
+    }
+
+    #[test]
+    fn the_line_with_the_id_is_found_among_others_and_nothing_else_is_taken_for_one() {
+        let line =
+            |id: &str| format!(r#"{{"status":200,"reason":"via_upstream","request_id":"{id}"}}"#);
+        let log = format!("x\n{{\"a\":1}}\n{}\n{}\n", line("a"), line("b"));
+        let find = |id| {
+            LogLine::find(log.as_bytes(), id)
+                .ok()
+                .and_then(|l| l.request_id)
+        };
+        assert_eq!(find(Some("b")).as_deref(), Some("b"));
+        assert_eq!(find(None).as_deref(), Some("a"));
+        assert_eq!(find(Some("c")), None);
+        for text in ["", "x", "{}", "{\"status\":200}", "[1]", "{"] {
+            assert!(LogLine::find(text.as_bytes(), None).is_err(), "{text}");
+        }
+    }
+}

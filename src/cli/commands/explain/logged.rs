@@ -22,8 +22,14 @@ const WITHOUT_A_KEY: [&str; 4] = [
 /// Explains it.
 pub fn explain(cx: &Context, line: &LogLine) -> Result<()> {
     let mut found = cause(line);
-    let again = again(cx, line)?;
-    if let Some(more) = claimed(cx, line)? {
+    // What the log says does not depend on a store, which may be on another machine.
+    let asked = again(cx, line).and_then(|again| Ok((again, claimed(cx, line)?)));
+    let (again, more) = asked.unwrap_or_else(|e| {
+        cx.out
+            .warn(format_args!("the store could not be asked the same: {e}"));
+        (None, None)
+    });
+    if let Some(more) = more {
         found.what = format!("{}. {more}", found.what);
     }
     let report = json!({
