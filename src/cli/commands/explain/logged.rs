@@ -44,9 +44,10 @@ pub fn explain(cx: &Context, line: &LogLine) -> Result<()> {
 fn words(line: &LogLine, cause: &Cause, again: Option<&Explanation>) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let from = line.address.as_ref().map(|a| format!(" from {a}"));
+    let method = line.method.as_ref().map(|m| format!("{m} "));
     let request = format!(
-        "{} {}{}{}",
-        text(&line.method),
+        "{}{}{}{}",
+        method.unwrap_or_default(),
         text(&line.host),
         text(&line.path),
         from.unwrap_or_default()
