@@ -38,7 +38,7 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
             "route_denied" => {
                 let both = [
                     hint(&raw, &policy, &question),
-                    wrong(tx, &policy, &carried)?,
+                    wrong(tx, &policy, &carried, &rows)?,
                 ];
                 let known: Vec<String> = both.into_iter().flatten().collect();
                 (!known.is_empty()).then(|| known.join("; "))
@@ -47,22 +47,22 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
                 let row = rows.iter().find(|r| answer.is_about(r.id));
                 row.and_then(|r| wrong_key::environment(&policy, r.environment.as_str()))
             }
-            "malformed_api_key" | "unknown_api_key" => wrong(tx, &policy, &carried)?,
+            "malformed_api_key" | "unknown_api_key" => wrong(tx, &policy, &carried, &rows)?,
             _ => None,
         };
         Ok(answer)
     })
 }
 
-/// What is wrong with a key, if the store does not have it.
-fn wrong(tx: &Tx<'_>, policy: &Policy, headers: &[u8]) -> Result<Option<String>> {
+/// What is wrong with a key, unless it is that of one of the rows.
+fn wrong(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &[KeyRow]) -> Result<Option<String>> {
     let presented = credential::find(&policy.credentials, Headers::new(headers)).key;
     let text = presented.unwrap_or_default();
     let ours = Parsed::parse(&text).ok().map(|k| k.digest());
-    for digest in [ours, Some(Digest::of_foreign(&text))].iter().flatten() {
-        if tx.row_of_digest(digest)?.is_some() {
-            return Ok(None);
-        }
+    let imported = Digest::of_foreign(&text);
+    let mut digests = rows.iter().map(|row| row.digest);
+    if digests.any(|digest| Some(digest) == ours || digest == imported) {
+        return Ok(None);
     }
     let found = WrongKey::new(policy, &text);
     if let Some(id) = found.whole
@@ -236,10 +236,14 @@ mod tests {
             Ok::<(), ()>(())
         });
         let forged = forged.unwrap().text.expose_secret().to_owned();
+        let id = issued[0].key.id;
         let mut hint = |text: &str, path: &str| {
             let question = Question {
                 certificate: None,
-                key: PresentedKey::Text(KeyText::from_input(text.to_owned())),
+                key: match text {
+                    "" => PresentedKey::Id(id),
+                    text => PresentedKey::Text(KeyText::from_input(text.to_owned())),
+                },
                 method: "GET".into(),
                 path: path.into(),
                 host: "localhost".into(),
@@ -258,7 +262,9 @@ mod tests {
         );
         assert!(hint(&stranger, "/v1/users").contains("none like it"));
         assert!(hint(&stranger, "/nowhere").contains("none like it"));
-        assert!(!hint(&ours, "/nowhere").contains("none like it"));
+        for known in [&ours, ""] {
+            assert!(!hint(known, "/nowhere").contains("none like it"));
+        }
         let says = hint(&forged, "/v1/users");
         assert!(
             says.contains("is a key of this store, but with another secret"),

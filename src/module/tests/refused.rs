@@ -39,7 +39,11 @@ fn a_known_key_is_named_with_client_route_and_limit_and_no_other_is() {
 #[test]
 fn every_refusal_has_the_id_of_its_request_unless_it_could_be_read_as_something_else() {
     let (_, key, made) = one();
-    for (path, key) in [("/v1/a", ""), ("/v1/a", "nonsense"), ("/nowhere", key.as_str())] {
+    for (path, key) in [
+        ("/v1/a", ""),
+        ("/v1/a", "nonsense"),
+        ("/nowhere", key.as_str()),
+    ] {
         let sent = get(path, &[("x-api-key", key), ("x-request-id", "id-1")]);
         let request = made.request(&sent);
         assert!(!request.headers());
