@@ -68,7 +68,8 @@ pub struct Explanation {
     /// both live in each Envoy's memory and cannot be seen from here.
     #[serde(default)]
     pub limits_seen: bool,
-    /// If no route matches: the methods or hosts that have one for this path.
+    /// If no route matches: the methods or hosts that have one for this path. If the key is none of
+    /// the store's: what its form and checksum tell, such as that it was not copied whole.
     #[serde(default)]
     pub hint: Option<String>,
     /// The client of the key.

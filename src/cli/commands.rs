@@ -26,6 +26,7 @@ mod interrupt;
 pub mod key;
 pub mod keyset;
 mod labels;
+mod likely;
 pub mod master_key;
 pub mod node;
 mod pages;

@@ -1,5 +1,7 @@
-//! What a decision does to the request that it lets in: the key is taken out, the upstream is told
-//! who calls. The shells only carry it out.
+//! What a decision does to the request that it lets in (the key is taken out, the upstream is told
+//! who calls), and what logs are told of the others. The shells only carry it out.
+
+mod refused;
 
 use std::borrow::Cow;
 
@@ -12,6 +14,8 @@ use crate::request::credential::{
 };
 use crate::request::glance::Glance;
 use crate::request::headers::Headers;
+
+pub use refused::RefusedCaller;
 
 /// What logs and guards are told of requests that are let in without a key. Guards ask for
 /// something that is not empty.

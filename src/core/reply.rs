@@ -3,16 +3,21 @@
 //! Bodies are RFC 9457 problem details; gRPC calls get the status that their clients
 //! understand (16 unauthenticated, 7 permission denied, 8 resource exhausted).
 
+mod challenge;
+mod problem;
+mod protocol;
 mod rate_fields;
+mod request_id;
 
-use crate::decide::{Denial, Rate, Unavailable};
+use crate::decide::{Denial, Unavailable};
 use crate::key::Malformed;
-use crate::policy::{Credential, Policy};
 use crate::request::certificate::Stranger;
 use crate::request::host::AmbiguousHost;
 use crate::request::path::Ambiguous;
+pub use problem::{AnsweredRequest, Reply, reply};
+pub use protocol::{Protocol, is_grpc};
 pub use rate_fields::rate_fields;
-use std::borrow::Cow;
+pub use request_id::shown as shown_request_id;
 
 /// What a denial means on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,143 +232,6 @@ impl Denial {
             _ => "",
         };
         ["keystile:", self.code(), more].concat()
-    }
-}
-
-/// A reply to be sent instead of asking the upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// Names in lower case.
-    pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// The problem, or the message of a gRPC status.
-    pub body: String,
-    /// For access logs.
-    pub details: String,
-    /// Set for gRPC calls only: a gRPC answer to a plain request would become 200.
-    pub grpc: Option<u32>,
-}
-
-/// Makes the reply to a denial. `policy` is that of the keyset in force, if there is one; `is_grpc`
-/// says that the request is a gRPC call.
-pub fn reply(
-    denial: &Denial,
-    policy: Option<&Policy>,
-    rate: Option<&Rate<'_>>,
-    is_grpc: bool,
-) -> Reply {
-    let answer = denial.answer();
-    // A cached refusal would go on refusing callers that have a key by now.
-    let mut headers = Vec::with_capacity(4);
-    headers.push(("cache-control", Cow::Borrowed("no-store")));
-    if !is_grpc {
-        headers.push(("content-type", Cow::Borrowed("application/problem+json")));
-    }
-    if answer.status == 401
-        && let Some(policy) = policy
-    {
-        add_challenges(policy, denial, &mut headers);
-    }
-    if let Denial::RateLimited { retry_after }
-    | Denial::QuotaExceeded { retry_after }
-    | Denial::TooManyAttempts { retry_after } = denial
-    {
-        headers.push(("retry-after", Cow::Owned(retry_after.to_string())));
-    }
-    if let Some(rate) = rate {
-        headers.extend(rate_fields(rate).map(|(name, value)| (name, Cow::Owned(value))));
-    }
-    let body = if is_grpc {
-        answer.detail.to_owned()
-    } else {
-        // Every word comes from the table, so nothing needs escaping.
-        let digits = [answer.status / 100, answer.status / 10, answer.status];
-        let digits = digits.map(|n| b'0' + (n % 10) as u8);
-        let status = core::str::from_utf8(&digits).unwrap_or_default();
-        [
-            "{\"type\":\"urn:keystile:problem:",
-            answer.code,
-            "\",\"title\":\"",
-            answer.title,
-            "\",\"status\":",
-            status,
-            ",\"detail\":\"",
-            answer.detail,
-            "\",\"code\":\"",
-            answer.code,
-            "\"}",
-        ]
-        .concat()
-    };
-    Reply {
-        status: answer.status,
-        headers,
-        body,
-        details: denial.log_details(),
-        grpc: is_grpc.then_some(answer.grpc),
-    }
-}
-
-/// How the method and the content type of a request fit together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Not gRPC.
-    Plain,
-    /// A call of gRPC's, which is a POST.
-    Grpc,
-    /// Another method with gRPC's content type. Envoy looks only at the content type, and would
-    /// turn our answer into a gRPC answer, which is HTTP 200.
-    Disguised,
-}
-
-impl Protocol {
-    /// Of a request with these headers.
-    pub fn from_headers(headers: crate::request::headers::Headers<'_>) -> Self {
-        match headers.get("content-type") {
-            Some(content_type) if is_grpc(content_type) => match headers.get(":method") {
-                Some(b"POST") => Self::Grpc,
-                _ => Self::Disguised,
-            },
-            _ => Self::Plain,
-        }
-    }
-}
-
-/// Whether a content type is gRPC's, as Envoy tells (`Grpc::Common::hasGrpcContentType`):
-/// `application/grpc`, `application/grpc+proto` and so on, and not `application/grpc;x`.
-pub fn is_grpc(content_type: &[u8]) -> bool {
-    content_type
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
-}
-
-/// `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3): one challenge for
-/// each scheme, and one for keys in a header of their own, query or cookie.
-fn add_challenges(
-    policy: &Policy,
-    denial: &Denial,
-    headers: &mut Vec<(&'static str, Cow<'static, str>)>,
-) {
-    for credential in &policy.credentials {
-        let scheme = match credential {
-            Credential::Header {
-                scheme: Some(scheme),
-                ..
-            } => scheme.as_str(),
-            Credential::Basic(_) => "Basic",
-            _ => "ApiKey",
-        };
-        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-        let error = match *denial != Denial::MissingKey && is_bearer {
-            true => ", error=\"invalid_token\"",
-            false => "",
-        };
-        let value = [scheme, " realm=\"", &policy.realm, "\"", error].concat();
-        // No other field has such a value.
-        if !headers.iter().any(|(_, other)| *other == value) {
-            headers.push(("www-authenticate", Cow::Owned(value)));
-        }
     }
 }
 

@@ -3,15 +3,15 @@
 use super::attempts::SharedAttempts;
 use super::buckets::SharedBuckets;
 use super::host::{self, Level};
-use super::names::{STATE_KEY, STATE_REASON};
+use super::names::{STATE_CLIENT, STATE_KEY, STATE_LIMIT, STATE_REASON, STATE_ROUTE};
 use super::peer::{PresentedCertificate, source_address};
 use super::{clock, marks, metrics, standing, usage, vm};
 use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide, slow_down};
 use keystile_core::key::Prefix;
 use keystile_core::keyset::{InForce, StoreId};
-use keystile_core::outcome::{self, ANONYMOUS};
+use keystile_core::outcome::{self, ANONYMOUS, RefusedCaller};
 use keystile_core::policy::{Mode, RateLimitFields};
-use keystile_core::reply::{Protocol, is_grpc, rate_fields, reply};
+use keystile_core::reply::{AnsweredRequest, Protocol, is_grpc, rate_fields, reply};
 use keystile_core::request::credential::{Edit, FewEdits, Seen, strip_trailers};
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
@@ -162,6 +162,7 @@ fn decided(
     let id = decision.entry.as_ref().map(|entry| entry.id.digits());
     remember(&decision, id.as_ref());
     if let Err(denial) = &decision.verdict {
+        remember_refusal(keyset, &decision, denial, shadow);
         if !shadow {
             return refuse(denial, keyset, Some(&decision), Some(headers));
         }
@@ -229,8 +230,29 @@ fn remember(decision: &Decision<'_>, id: Option<&[u8; 10]>) {
     } else if let Some(id) = &decision.claimed {
         let _ = host::set_property(STATE_KEY, &outcome::unverified(*id));
     }
-    if let Err(denial) = &decision.verdict {
-        let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
+}
+
+/// The same of a request that is refused, or would be. In shadow mode it goes on, and the client is
+/// set as that of any request that does.
+#[inline(never)]
+fn remember_refusal(
+    keyset: Option<&InForce>,
+    decision: &Decision<'_>,
+    denial: &Denial,
+    shadow: bool,
+) {
+    let _ = host::set_property(STATE_REASON, denial.code().as_bytes());
+    let Some(caller) = RefusedCaller::from_decision(keyset, decision) else {
+        return;
+    };
+    if !shadow {
+        let _ = host::set_property(STATE_CLIENT, caller.client.as_bytes());
+    }
+    if let Some(route) = caller.route {
+        let _ = host::set_property(STATE_ROUTE, route.as_bytes());
+    }
+    if let Some(limit) = caller.limit {
+        let _ = host::set_property(STATE_LIMIT, limit.as_bytes());
     }
 }
 
@@ -267,16 +289,20 @@ fn refuse(
         }
     }
     let policy = keyset.map(InForce::policy);
-    let kind = headers.map_or(Protocol::Plain, Protocol::from_headers);
-    let rate = decision.and_then(|d| d.rate.as_ref());
-    let answer = reply(denial, policy, rate, kind == Protocol::Grpc);
+    let to = headers.map_or_else(answered_request, AnsweredRequest::from_headers);
+    let answer = reply(denial, &to, policy, decision);
     if let Err(status) = host::send_reply(&answer) {
         complain("a refusal could not be sent", status);
     }
     RequestOutcome {
-        later: (kind == Protocol::Disguised).then_some(Later::Status(answer.status)),
+        later: (to.protocol == Protocol::Disguised).then_some(Later::Status(answer.status)),
         ..RequestOutcome::default()
     }
+}
+
+/// A request whose headers cannot be read any more, of which Envoy still knows the id.
+pub fn answered_request() -> AnsweredRequest {
+    AnsweredRequest::from_id(host::property("request\0id").as_deref())
 }
 
 /// Access logs print the path of refused requests as well.

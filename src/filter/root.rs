@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::host::{self, Level};
-use super::names::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON};
+use super::names::{STATE_CLIENT, STATE_KEY, STATE_LIMIT, STATE_PASS, STATE_REASON, STATE_ROUTE};
 use super::{buckets, clock, marks, metrics, report, slots, tunnels, usage, vm};
 use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets, StoreId};
 
@@ -73,7 +73,10 @@ pub fn configure(id: u32, size: usize) -> bool {
     for name in [STATE_CLIENT, STATE_KEY, STATE_PASS] {
         host::declare_property(name, true);
     }
-    host::declare_property(STATE_REASON, false);
+    // A later pass may be refused elsewhere, for another reason.
+    for name in [STATE_REASON, STATE_ROUTE, STATE_LIMIT] {
+        host::declare_property(name, false);
+    }
     marks::named(id);
     host::set_tick_period(FIRST_TICK);
     let _ = with(id, |root| root.ticked = false);

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use super::names::STATE_REASON;
-use super::{clock, host, metrics, vm};
+use super::{clock, host, metrics, request, vm};
 use keystile_core::decide::{Denial, still_good};
 use keystile_core::fast_hash::FastMap;
 use keystile_core::key::Prefix;
@@ -102,5 +102,6 @@ fn end(stream: u32, store: StoreId, denial: &Denial) {
     let keyset = vm::newest(store).ok();
     let policy = keyset.as_ref().map(|keyset| keyset.policy());
     // It does not fail for a stream that Envoy knows; the next tick tries again.
-    let _ = host::send_reply(&reply(denial, policy, None, false));
+    let to = request::answered_request();
+    let _ = host::send_reply(&reply(denial, &to, policy, None));
 }

@@ -32,6 +32,8 @@ mod usage;
 const STATE_CLIENT: &str = "wasm.keystile.client";
 const STATE_KEY: &str = "wasm.keystile.key";
 const STATE_REASON: &str = "wasm.keystile.reason";
+const STATE_ROUTE: &str = "wasm.keystile.route";
+const STATE_LIMIT: &str = "wasm.keystile.limit";
 /// What the guard asks for: that it begins with [`keystile_core::decide::MARK`].
 const STATE_PASS: &str = "wasm.keystile.pass";
 /// The name of our filter if there is only one; its guard asks for [`STATE_PASS`].

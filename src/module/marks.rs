@@ -7,11 +7,13 @@
 //! leaves what its own next pass has to know under names of its store. See [`Prior`].
 
 use keystile_core::decide::{Decision, NOBODY, Prior};
-use keystile_core::keyset::{PolicyId, StoreId};
-use keystile_core::outcome::unverified;
+use keystile_core::keyset::{InForce, PolicyId, StoreId};
+use keystile_core::outcome::{RefusedCaller, unverified};
 
 use crate::abi::{Refused, Stream};
-use crate::{STATE_CLIENT, STATE_KEY, STATE_PASS, STATE_REASON, USUAL_NAME};
+use crate::{
+    STATE_CLIENT, STATE_KEY, STATE_LIMIT, STATE_PASS, STATE_REASON, STATE_ROUTE, USUAL_NAME,
+};
 
 /// Names of filter state of one configuration. There are two for passes, because both are
 /// read-only: a key that was presented on an open route may be let in on a second pass, and must be
@@ -126,8 +128,31 @@ pub fn remember(stream: &mut Stream<'_>, pass: Pass, decision: &Decision<'_>) {
     } else if let Some(id) = &decision.claimed {
         let _ = pass.set_once(stream, STATE_KEY, &unverified(*id));
     }
+}
+
+/// The same of a request that is refused, or would be. In shadow mode it goes on, and the client is
+/// set as that of any request that does.
+#[inline(never)]
+pub fn remember_refusal(
+    stream: &mut Stream<'_>,
+    pass: Pass,
+    (keyset, decision): (Option<&InForce>, &Decision<'_>),
+    shadow: bool,
+) {
     if let Err(denial) = &decision.verdict {
         reason(stream, denial.code());
+    }
+    let Some(caller) = RefusedCaller::from_decision(keyset, decision) else {
+        return;
+    };
+    if !shadow {
+        let _ = pass.set_once(stream, STATE_CLIENT, caller.client.as_bytes());
+    }
+    if let Some(route) = caller.route {
+        let _ = stream.set_state(STATE_ROUTE, route.as_bytes(), false);
+    }
+    if let Some(limit) = caller.limit {
+        let _ = stream.set_state(STATE_LIMIT, limit.as_bytes(), false);
     }
 }
 

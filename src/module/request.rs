@@ -4,7 +4,7 @@ use keystile_core::decide::{Decision, Denial, Request, Unavailable, decide};
 use keystile_core::keyset::InForce;
 use keystile_core::outcome::{self, ANONYMOUS};
 use keystile_core::policy::{Mode, RateLimitFields, ReportTarget};
-use keystile_core::reply::{Protocol, rate_fields, reply};
+use keystile_core::reply::{AnsweredRequest, Protocol, rate_fields, reply};
 use keystile_core::request::credential::{Seen, strip_trailers};
 use keystile_core::request::glance::Glance;
 use keystile_core::request::headers::Headers;
@@ -58,8 +58,8 @@ struct Judged<'k> {
     /// It goes on, whatever was decided.
     shadow: bool,
     seen: Seen,
-    /// How it is answered if it is refused.
-    protocol: Protocol,
+    /// What it is answered by, if it is refused.
+    to: AnsweredRequest,
 }
 
 impl<'k> Judged<'k> {
@@ -71,21 +71,21 @@ impl<'k> Judged<'k> {
         edits: &mut KeptEdits,
     ) -> Self {
         let shadow = keyset.is_some_and(|k| k.policy().mode == Mode::Shadow);
-        let (mut seen, mut protocol) = (Seen::default(), Protocol::Plain);
+        let (mut seen, mut to) = (Seen::default(), AnsweredRequest::default());
         let goes_on = shadow || decision.verdict.is_ok();
         match keyset {
             Some(keyset) if goes_on => seen = outcome::take_out(keyset, &decision, headers, edits),
             Some(keyset) => {
                 outcome::take_out_of_query(keyset, decision.glance, headers, edits);
-                protocol = Protocol::from_headers(headers);
+                to = AnsweredRequest::from_headers(headers);
             }
-            None => protocol = Protocol::from_headers(headers),
+            None => to = AnsweredRequest::from_headers(headers),
         }
         Self {
             decision,
             shadow,
             seen,
-            protocol,
+            to,
         }
     }
 }
@@ -156,14 +156,14 @@ fn carry_out(
     let pass = Pass::read(stream);
     marks::remember(stream, pass, decision);
     if let Err(denial) = &decision.verdict {
+        marks::remember_refusal(stream, pass, (keyset, decision), judged.shadow);
         if !judged.shadow {
             // Where that fails, access logs show the path with the key; the request is refused in any case.
             let _ = edits.apply(stream, Map::Request);
             if let Some(other) = keyset.and_then(InForce::other) {
                 take_out_of_query(other, stream);
             }
-            let protocol = judged.protocol;
-            answer(denial, keyset, Some(decision), protocol, stream, state);
+            answer(denial, keyset, Some(decision), &judged.to, stream, state);
             return Ok(false);
         }
         config.metrics.shadow_refusal(stream, denial.code());
@@ -253,9 +253,13 @@ fn refuse(
         take_out_of_query(keyset, stream);
         policies = keyset.other();
     }
-    let protocol = stream.headers(Map::Request, Protocol::from_headers);
-    let protocol = protocol.unwrap_or(Protocol::Plain);
-    answer(denial, keyset, None, protocol, stream, state);
+    answer(denial, keyset, None, &answered(stream), stream, state);
+}
+
+/// What a request is answered by whose headers are not being read.
+fn answered(stream: &Stream<'_>) -> AnsweredRequest {
+    let read = stream.headers(Map::Request, AnsweredRequest::from_headers);
+    read.unwrap_or_default()
 }
 
 /// Access logs print the path of refused requests as well.
@@ -274,16 +278,15 @@ fn answer(
     denial: &Denial,
     keyset: Option<&InForce>,
     decision: Option<&Decision<'_>>,
-    protocol: Protocol,
+    to: &AnsweredRequest,
     stream: &mut Stream<'_>,
     state: &mut RequestState,
 ) {
-    let rate = decision.and_then(|d| d.rate.as_ref());
     let policy = keyset.map(InForce::policy);
-    let answer = reply(denial, policy, rate, protocol == Protocol::Grpc);
+    let answer = reply(denial, to, policy, decision);
     state.fields = None;
     state.answered = true;
-    match protocol {
+    match to.protocol {
         Protocol::Disguised => stream.reply_in_http(&answer),
         Protocol::Plain | Protocol::Grpc => stream.reply(&answer),
     }
@@ -293,7 +296,11 @@ fn answer(
 /// answered.
 pub fn close(stream: &mut Stream<'_>, state: &mut RequestState) {
     if !core::mem::replace(&mut state.answered, true) {
-        let mut answer = reply(&UNAVAILABLE, None, None, false);
+        let to = AnsweredRequest {
+            protocol: Protocol::Plain,
+            ..answered(stream)
+        };
+        let mut answer = reply(&UNAVAILABLE, &to, None, None);
         answer.details = "keystile:internal_error".to_owned();
         stream.reply(&answer);
     }
@@ -341,5 +348,9 @@ pub fn asked_again(config: &Config, stream: &mut Stream<'_>, state: &mut Request
     let policy = keyset.as_ref().map(InForce::policy);
     // Envoy resets the stream, because its answer has begun; where it has not, the caller gets the
     // refusal as any other.
-    stream.reply(&reply(&denial, policy, None, false));
+    let to = AnsweredRequest {
+        protocol: Protocol::Plain,
+        ..answered(stream)
+    };
+    stream.reply(&reply(&denial, &to, policy, None));
 }

@@ -18,6 +18,7 @@ mod buckets;
 mod calls;
 mod orders;
 mod pushes;
+mod refused;
 
 const POLICY: &str = r#"{
     "version": 1, "realm": "r", "credentials": [{"header": "x-api-key"}, {"cookie": "k"}],

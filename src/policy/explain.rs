@@ -117,7 +117,7 @@ pub struct FilterAnswer {
     /// False if it is let in only while buckets have tokens or a quota is not used up, which cannot
     /// be seen from here.
     pub limits_seen: bool,
-    /// If no route matches: what would.
+    /// If no route matches: what would. If the key is none of the store's: what is wrong with it.
     pub hint: Option<String>,
     /// The route's template.
     pub route: Option<String>,
@@ -127,6 +127,14 @@ pub struct FilterAnswer {
     pub shadow: bool,
     /// Version of the keyset.
     pub version: u64,
+}
+
+impl FilterAnswer {
+    /// Whether this is the key that was presented.
+    pub fn is_about(&self, id: KeyId) -> bool {
+        let caller = self.caller.as_ref();
+        caller.is_some_and(|(_, key)| *key == id.to_string())
+    }
 }
 
 /// Signs a temporary keyset, and loads it as the filter does.

@@ -10,5 +10,6 @@ pub mod diff;
 pub mod explain;
 pub mod file;
 pub mod openapi;
+pub mod wrong_key;
 pub mod yaml;
 pub mod zones;

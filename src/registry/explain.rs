@@ -13,6 +13,7 @@ use keystile_model::error::{Act, Code, Result, refuse};
 use keystile_model::world::World;
 use keystile_policy::explain::{FilterAnswer, PresentedKey, Question, ask, encode, hint, load};
 use keystile_policy::file::PolicyFile;
+use keystile_policy::wrong_key::{self, WrongKey};
 use keystile_store::{Store, Tx};
 
 /// Explains a request.
@@ -27,13 +28,51 @@ pub fn explain(store: &mut Store, world: &World, mut question: Question) -> Resu
         }
         let carried = encode(&policy, &question);
         find(tx, &policy, &carried, &mut rows)?;
-        let keyset = load(&publish::content_of(tx, rows)?, signing::active(tx)?)?;
+        let keyset = load(
+            &publish::content_of(tx, rows.clone())?,
+            signing::active(tx)?,
+        )?;
         let mut answer = ask(&keyset, &policy, &question);
-        if answer.code == "route_denied" {
-            answer.hint = hint(&raw, &policy, &question);
-        }
+        answer.hint = match answer.code {
+            // The key is not looked at where no route matches.
+            "route_denied" => {
+                let both = [
+                    hint(&raw, &policy, &question),
+                    wrong(tx, &policy, &carried, &rows)?,
+                ];
+                let known: Vec<String> = both.into_iter().flatten().collect();
+                (!known.is_empty()).then(|| known.join("; "))
+            }
+            "environment_denied" => {
+                let row = rows.iter().find(|r| answer.is_about(r.id));
+                row.and_then(|r| wrong_key::environment(&policy, r.environment.as_str()))
+            }
+            "malformed_api_key" | "unknown_api_key" => wrong(tx, &policy, &carried, &rows)?,
+            _ => None,
+        };
         Ok(answer)
     })
+}
+
+/// What is wrong with a key, unless it is that of one of the rows.
+fn wrong(tx: &Tx<'_>, policy: &Policy, headers: &[u8], rows: &[KeyRow]) -> Result<Option<String>> {
+    let presented = credential::find(&policy.credentials, Headers::new(headers)).key;
+    let text = presented.unwrap_or_default();
+    let ours = Parsed::parse(&text).ok().map(|k| k.digest());
+    let imported = Digest::of_foreign(&text);
+    let mut digests = rows.iter().map(|row| row.digest);
+    if digests.any(|digest| Some(digest) == ours || digest == imported) {
+        return Ok(None);
+    }
+    let found = WrongKey::new(policy, &text);
+    if let Some(id) = found.whole
+        && tx.key(id)?.is_some()
+    {
+        return Ok(Some(format!(
+            "the key's checksum is right, and `{id}` is a key of this store, but with another secret: it was forged, or issued before a restore"
+        )));
+    }
+    Ok(found.words)
 }
 
 /// Substitutes a temporary key for one that is known only by its id, so that the whole decision
@@ -86,7 +125,7 @@ mod tests {
     use super::*;
     use crate::bench::{Bench, NOON};
     use crate::import::{ImportOptions, import, read};
-    use crate::key;
+    use crate::key::revoke_all;
     use keystile_system as system;
 
     const DAY: u64 = 86_400;
@@ -122,7 +161,7 @@ mod tests {
         let mut b = Bench::new();
         let world = system::at(NOON);
         let issued = b.issue(&world, 3);
-        key::revoke_all(&mut b.store, &world, &[issued[1].key.id], "").unwrap();
+        revoke_all(&mut b.store, &world, &[issued[1].key.id], "").unwrap();
         let ours: Vec<&str> = issued.iter().map(|i| i.text.expose_secret()).collect();
         let stranger = Bench::new().issue(&world, 1);
         let broken = format!("{}x", &ours[0][..ours[0].len() - 1]);
@@ -180,5 +219,56 @@ mod tests {
         import_one(&mut b, NOON + 40 * DAY, "from-elsewhere", "");
         let known = ask_all(&mut b, NOON + 40 * DAY);
         assert_eq!(known[4..6], ["insufficient_scope", "unknown_api_key"]);
+    }
+
+    #[test]
+    fn of_a_key_that_the_store_does_not_have_its_form_and_the_store_tell_what_it_is() {
+        let mut b = Bench::new();
+        let world = system::at(NOON);
+        let issued = b.issue(&world, 1);
+        let ours = issued[0].text.expose_secret().to_owned();
+        let stranger = Bench::new().issue(&world, 1);
+        let stranger = stranger[0].text.expose_secret().to_owned();
+        let brand = "ks".parse().unwrap();
+        let live = "live".parse().unwrap();
+        let forged = key::generate_as(issued[0].key.id, &brand, &live, |bytes: &mut [u8]| {
+            bytes.fill(9);
+            Ok::<(), ()>(())
+        });
+        let forged = forged.unwrap().text.expose_secret().to_owned();
+        let id = issued[0].key.id;
+        let mut hint = |text: &str, path: &str| {
+            let question = Question {
+                certificate: None,
+                key: match text {
+                    "" => PresentedKey::Id(id),
+                    text => PresentedKey::Text(KeyText::from_input(text.to_owned())),
+                },
+                method: "GET".into(),
+                path: path.into(),
+                host: "localhost".into(),
+                virtual_host: None,
+                address: None,
+                headers: Vec::new(),
+                tls: false,
+                at: NOON,
+            };
+            let answer = explain(&mut b.store, &world, question).unwrap();
+            answer.hint.unwrap_or_default()
+        };
+        assert_eq!(hint(&ours, "/v1/users"), "");
+        assert!(
+            hint(&ours[..ours.len() - 9], "/v1/users").contains("9 of 59 characters are missing")
+        );
+        assert!(hint(&stranger, "/v1/users").contains("none like it"));
+        assert!(hint(&stranger, "/nowhere").contains("none like it"));
+        for known in [&ours, ""] {
+            assert!(!hint(known, "/nowhere").contains("none like it"));
+        }
+        let says = hint(&forged, "/v1/users");
+        assert!(
+            says.contains("is a key of this store, but with another secret"),
+            "{says}"
+        );
     }
 }

@@ -225,20 +225,38 @@ fn check(envoy: &Envoy, address: SocketAddr, upstream: &Upstream, rows: &[Row]) 
             envoy.access_log().into_iter().nth(n)
         });
         check_line(&line, row);
+        if row.reason.is_some() {
+            check_request_id(&answer, &line);
+        }
     }
 }
 
-/// The line tells client, key and reason.
+/// The caller has the id by which the line is found: the one that Envoy made.
+fn check_request_id(answer: &Response, line: &Value) {
+    let id = line["request_id"].as_str().unwrap();
+    assert_eq!(id.len(), 36, "{id}");
+    assert_eq!(answer.header("x-request-id"), Some(id));
+    assert_eq!(answer.json()["request_id"], id);
+}
+
+/// The line tells client, key and reason, and of a known key that is refused where, and by which limit.
 fn check_line(line: &Value, row: &Row) {
     let reason = match row.reason {
         Some(reason) => format!("keystile:{reason}"),
         None => "via_upstream".to_owned(),
     };
     let client = match (row.reason, &row.key) {
-        (Some(_), _) => Value::Null,
         (None, None) => "-".into(),
-        (None, Some(_)) => "acme".into(),
+        (Some(_), Some(key)) if key.starts_with("unverified:") => Value::Null,
+        (_, Some(_)) => "acme".into(),
+        (Some(_), None) => Value::Null,
     };
+    let is_refused = row.reason.is_some() && client != Value::Null;
+    let route = is_refused.then_some("/v1/users/{id}");
+    let is_limited = row.reason == Some("rate_limited");
+    let limit = is_limited.then_some("plan once: 1 per 86400 s, burst 1, by key");
+    assert_eq!(line["route"].as_str(), route, "{row:?}");
+    assert_eq!(line["limit"].as_str(), limit, "{row:?}");
     assert_eq!(line["status"], row.status, "{row:?}");
     assert_eq!(line["reason"], reason, "{row:?}");
     assert_eq!(line["client"], client, "{row:?}");
@@ -265,6 +283,14 @@ fn check_problem(answer: &Response, code: &str) {
         assert!(
             challenge.starts_with(r#"Bearer realm="api.example.com""#),
             "{challenge}"
+        );
+    } else if code == "insufficient_scope" {
+        let expected =
+            r#"Bearer realm="api.example.com", error="insufficient_scope", scope="write:users""#;
+        assert_eq!(challenge, Some(expected));
+        assert_eq!(
+            problem["missing_scopes"],
+            serde_json::json!(["write:users"])
         );
     } else {
         assert_eq!(challenge, None);

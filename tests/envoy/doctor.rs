@@ -118,7 +118,10 @@ fn a_key_that_the_environment_lacks_is_named_by_fleet_and_doctor() {
         let names = wrong.contains("no keyset is in force")
             && wrong.contains("`edge-1` refuses version")
             && wrong.contains("set KEYSTILE_SIGNING_KEYS to what `keystilectl signing-key export`");
-        names.then_some(())
+        let fleet = String::from_utf8(case.server.output(&["fleet"]).stdout).unwrap();
+        let causes = fleet.contains("refused by `edge-1`: most likely")
+            && fleet.contains("set KEYSTILE_SIGNING_KEYS to what");
+        (names && causes).then_some(())
     });
 }
 

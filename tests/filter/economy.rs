@@ -72,6 +72,21 @@ fn a_refusal_costs_no_more_than_a_reply() {
     exactly(&calls, &[&WITHOUT_A_KEY, &[reply]]);
 }
 
+/// Nothing more is read; what is set is for access logs.
+#[test]
+fn the_refusal_of_a_known_key_names_key_reason_client_and_route() {
+    let mut store = Store::new();
+    let key = store.issue("acme");
+    let mut edge = Edge::start(&store);
+    let request = by_bearer("GET", "/users/7", &key).header("x-request-id", "id-1");
+    let calls = calls(&mut edge, &request);
+    let reply = ("proxy_send_local_response", 1);
+    exactly(
+        &calls,
+        &[&WITHOUT_A_KEY, &[reply, ("proxy_set_property", 3)]],
+    );
+}
+
 #[test]
 fn a_request_that_is_limited_away_writes_no_shared_data() {
     let (store, key) = Store::limited(

@@ -28,6 +28,7 @@ mod overlay;
 mod paths;
 mod quotas;
 mod redirect;
+mod refused;
 mod reports;
 mod roots;
 mod secrets;

@@ -1,15 +1,18 @@
 //! `keystilectl explain`
 
-use std::io::Read as _;
+mod cause;
+mod line;
+mod logged;
+mod table;
+
+use std::io::{BufReader, Read as _};
 use std::net::IpAddr;
 
 use clap::Args;
-use comfy_table::Color;
 use keystile_core::request::certificate;
 
 use super::Context;
-use crate::output::{self, cell};
-use keystile_api::explain::{self, Explanation};
+use keystile_api::explain;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::When;
 use keystile_model::wire::{Secret, TimeWords};
@@ -21,10 +24,15 @@ Examples:
   keystilectl explain --key 0Ab3dEfGh1 --method GET --path /v1/users/7
   keystilectl explain --key - --path /v1/users/7 --ip 10.1.2.3 < key.txt
   keystilectl explain --path /healthz                     # without a key
+  grep b4b3c1f0 access.log | keystilectl explain --log -
+  keystilectl explain --log - --request-id b4b3c1f0-6a0c-9f3d-8a52-1f7e5d0c9a11 < access.log
 
 Give the id of a key, or the key itself on stdin with `-`: everybody on the machine can read what is on
 a command line. The answer is for the store as it is now, pushed or not, and assumes that all buckets
-are full; it says so. Nothing is counted.")]
+are full; it says so. Nothing is counted.
+
+With --log it reads a line of Envoy's access log in JSON, as `keystilectl render` configures it (or
+Istio), says what happened and what to do, and asks the same of the store as it is.")]
 pub struct Explain {
     /// The key: its id, `-` to read it from stdin, or the whole key
     #[arg(long, value_name = "KEY")]
@@ -33,8 +41,19 @@ pub struct Explain {
     #[arg(long, default_value = "GET")]
     method: String,
     /// The path, as the caller sends it
-    #[arg(long)]
-    path: String,
+    #[arg(long, required_unless_present = "log")]
+    path: Option<String>,
+    /// A request that is in an access log, by its line; `-` to read the line from stdin
+    #[arg(
+        long,
+        value_name = "LINE",
+        conflicts_with_all = ["key", "method", "path", "host", "virtual_host", "ip", "origin", "certificate", "header", "tls", "at"]
+    )]
+    log: Option<String>,
+    /// Which line of the log: that of the request with this id, as its answer says it
+    /// [default: the first]
+    #[arg(long, value_name = "ID", requires = "log")]
+    request_id: Option<String>,
     /// The host, with its port if the request names one [default: the request names no host]
     #[arg(long, default_value = "", hide_default_value = true)]
     host: String,
@@ -75,6 +94,14 @@ fn header(text: &str) -> std::result::Result<(String, String), String> {
 impl Explain {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
+        if let Some(log) = &self.log {
+            let id = self.request_id.as_deref();
+            let line = match log.as_str() {
+                "-" => line::LogLine::find(BufReader::new(std::io::stdin()), id),
+                text => line::LogLine::find(text.as_bytes(), id),
+            };
+            return logged::explain(cx, &line?);
+        }
         let key = match self.key.as_deref() {
             None => None,
             Some("-") => Some(from_stdin()?),
@@ -85,7 +112,8 @@ impl Explain {
         let answer = cx.perform(explain::Explain {
             key,
             method: self.method,
-            path: self.path,
+            // Required without a log.
+            path: self.path.unwrap_or_default(),
             host: self.host,
             virtual_host: self.virtual_host,
             ip: self.ip.map(|ip| ip.to_string()),
@@ -94,7 +122,7 @@ impl Explain {
             tls: self.tls,
             at: self.at.map(TimeWords),
         })?;
-        cx.out.show(&answer, || words(&answer))
+        cx.out.show(&answer, || table::words(&answer))
     }
 }
 
@@ -111,30 +139,4 @@ fn from_stdin() -> Result<Secret> {
             )
         })?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
-}
-
-fn words(a: &Explanation) -> String {
-    let rows = a.rules.iter().map(|n| {
-        let (word, color) = if n.held {
-            ("yes", Color::Green)
-        } else {
-            ("no", Color::Red)
-        };
-        [cell(&n.rule), cell(word).fg(color), cell(&n.text)]
-    });
-    let mut out = output::table(["rule", "held", "because"], rows);
-    out.push('\n');
-    if a.shadow && a.code != "ok" {
-        out.push_str("shadow mode: counted, but let through\n");
-    }
-    if let Some(hint) = &a.hint {
-        out.push_str(hint);
-        out.push('\n');
-    }
-    out.push_str(&output::fields([
-        ("code", a.code.clone()),
-        ("status", a.status.to_string()),
-        ("detail", a.detail.clone()),
-    ]));
-    out
 }

@@ -3,10 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::likely;
 use super::pages::AllPages;
 use crate::output::{self, cell};
 use keystile_api::fleet::FleetNode;
 use keystile_api::fleet::{self, WaitedView};
+use keystile_api::signing_key::SigningAlgorithm;
 use keystile_model::error::{Code, Result, named, refuse, refuse_all};
 use keystile_model::when;
 use keystile_model::wire::{PAGE, Span};
@@ -92,7 +94,30 @@ fn known(nodes: &[FleetNode], version: u64, signed_with: &[String], now: u64) ->
             format!("keyset {version} ({changed}){with}\n\n")
         }
     };
-    format!("{head}{}", table(nodes, version))
+    let causes = causes(nodes, signed_with);
+    format!("{head}{}{causes}", table(nodes, version))
+}
+
+/// Why Envoys refuse what is sent to them, which their own messages do not say.
+fn causes(nodes: &[FleetNode], signed_with: &[String]) -> String {
+    let algorithm = match signed_with.iter().any(|with| with == "ed25519") {
+        true => SigningAlgorithm::Ed25519,
+        false => SigningAlgorithm::HmacSha256,
+    };
+    let refused = |n: &&FleetNode| n.resources.iter().any(|r| r.refused.is_some());
+    let names: Vec<String> = nodes
+        .iter()
+        .filter(refused)
+        .map(|n| format!("`{}`", n.id))
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        _ => format!(
+            "\nrefused by {}: {}\n",
+            names.join(", "),
+            likely::cause(&likely::variable(algorithm, None))
+        ),
+    }
 }
 
 /// Waits until every known Envoy has the newest keyset in force.
@@ -183,4 +208,34 @@ fn table(nodes: &[FleetNode], version: u64) -> String {
             ]
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, refused: bool) -> FleetNode {
+        let refused = refused.then(|| {
+            serde_json::json!({"version": 7, "message": "Unable to create Wasm plugin", "at": "2026-01-01T00:00:00Z", "times": 1})
+        });
+        serde_json::from_value(serde_json::json!({
+            "id": id, "cluster": "", "envoy": "1.40.0", "address": null, "state": "connected",
+            "connected_since": null, "disconnected_since": null, "streams": 1, "in_force": null, "enrolled": false,
+            "resources": [{"name": "keystile", "sent": 7, "acknowledged": null, "refused": refused, "lagging": false}],
+            "vms": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_envoy_does_not_say_of_a_refusal_is_said_below_the_table() {
+        let nodes = [node("a", false), node("b", true)];
+        let says = |with: &str| known(&nodes, 7, &[with.to_owned()], 0);
+        let secret = says("hmac-sha256");
+        assert!(secret.contains("refused by `b`: most likely"), "{secret}");
+        assert!(secret.contains("KEYSTILE_SIGNING_KEYS"), "{secret}");
+        assert!(says("ed25519").contains("KEYSTILE_VERIFY_KEYS"));
+        let none = known(&nodes[..1], 7, &["ed25519".to_owned()], 0);
+        assert!(!none.contains("refused by"), "{none}");
+    }
 }

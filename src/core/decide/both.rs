@@ -72,6 +72,7 @@ fn join<'k>(decision: &mut Decision<'k>, other: &Decision<'k>) {
     decision.entry = decision.entry.or(other.entry);
     decision.prefix = decision.prefix.or(other.prefix);
     decision.claimed = decision.claimed.or(other.claimed);
+    decision.short_of_scope = other.short_of_scope;
 }
 
 /// The positions of the policy and of the limit that a charge belongs to.

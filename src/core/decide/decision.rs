@@ -1,10 +1,12 @@
 //! The decision, and what it is based on.
 
 use super::denial::Denial;
+use super::lacking::Lacking;
 use super::prior::Prior;
 use super::rate::Rate;
 use crate::key::{KeyId, Prefix};
-use crate::keyset::Entry;
+use crate::keyset::{Entry, InForce};
+use crate::policy::Route;
 use crate::request::glance::Glance;
 
 /// What becomes of a request.
@@ -39,6 +41,8 @@ pub struct Decision<'k> {
     pub also_open: bool,
     /// One of two policies required no key, so the upstream is not told of one.
     pub anonymous: bool,
+    /// By whose keys and policy, and on which route, its key lacks a scope.
+    pub(super) short_of_scope: Option<(&'k InForce, &'k Route)>,
 }
 
 impl Default for Decision<'_> {
@@ -58,16 +62,27 @@ impl Default for Decision<'_> {
             glance: Glance::default(),
             also_open: false,
             anonymous: false,
+            short_of_scope: None,
         }
     }
 }
 
-impl Decision<'_> {
+impl<'k> Decision<'k> {
     /// The word for metrics, logs and `explain`: `ok`, or the code of the denial.
     pub fn code(&self) -> &'static str {
         match &self.verdict {
             Ok(()) => "ok",
             Err(denial) => denial.code(),
         }
+    }
+
+    /// What the key would need besides, if it was refused for lack of a scope.
+    pub fn lacking(&self) -> Option<Lacking<'k>> {
+        let ((keyset, route), entry) = (self.short_of_scope?, self.entry?);
+        Some(Lacking {
+            keyset,
+            entry,
+            route,
+        })
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn judge<'k>(
     certificate(&entry, request.peer, trace)?;
     origin(&entry, headers, trace)?;
     if let Some(route) = route {
-        scopes(keyset, &entry, route, trace)?;
+        scopes(keyset, &entry, route, trace)
+            .inspect_err(|_| decision.short_of_scope = Some((keyset, route)))?;
     }
     Ok(Some(Due {
         keyset,

@@ -53,3 +53,24 @@ fn a_request_that_is_refused_reads_its_headers_once() {
         assert_eq!(calls(&made, &key), want);
     }
 }
+
+#[test]
+fn the_refusal_of_a_known_key_also_sets_what_access_logs_are_told() {
+    let mut store = Store::new(POLICY);
+    let key = store.issue("", &[]);
+    let made = store.made();
+    let want = [
+        "get_headers_size",
+        "get_headers",
+        "increment_counter",
+        "get_filter_state wasm.keystile.pass",
+        "set_filter_state wasm.keystile.key",
+        "set_filter_state wasm.keystile.reason",
+        "set_filter_state wasm.keystile.client",
+        "set_filter_state wasm.keystile.route",
+        "send_response",
+    ];
+    for _ in 0..3 {
+        assert_eq!(calls(&made, &key), want);
+    }
+}

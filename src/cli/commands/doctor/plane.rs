@@ -9,7 +9,7 @@ use keystile_model::wire::PAGE;
 
 use keystile_system::file;
 
-use super::super::Context;
+use super::super::{Context, likely};
 use super::symptom::{Symptom, Symptoms};
 
 /// What the control plane says of itself.
@@ -179,21 +179,13 @@ impl Plane {
 
     /// Why an Envoy refuses what is pushed, as far as can be said from here.
     pub(super) fn likely(&self) -> String {
-        format!(
-            "most likely its environment lacks {}; if the policy has a new field, its filter may be too old",
-            self.variable()
-        )
+        likely::cause(&self.variable())
     }
 
     /// What an Envoy needs in its environment to take what is signed now.
     pub(super) fn variable(&self) -> String {
         match &self.signer {
-            Some((kid, SigningAlgorithm::Ed25519)) => format!(
-                "the public key `{kid}`: set KEYSTILE_VERIFY_KEYS to what `keystilectl signing-key export --public` prints, and restart it"
-            ),
-            Some((kid, SigningAlgorithm::HmacSha256)) => format!(
-                "the signing key `{kid}`: set KEYSTILE_SIGNING_KEYS to what `keystilectl signing-key export` prints, and restart it"
-            ),
+            Some((kid, algorithm)) => likely::variable(*algorithm, Some(kid)),
             None => "a signing key: run `keystilectl signing-key rotate` first".to_owned(),
         }
     }

@@ -95,6 +95,28 @@ fn decided<'h>(
     decide(keyset, &request, clocks, || call.prior, stock, &mut ())
 }
 
+#[test]
+fn the_scope_that_is_missing_is_named_whichever_policy_asks_for_it() {
+    let asks = |scopes: &str| {
+        format!(
+            r#"{{"version":1,"plans":{{"p":{{}}}},"routes":[{{"path":"/a","scopes":[{scopes}]}}]}}"#
+        )
+    };
+    let key = fresh(1);
+    let keys = std::slice::from_ref(&key);
+    for (older, newest, want) in [
+        ("", "\"read\",\"write\"", "write"),
+        ("\"admin\"", "", "admin"),
+    ] {
+        let holding = under_both(&asks(older), &asks(newest), keys);
+        let call = call("GET", "/a").with("x-api-key", key.text.expose_secret());
+        let decision = decided(&holding, &mut MemoryBuckets::default(), &call, 0);
+        assert_eq!(decision.verdict, Err(Denial::InsufficientScope));
+        let lacking: Vec<&str> = decision.lacking().unwrap().all().collect();
+        assert_eq!(lacking, [want]);
+    }
+}
+
 /// What a key has taken: an instant and its number.
 type Takings = Vec<(u64, usize)>;
 

@@ -63,6 +63,36 @@ fn a_mended_environment_or_brand_gains_nothing() {
 }
 
 #[test]
+fn what_is_missing_is_named_whole_and_only_to_whom_it_is_missing() {
+    type Names = Vec<&'static str>;
+    let missing = |method: &str, path: &str, held: &[&str]| -> Option<(Names, Names)> {
+        let w = world(|r| r.scopes = held.iter().map(|s| (*s).to_owned()).collect());
+        let decision = call(method, path)
+            .keyed(&w)
+            .decide(&w, &mut MemoryBuckets::default());
+        let lacking = decision.lacking()?;
+        let known = |name: &str| ["read", "write", "admin"].into_iter().find(|n| *n == name);
+        let names = |all: &mut dyn Iterator<Item = &str>| all.filter_map(known).collect();
+        Some((names(&mut lacking.all()), names(&mut lacking.any())))
+    };
+    assert_eq!(missing("PUT", "/users/7", &["read", "write"]), None);
+    assert_eq!(
+        missing("PUT", "/users/7", &["read"]),
+        Some((vec!["write"], vec![]))
+    );
+    assert_eq!(
+        missing("PUT", "/users/7", &[]),
+        Some((vec!["read", "write"], vec![]))
+    );
+    assert_eq!(missing("GET", "/any", &["admin"]), None);
+    assert_eq!(
+        missing("GET", "/any", &["write"]),
+        Some((vec![], vec!["read", "admin"]))
+    );
+    assert_eq!(missing("GET", "/nowhere", &[]), None);
+}
+
+#[test]
 fn networks_and_origins_bind() {
     let net = |a: &str, prefix_len| Network {
         address: a.parse().unwrap(),
