@@ -1,11 +1,16 @@
 //! Usage: what Envoys counted, as a chart with its numbers, anomalies, and what is left of quotas.
 
 mod charts;
+mod lately;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use keystile_core::key::KeyId;
 use maud::{Markup, html};
 
 use super::chart;
 use super::context::PageContext;
+use super::proof::VERSION;
 use super::widgets::{self, number, time};
 use charts::{busiest, course, reasons};
 use keystile_api::usage::{Anomalies, AnomalyView, QuotaLeft, Show, ShowQuota, Usage, left_of};
@@ -17,6 +22,7 @@ use keystile_model::world::World;
 use keystile_registry::usage::question::Breakdown;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
+pub use lately::{DayCounts, in_use, last_day};
 
 /// The time ranges that a page offers. The first is the default.
 const RANGES: [Range; 3] = [
@@ -233,8 +239,25 @@ impl UsageShown {
         }
     }
 
+    /// Anomalies of the last 7 days by what they are: how many keys, and where they are listed.
+    pub fn odd_by_kind(&self) -> Vec<(&'static str, u64, String)> {
+        let all = self.counts.as_ref().map_or(&[][..], |c| c.odd.as_slice());
+        let mut keys: BTreeMap<&str, BTreeSet<KeyId>> = BTreeMap::new();
+        for anomaly in all {
+            keys.entry(&anomaly.rule).or_default().insert(anomaly.key.0);
+        }
+        let group = |(rule, ids): (&str, BTreeSet<KeyId>)| {
+            let target = match (ids.len(), ids.first()) {
+                (1, Some(id)) => format!("/console/keys/{id}"),
+                _ => "#odd".to_owned(),
+            };
+            (words_of(rule), ids.len() as u64, target)
+        };
+        keys.into_iter().map(group).collect()
+    }
+
     fn ranges(&self, cx: &PageContext, path: &str) -> Markup {
-        let query = cx.query.clone().without("done");
+        let query = cx.query.clone().without("done").without(VERSION);
         html! {
             nav.ranges aria-label="Time range" {
                 @for Range(word, words, _) in RANGES {
@@ -276,15 +299,19 @@ impl UsageShown {
 
 /// What a rule of anomalies found, in words.
 fn told(rule: &str) -> Markup {
-    let words = match rule {
+    html! { span title=(rule) { (words_of(rule)) } }
+}
+
+fn words_of(rule: &str) -> &'static str {
+    match rule {
         "spike" => "far more requests than usual",
         "new-network" => "used from a new network",
         "scope-denials" => "repeatedly lacked a scope",
         "rotated-key-used" => "still used, but expires soon",
         "revoked-key-tried" => "tried after it was revoked",
-        _ => rule,
-    };
-    html! { span title=(rule) { (words) } }
+        "exposed" => "sent over plain HTTP",
+        _ => "behaved unusually",
+    }
 }
 
 /// What is left of the quotas of some keys, in their order; `None` for each if usage cannot
