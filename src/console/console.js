@@ -68,6 +68,12 @@ for (const form of document.querySelectorAll("form[role=search]")) {
   });
 }
 
+// A bar of a chart leads where its row in the table below does.
+document.addEventListener("click", (event) => {
+  const bar = event.target.closest("[data-to]");
+  if (bar) location.href = bar.dataset.to;
+});
+
 // After a change, the page says on how many Envoys it is in force until it is on all of them.
 for (const line of document.querySelectorAll("[data-proof]")) {
   const until = Date.now() + 60_000;

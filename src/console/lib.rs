@@ -57,6 +57,7 @@ pub mod policy;
 pub mod portal;
 pub mod posture;
 mod proof;
+mod proven;
 pub mod session;
 pub mod settings;
 mod setup;

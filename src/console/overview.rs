@@ -130,6 +130,7 @@ fn day(seconds: u64, values: Vec<u64>) -> Bar {
         label: date.unwrap_or_default().to_owned(),
         short: short.unwrap_or_default().to_owned(),
         values,
+        target: None,
     }
 }
 

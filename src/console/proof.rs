@@ -3,50 +3,19 @@
 //! The server watches from the moment at which a change was asked for, so that the time is the
 //! one that passed, not the one at which a page asked.
 
+use super::context::PageContext;
+use super::proven::Proven;
+use super::state::Console;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
-use maud::{Markup, html};
-use serde_json::json;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
-use super::context::PageContext;
-use super::state::Console;
 use keystile_api::key::List;
 use keystile_model::plural;
 use keystile_system as system;
+use maud::{Markup, html};
+use serde_json::json;
 
 /// The field of the query with the version that a change made.
 pub const VERSION: &str = "version";
-/// How many versions are remembered.
-const REMEMBERED: usize = 256;
-
-/// A version that every Envoy has.
-#[derive(Clone, Copy)]
-struct Proven {
-    envoys: usize,
-    milliseconds: u64,
-}
-
-/// The versions that changes made here have led to, and how long every Envoy took.
-#[derive(Default)]
-pub struct Proofs(Mutex<BTreeMap<u64, Proven>>);
-
-impl Proofs {
-    fn find(&self, version: u64) -> Option<Proven> {
-        let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        proven.get(&version).copied()
-    }
-
-    fn note(&self, version: u64, proof: Proven) {
-        let mut proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        proven.insert(version, proof);
-        while proven.len() > REMEMBERED {
-            proven.pop_first();
-        }
-    }
-}
-
 impl Console {
     /// Watches until every Envoy has a version, and remembers how long that took since `began`.
     fn watch(&self, version: u64, began: u64) {

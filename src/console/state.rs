@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::book::Book;
 use super::oidc::Oidc;
-use super::proof::Proofs;
+use super::proven::Proofs;
 use super::setup::{ConsoleSettings, Envoys};
 use keystile_core::hex;
 use keystile_server::http::App;

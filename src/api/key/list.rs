@@ -265,7 +265,9 @@ impl Operation for List {
         let search = self.search.as_deref().unwrap_or_default().trim();
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
             let now = world.now.seconds();
-            let judge = self.concern.map(|c| Judge::new(tx, now).map(|judge| (c, judge)));
+            let judge = self
+                .concern
+                .map(|c| Judge::new(tx, now).map(|judge| (c, judge)));
             let page = Filling {
                 judge: judge.transpose()?,
                 asked: &self,

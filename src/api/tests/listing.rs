@@ -26,7 +26,7 @@ fn filled() -> (Bench, Vec<Key>) {
         for (client, n) in [("acme", 3), ("globex", 2)] {
             let draft = KeyDraft {
                 name: format!("worker {round}"),
-                // The last ones of the first rounds have expired by then.
+                // Those of the last round have just expired.
                 expires: (round % 3 != 0).then_some(LATER + 1_000 - 250 * (round / 2)),
                 labels: Labels::from([("team".to_owned(), format!("T{round}"))]),
                 ..KeyDraft::default()
@@ -165,7 +165,11 @@ fn of_kind(b: &mut Bench, concern: KeyConcern, now: u64) -> Vec<KeyId> {
     let page = asked.run(&mut b.store, &world).unwrap();
     let found: Vec<KeyId> = page.keys.iter().map(|k| k.id.0).collect();
     let posture = crate::key::posture(&mut b.store, &world, 100).unwrap();
-    let (_, count) = posture.concerns.iter().find(|(c, _)| *c == concern).unwrap();
+    let (_, count) = posture
+        .concerns
+        .iter()
+        .find(|(c, _)| *c == concern)
+        .unwrap();
     assert_eq!(*count, found.len() as u64, "{concern:?}");
     assert!(posture.is_whole);
     found
@@ -189,6 +193,7 @@ fn keys_that_should_worry_somebody_are_found_by_the_reason() {
         labels: Labels::from([("owner".to_owned(), "kim".to_owned())]),
         ..KeyDraft::default()
     };
+    let overdue = made(plan("bounded"), NOON + 60 * DAY);
     let endless = made(
         KeyDraft {
             expires: None,
@@ -197,7 +202,6 @@ fn keys_that_should_worry_somebody_are_found_by_the_reason() {
         NOON + 100 * DAY,
     );
     let unlimited = made(plan("free"), NOON + 100 * DAY);
-    let overdue = made(plan("bounded"), NOON + 60 * DAY);
     let everything = made(
         KeyDraft {
             scopes: vec!["a".to_owned(), "b".to_owned()],

@@ -208,7 +208,9 @@ async fn a_change_of_keys_says_where_it_is_in_force() {
     let site = Site::new();
     let id = site.key("acme").await;
     let person = site.owner().await;
-    let done = person.post(&format!("/console/keys/{id}/disable"), "").await;
+    let done = person
+        .post(&format!("/console/keys/{id}/disable"), "")
+        .await;
     let to = done.header("location").to_owned();
     let version = site.pool.read(|tx| Ok(tx.meta().version)).await.unwrap();
     let path = format!("/console/keys/{id}?version={version}&done=disabled");
@@ -216,11 +218,15 @@ async fn a_change_of_keys_says_where_it_is_in_force() {
     // Neither of the two Envoys has proved anything.
     let page = person.get(&to).await.text;
     assert!(page.contains("In force on 0 of 2 Envoys so far."), "{page}");
-    let proof = person.get(&format!("/console/proof?version={version}")).await;
+    let proof = person
+        .get(&format!("/console/proof?version={version}"))
+        .await;
     let told: serde_json::Value = serde_json::from_str(&proof.text).unwrap();
     assert_eq!(told["done"], false);
     // A page that nothing was done on says nothing.
-    let quiet = person.get(&format!("/console/keys?version={version}")).await;
+    let quiet = person
+        .get(&format!("/console/keys?version={version}"))
+        .await;
     assert!(!quiet.text.contains("In force on"));
 }
 
@@ -235,10 +241,19 @@ async fn what_deserves_a_look_is_counted_and_leads_to_its_keys() {
     // It is too new for that.
     assert!(!page.contains("/console/keys?concern=never-used\""));
     for (concern, keys) in [("endless", 1), ("never-used", 0), ("ownerless", 1)] {
-        let list = person.get(&format!("/console/keys?concern={concern}")).await.text;
-        assert_eq!(list.matches("role=\"rowheader\"").count(), keys, "{concern}");
+        let list = person
+            .get(&format!("/console/keys?concern={concern}"))
+            .await
+            .text;
+        assert_eq!(
+            list.matches("role=\"rowheader\"").count(),
+            keys,
+            "{concern}"
+        );
     }
-    let done = person.post(&format!("/console/keys/{id}/disable"), "").await;
+    let done = person
+        .post(&format!("/console/keys/{id}/disable"), "")
+        .await;
     assert_eq!(done.status, 303);
     let page = person.get("/console/posture").await.text;
     assert!(page.contains("Nothing here deserves a look."));

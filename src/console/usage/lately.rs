@@ -5,7 +5,8 @@ use keystile_api::Operation as _;
 use keystile_api::key::KeyView;
 use keystile_api::usage::Show;
 use keystile_model::error::Result;
-use keystile_model::when;
+use keystile_model::when::{self, When};
+use keystile_model::wire::TimeWords;
 use keystile_registry::usage::question::Breakdown;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
@@ -48,7 +49,8 @@ pub async fn last_day(
 ) -> std::result::Result<Option<Vec<DayCounts>>, Problem> {
     let days = cx.with::<Show, _>("", move |store: &mut Store, world| {
         let day = |of: &UsageOf| -> Result<Option<DayCounts>> {
-            let asked = of.asked(DAY, Breakdown::Outcome, 1);
+            let day = (TimeWords(When::After(DAY)), None);
+            let asked = of.asked(day, Breakdown::Outcome, 1);
             let used = asked.run(store, world)?;
             Ok(used.counted_since.map(|_| DayCounts {
                 requests: used.requests,
