@@ -98,20 +98,13 @@ fn hand(nodes: &[FleetNode], version: u64, soon: u64, used: &usage::UsageShown) 
     let keys = plural::count(usize::try_from(soon).unwrap_or(usize::MAX), "key");
     add(
         soon,
-        "pending",
+        "expiring",
         format!("{keys} expiring within 7 days"),
         "/console/keys?expiring=7d&order=ending",
     );
     for (words, n, target) in used.odd_by_kind() {
-        add(
-            n,
-            "expired",
-            format!(
-                "{} {words}",
-                plural::count(usize::try_from(n).unwrap_or(usize::MAX), "key")
-            ),
-            &target,
-        );
+        let keys = plural::count(usize::try_from(n).unwrap_or(usize::MAX), "key");
+        add(n, "unusual", format!("{keys}: {words}"), &target);
     }
     html! {
         section aria-labelledby="hand" {

@@ -82,7 +82,7 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
             section aria-labelledby="good" {
                 h2 #good { "In order" }
                 ul.plainly {
-                    @for (concern, _) in &none { li { (chip("done")) " " (words(*concern).0) ": none" } }
+                    @for (concern, _) in &none { li { (chip("good")) " " (words(*concern).0) ": none" } }
                 }
             }
         }

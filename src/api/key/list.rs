@@ -112,7 +112,7 @@ impl List {
     }
 }
 
-/// What a search looks for, in small letters.
+/// What a search looks for, in lower case.
 struct Search(String);
 
 impl Search {

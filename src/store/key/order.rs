@@ -21,10 +21,10 @@ fn by_age(client: Option<u32>, beyond: &str, way: &str) -> String {
     )
 }
 
-/// The same by when they expire. Those of one client are sorted.
+/// The same by when they expire.
 fn by_end(client: Option<u32>) -> String {
     let (index, narrowed) = match client {
-        Some(_) => ("key_living", "key.client = ?1"),
+        Some(_) => ("key_client_ends", "key.client = ?1"),
         None => ("key_ends", "?1 IS NULL"),
     };
     format!(
