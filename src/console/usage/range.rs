@@ -88,7 +88,7 @@ impl Range {
     pub fn words(&self) -> String {
         match self {
             Self::Offered(_, words, _) => format!("in {words}"),
-            Self::Own { words, .. } => words.clone(),
+            Self::Own { .. } => "in the chosen time".to_owned(),
         }
     }
 
@@ -101,10 +101,9 @@ impl Range {
     /// The ranges to choose from, and any other.
     pub fn choice(&self, cx: &PageContext, path: &str) -> Markup {
         let query = plain(cx);
-        let own = matches!(self, Self::Own { .. });
-        let chosen = match self {
-            Self::Offered(word, ..) => word,
-            Self::Own { .. } => "",
+        let (chosen, own) = match self {
+            Self::Offered(word, ..) => (*word, None),
+            Self::Own { words, .. } => ("", Some(words)),
         };
         let draft = FormState::new(&cx.query, None);
         let kept = query.clone().without("since").without("until");
@@ -115,8 +114,8 @@ impl Range {
                         aria-current=[(word == chosen).then_some("true")] { (words) }
                 }
             }
-            details.own open[own] {
-                summary { @if own { (self.words()) } @else { "Another time" } }
+            details.own open[own.is_some()] {
+                summary { @if let Some(words) = own { (words) } @else { "Another time" } }
                 form.filters method="get" action=(path) aria-label="Another time" {
                     (kept.hidden())
                     (field("since", "Since").placeholder("2026-11-28T10:00Z, 3h").line(&draft))
