@@ -281,7 +281,7 @@ fn client_page(b: &Browser, go: &impl Fn(&str), first: &str, second: &str) {
     // One filter does not undo the other.
     b.follow(".ranges a:nth-child(4)");
     assert!(b.url().contains("since=7d") && b.url().contains("status=active"));
-    b.follow(".filters button");
+    b.follow("form[role=search] button");
     assert!(b.url().contains("since=7d") && b.url().contains("status=active"));
 }
 
