@@ -117,7 +117,7 @@ fn clients_and_their_keys(screen: Screen) {
 
     desk.go("/console/clients/hooli");
     b.write("#f-confirm", "hooli");
-    b.follow("button.danger");
+    b.follow("section[aria-labelledby=delete] button.danger");
     desk.done("Client deleted");
     desk.is_at("/console/clients");
     desk.home.refused(&["client", "show", "hooli"]);
