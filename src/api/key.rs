@@ -15,11 +15,13 @@ use keystile_registry::key;
 use keystile_registry::usage::anomaly::AnomalyRule;
 use keystile_store::{Store, UsageTx};
 
+mod concern;
 mod issue;
 mod list;
 
+pub use concern::{Posture, posture};
 pub use issue::{Fetch, Import, IssuedKey, IssuedKeys, Rotate};
-pub use keystile_model::key::{Issue, KeyUseView, KeyView, Update};
+pub use keystile_model::key::{Issue, KeyConcern, KeyOrder, KeyUseView, KeyView, Update};
 pub use list::{KeyPage, List};
 
 /// How a key was used.

@@ -76,6 +76,7 @@ fn a_null_takes_away_and_an_absent_field_leaves() {
     assert_eq!(update.plan, None);
 }
 
+mod listing;
 mod pages;
 mod usage;
 

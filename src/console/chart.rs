@@ -28,6 +28,8 @@ pub struct Bar {
     pub short: String,
     /// One number for each part.
     pub values: Vec<u64>,
+    /// Where it leads: with the mouse from the bar, in any case from the table.
+    pub target: Option<String>,
 }
 
 impl Bar {
@@ -74,7 +76,7 @@ pub fn bars(series: &Series<'_>) -> Markup {
                 }
                 @for (i, bar) in series.bars.iter().enumerate() {
                     @let x = LEFT + step * real(i as u64);
-                    g {
+                    g data-to=[bar.target.as_deref()] {
                         title { (bar.label) ": " (told(series, bar)) }
                         rect.catch x=(place(x)) y=(ABOVE) width=(place(step)) height=(place(high)) {}
                         @for (part, from, value) in stacked(bar) {
@@ -100,7 +102,7 @@ pub fn bars(series: &Series<'_>) -> Markup {
                         tbody {
                             @for bar in &series.bars {
                                 tr {
-                                    th scope="row" { (bar.label) }
+                                    th scope="row" { @if let Some(target) = &bar.target { a href=(target) { (bar.label) } } @else { (bar.label) } }
                                     @for value in &bar.values { td.num { (number(*value)) } }
                                 }
                             }
@@ -188,6 +190,7 @@ mod tests {
                     label: format!("day {i}"),
                     short: i.to_string(),
                     values: vec![*a, *b],
+                    target: None,
                 })
                 .collect(),
         }

@@ -1,5 +1,7 @@
 //! Clients: the list, a client with its keys, and creating and changing them.
 
+mod list;
+
 use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -8,11 +10,9 @@ use super::context::{PageContext, SubmittedForm};
 use super::form::{Form, pairs_text};
 use super::page::{FormState, Page, Section};
 use super::snapshot::{self, Refuse};
-use super::widgets::{self, field, number, time};
+use super::widgets::{self, field, time};
 use super::{key, usage};
-use keystile_api::client::{
-    ClientDetail, ClientRow, ClientView, Create, Delete, List, Show, Update,
-};
+use keystile_api::client::{ClientDetail, ClientView, Create, Delete, Show, Update};
 use keystile_api::guide;
 use keystile_api::{Operation as _, audit, encoded};
 use keystile_model::error::Result;
@@ -21,74 +21,7 @@ use keystile_model::wire::labels;
 use keystile_model::world::World;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
-
-const PAGE: u32 = 50;
-
-/// All clients, filtered by the query.
-pub async fn list(cx: PageContext) -> Response {
-    let page = listing(&cx).await;
-    cx.shown(page)
-}
-
-/// The names of the plans.
-///
-/// # Errors
-/// Those of the operation.
-pub async fn plans(cx: &PageContext) -> Result<Vec<String>, Problem> {
-    let guide = cx.run(guide::Show {}).await?;
-    Ok(guide.plans.into_iter().map(|p| p.plan).collect())
-}
-
-async fn listing(cx: &PageContext) -> Result<Page, Problem> {
-    let query = cx.query.clone().without("done");
-    let mut asked = Form::default().with_all("label", query.words("label"));
-    for name in ["search", "plan", "cursor"] {
-        if let Some(value) = query.given(name) {
-            asked = asked.with(name, value);
-        }
-    }
-    let mut asked: List = asked.operation(&["label"])?;
-    asked.limit = Some(PAGE);
-    let found = cx.run(asked).await?;
-    let plans = plans(cx).await?;
-    let draft = FormState::new(&query, None);
-    let row = |row: &ClientRow| {
-        let c = &row.client;
-        vec![
-            html! { a href={ "/console/clients/" (encoded(&c.client)) } { (c.client) } },
-            html! { @if let Some(plan) = &c.plan { code { (plan) } } @else { span.soft { "–" } } },
-            html! { (number(row.keys)) },
-            html! { @if c.description.is_empty() { span.soft { "–" } } @else { (c.description) } },
-            time(c.created.0, cx.now),
-        ]
-    };
-    let first = query
-        .given("cursor")
-        .map(|_| query.clone().without("cursor").target("/console/clients"));
-    let next = found
-        .next
-        .map(|n| query.clone().with("cursor", n).target("/console/clients"));
-    let body = html! {
-        form.filters method="get" action="/console/clients" role="search" aria-label="Clients" {
-            (field("search", "Name or description").kind("search").line(&draft))
-            (field("plan", "Plan").choice(&draft, &widgets::options("any", &plans)))
-            (field("label", "Label").placeholder("team=web").line(&draft))
-            button.quiet type="submit" { "Show" }
-        }
-        (widgets::table(
-            "Clients",
-            &["Client", "Plan", "Keys", "Description", "Created"],
-            found.clients.iter().map(row).collect(),
-            "No matching clients.",
-        ))
-        (widgets::pager(first, next))
-    };
-    let page = Page::new(Section::Clients, "Clients", body);
-    Ok(match cx.may::<Create>() {
-        true => page.actions(html! { a.button href="/console/clients/new" { "New client" } }),
-        false => page,
-    })
-}
+pub use list::{list, plans};
 
 /// The form for a new one.
 pub async fn new(cx: PageContext) -> Response {
@@ -185,7 +118,7 @@ async fn page(
         (used.odd(cx))
         section aria-labelledby="keys" {
             h2 #keys { "Keys" }
-            (key::filters(&cx.query, &path, false))
+            (key::filters(&cx.query, &path))
             (key::listed(&keys, cx, &path, false))
         }
         @if let Some(records) = &records {

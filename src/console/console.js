@@ -38,6 +38,69 @@ for (const form of document.querySelectorAll("form[data-confirm]")) {
   check();
 }
 
+// Several keys are chosen at once. The buttons show once there is something to do.
+for (const form of document.querySelectorAll("form[data-bulk]")) {
+  const all = form.querySelector("[data-all]");
+  const boxes = [...form.querySelectorAll("[name=id]")];
+  const label = form.querySelector("[data-count]");
+  const word = label.textContent;
+  const count = () => {
+    const n = boxes.filter((box) => box.checked).length;
+    all.checked = n > 0 && n === boxes.length;
+    all.indeterminate = n > 0 && n < boxes.length;
+    label.textContent = n ? `${n} ${label.dataset.count}` : word;
+    form.classList.toggle("is-none", !n);
+  };
+  all.addEventListener("change", () => {
+    for (const box of boxes) box.checked = all.checked;
+    count();
+  });
+  form.addEventListener("change", count);
+  count();
+}
+
+// Of a key that is pasted into a search, only the id is sent.
+for (const form of document.querySelectorAll("form[role=search]")) {
+  form.addEventListener("submit", () => {
+    for (const input of form.querySelectorAll("[name=search]")) {
+      input.value = input.value.trim().replace(/^ks_.*_([0-9A-Za-z]{10})[0-9A-Za-z]*$/, "$1");
+    }
+  });
+}
+
+// A bar of a chart leads where its row in the table below does.
+document.addEventListener("click", (event) => {
+  const bar = event.target.closest("[data-to]");
+  if (bar) location.href = bar.dataset.to;
+});
+
+// After a change, the page says on how many Envoys it is in force until it is on all of them.
+for (const line of document.querySelectorAll("[data-proof]")) {
+  const until = Date.now() + 60_000;
+  const look = async () => {
+    try {
+      const answer = await fetch(line.dataset.proof);
+      const { words, done } = await answer.json();
+      if (line.textContent !== words) line.textContent = words;
+      if (done) return;
+    } catch {
+      return;
+    }
+    if (Date.now() < until) setTimeout(look, 250);
+  };
+  look();
+}
+
+// `/` goes to the search of the page, or to that of the keys.
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  const search = document.querySelector("[type=search]");
+  if (search) search.focus();
+  else if (document.querySelector("nav a[href='/console/keys']")) location.href = "/console/keys";
+});
+
 // The code of an invitation is in the fragment, which browsers do not send. It is moved into
 // the form and removed from the address bar.
 const invitation = document.querySelector("form[data-invitation]");

@@ -106,6 +106,11 @@ impl PageContext {
             .map_err(Problem::from)
     }
 
+    /// The state of all pages.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
     /// Who is signed in.
     pub fn sessions(&self) -> &Book {
         self.console.sessions()

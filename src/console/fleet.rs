@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{Page, Section};
-use super::widgets::{self, chip};
+use super::widgets::{self, ago, chip};
 use keystile_api::fleet::FleetNode;
 use keystile_api::fleet::{Forget, List};
 use keystile_server::problem::Problem;
@@ -38,22 +38,25 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         query.target("/console/fleet")
     });
     let body = html! {
-        p {
-            "Keyset of the store: " code { (version) }
-            @if !fleet.signed_with.is_empty() { ", signed with " (fleet.signed_with.join(" and ")) }
-        }
+        (health(&fleet.nodes, version, cx.now))
         @if fleet.signed_with == ["hmac-sha256"] {
-            p.soft { "Signed with HMAC only: every Envoy has the secret, and could sign a keyset itself. With Ed25519, Envoys have public keys." }
+            p.soft { "Keysets are signed with HMAC only: every Envoy has the secret, and could sign a keyset itself. With Ed25519, Envoys have public keys." }
+        } @else if !fleet.signed_with.is_empty() {
+            p.soft { "Keysets are signed with " (fleet.signed_with.join(" and ")) "." }
         }
         (widgets::table(
             "Envoys",
-            &["Node", "State", "In force", "Sent", "VMs", "Enrolled", "Envoy", "From", ""],
+            &["Envoy", "State", "Keyset in force", "Sent last", "VMs", "Reports", ""],
             shown.iter().map(|n| row(cx, n, version)).collect(),
-            "No Envoy has connected yet. `keystilectl render envoy` prints a configuration for one.",
+            "No Envoy has connected yet. Start one whose configuration names this server for discovery; it is listed here at once.",
         ))
         (widgets::pager(first, next))
-        p.soft { "`--wait` waits for every known Envoy, connected or not. Forget Envoys that are gone for good." }
-        p.soft { "In force is the version that every worker of an Envoy has proved, not the one that it was sent. An Envoy has one VM per worker and one more. Without `report` in its policy, an Envoy proves nothing. An Envoy that is enrolled signs its reports with a secret of its own, so that no other can report in its name." }
+        details {
+            summary { "What these words mean" }
+            p.soft { "A keyset is in force on an Envoy once every worker has proved it: an Envoy has one VM per worker and one more. An Envoy whose policy lacks the field report proves nothing." }
+            p.soft { "An enrolled Envoy signs its reports with a secret of its own, so that no other can report in its name." }
+            p.soft { "Whoever waits until a change is in force everywhere waits for every Envoy in this list, connected or not. Forget those that are gone for good." }
+        }
     };
     Ok(Page::new(Section::Fleet, "Fleet", body))
 }
@@ -66,19 +69,60 @@ pub async fn forget(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     }
 }
 
+/// How many have what they should have.
+pub fn health(nodes: &[FleetNode], version: u64, now: u64) -> Markup {
+    let all = nodes.len();
+    let is_gone = |n: &&FleetNode| n.state == "disconnected";
+    let gone = nodes.iter().filter(is_gone).count();
+    let proven = |n: &&FleetNode| n.in_force.is_some_and(|v| v >= version);
+    let good = nodes.iter().filter(proven).count();
+    let refused = |n: &&FleetNode| n.resources.iter().any(|r| r.refused.is_some());
+    let refused = nodes.iter().filter(refused).count();
+    html! {
+        (widgets::facts(vec![
+            ("Latest keyset", html! { "changed " (made(version, now)) }),
+            ("In force", html! {
+                @if all == 0 { span.soft { "no Envoy is known" } }
+                @else if good == all { (chip("current")) " on all " (all) }
+                @else { (chip("behind")) " on " (good) " of " (all) }
+            }),
+            ("Disconnected", html! { @if gone == 0 { span.soft { "none" } } @else { (chip("disconnected")) " " (gone) } }),
+            ("Refused the last push", html! { @if refused == 0 { span.soft { "none" } } @else { (chip("refused")) " " (refused) } }),
+        ]))
+    }
+}
+
+/// When a version was made: it is a time in milliseconds.
+fn made(version: u64, now: u64) -> Markup {
+    html! { span title={ "version " (version) } { (ago(version / 1_000, now)) } }
+}
+
+/// A time as a server writes it, to the minute.
+fn minute(time: &str) -> String {
+    let text: String = time.chars().take(16).collect();
+    text.replace('T', " ")
+}
+
 fn row(cx: &PageContext, node: &FleetNode, version: u64) -> Vec<Markup> {
     let behind = node.in_force.is_none_or(|v| v < version);
+    let missing = node.vms.iter().filter(|v| v.missing_base).count();
     vec![
-        html! { (node.id) @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } },
+        html! {
+            div { strong { (node.id) } @if !node.cluster.is_empty() { " " span.soft { (node.cluster) } } }
+            div.soft {
+                (node.envoy)
+                @if let Some(address) = &node.address { " from " (address) }
+            }
+        },
         html! {
             (chip(&node.state))
             @if let Some(since) = node.connected_since.as_ref().or(node.disconnected_since.as_ref()) {
-                " " span.soft { "since " (since) }
+                div.soft { "since " time datetime=(since) { (minute(since)) } }
             }
         },
         html! {
             @if let Some(v) = node.in_force {
-                code { (v) } " " @if behind { (chip("behind")) } @else { (chip("current")) }
+                @if behind { (chip("behind")) " made " (made(v, cx.now)) } @else { (chip("current")) }
             } @else {
                 span.soft { "not proved" }
             }
@@ -87,7 +131,7 @@ fn row(cx: &PageContext, node: &FleetNode, version: u64) -> Vec<Markup> {
             @for r in &node.resources {
                 div {
                     (r.name) ": "
-                    @if let Some(sent) = r.sent { code { (sent) } } @else { span.soft { "nothing" } }
+                    @if let Some(sent) = r.sent { (made(sent, cx.now)) } @else { span.soft { "nothing" } }
                     @if r.lagging { " " (chip("lagging")) }
                     @if let Some(refused) = &r.refused { " " (chip("refused")) " " (refused.message) }
                 }
@@ -95,12 +139,9 @@ fn row(cx: &PageContext, node: &FleetNode, version: u64) -> Vec<Markup> {
         },
         html! {
             (node.vms.len())
-            @let missing = node.vms.iter().filter(|v| v.missing_base).count();
             @if missing > 0 { " " (chip("refused")) " " (missing) " without a base" }
         },
-        html! { @if node.enrolled { "yes" } @else { span.soft { "no" } } },
-        html! { (node.envoy) },
-        html! { @if let Some(address) = &node.address { (address) } @else { span.soft { "–" } } },
+        html! { @if node.enrolled { "enrolled" } @else { span.soft { "shared secret" } } },
         html! {
             @if cx.may::<Forget>() && node.connected_since.is_none() {
                 form method="post" action="/console/fleet/forget" {

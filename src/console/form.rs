@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use maud::{Markup, html};
 use sha2::{Digest as _, Sha256};
 
 use keystile_api::{self as operation, Operation};
@@ -20,7 +21,7 @@ pub struct Form {
 }
 
 /// Hidden fields of forms.
-const OURS: [&str; 5] = ["csrf", "nonce", "confirm", "do", SEEN];
+const OURS: [&str; 6] = ["csrf", "nonce", "confirm", "do", "sure", SEEN];
 
 /// Whether a field is one of our hidden ones.
 fn is_ours(name: &str) -> bool {
@@ -159,6 +160,15 @@ impl Form {
             wrong.extend(e.into_faults());
             if gone.is_none() {
                 return Err(refuse_all(wrong));
+            }
+        }
+    }
+
+    /// Its fields, for a form that sends them once more.
+    pub fn hidden(&self) -> Markup {
+        html! {
+            @for (name, values) in &self.fields {
+                @for value in values { input type="hidden" name=(name) value=(value); }
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Keys: lists, and a key with everything that can be done to it.
 
+mod clients;
 mod facts;
 mod list;
+mod off;
+mod several;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -18,9 +21,10 @@ use super::snapshot::{self, Refuse};
 use super::usage::{self, UsageOf};
 use super::widgets;
 use super::widgets::field;
+pub use clients::choose;
 use facts::{facts, lately};
 use keystile_api::audit;
-use keystile_api::key::{Disable, Enable, KeyView, Revoke, Show, Update};
+use keystile_api::key::{KeyView, Revoke, Show, Update};
 use keystile_api::{Operation as _, encoded};
 use keystile_model::error::Result;
 use keystile_model::key::PROPERTIES;
@@ -28,6 +32,8 @@ use keystile_model::record::Status;
 use keystile_model::wire::{Id, labels};
 use keystile_server::problem::Problem;
 pub use list::{filters, found, list, listed, rows};
+pub use off::{disable, enable, revoke};
+pub use several::several;
 
 /// One key.
 pub async fn show(cx: PageContext, Path(id): Path<String>) -> Response {
@@ -65,11 +71,14 @@ async fn page(
     };
     let client = format!("/console/clients/{}", encoded(&key.client));
     let acts = cx.may::<Revoke>();
+    let day = usage::last_day(cx, vec![UsageOf::Key(key.id.clone())]).await?;
+    let day = day.and_then(|days| days.into_iter().next());
+    let effect = usage::in_use(&key, day, cx.now);
     let body = html! {
         (facts(&key, cx.now))
         (lately(&key, left.as_ref(), cx.now))
         (used.shown(cx, &own))
-        @if acts { (changes(cx, &key, sent, problem)) }
+        @if acts { (changes(cx, &key, &effect, sent, problem)) }
         @if let Some(records) = &records {
             section aria-labelledby="log" {
                 h2 #log { "History" }
@@ -92,6 +101,7 @@ async fn page(
 fn changes(
     cx: &PageContext,
     key: &KeyView,
+    effect: &Markup,
     sent: Option<&Form>,
     problem: Option<&Problem>,
 ) -> Markup {
@@ -112,7 +122,7 @@ fn changes(
         } @else {
             div.columns {
                 (rotation(cx, key, form, &rotate))
-                (off(cx, key, &enable, &revoke))
+                (off(cx, key, effect, &enable, &revoke))
             }
             (change(cx, &id, form, &rename))
         }
@@ -149,7 +159,13 @@ fn rotation(cx: &PageContext, key: &KeyView, form: &Form, rotate: &FormState<'_>
 }
 
 /// Switching it off, for a while or for good.
-fn off(cx: &PageContext, key: &KeyView, enable: &FormState<'_>, revoke: &FormState<'_>) -> Markup {
+fn off(
+    cx: &PageContext,
+    key: &KeyView,
+    effect: &Markup,
+    enable: &FormState<'_>,
+    revoke: &FormState<'_>,
+) -> Markup {
     let id = key.id.0.to_string();
     let at = |verb: &str| format!("/console/keys/{id}/{verb}");
     let own = is_client(cx);
@@ -166,15 +182,18 @@ fn off(cx: &PageContext, key: &KeyView, enable: &FormState<'_>, revoke: &FormSta
                 }
             } @else {
                 h2 #off { "Disable" }
-                @if own {
-                    p { "Disables the key until the operator of this API enables it again." }
-                } @else {
-                    p { "Disables the key until you enable it again." }
+                p {
+                    (effect) " Its requests are refused until "
+                    @if own { "the operator of this API enables" } @else { "you enable" } " it again."
                 }
                 form method="post" action=(at("disable")) { (cx.seal()) button.quiet type="submit" { "Disable" } }
             }
             h2 { "Revoke" }
-            p { "Revokes the key permanently. Requests with it are refused within seconds." }
+            p {
+                @if key.disabled { (effect) " " }
+                "Revokes the key permanently: this cannot be undone. "
+                @if !key.disabled { "Disabling it stops its requests as quickly." }
+            }
             (revoke.summary())
             form method="post" action=(at("revoke")) data-confirm=(id) {
                 (cx.seal())
@@ -314,61 +333,4 @@ async fn again(cx: &PageContext, text: &str, form: &Form, problem: Problem) -> R
 /// The page after a refused form about a key.
 pub async fn refused(cx: &PageContext, text: &str, form: Form, problem: Problem) -> Response {
     again(cx, text, &form, problem).await
-}
-
-/// Disables it.
-pub async fn disable(
-    Path(text): Path<String>,
-    SubmittedForm { cx, .. }: SubmittedForm,
-) -> Response {
-    let done = match id(&text) {
-        Ok(id) => cx.run(Disable { id }).await,
-        Err(problem) => Err(problem),
-    };
-    after(&cx, &text, done.map(drop), "disabled")
-}
-
-/// Enables it, if it is as the page showed it.
-pub async fn enable(
-    Path(text): Path<String>,
-    SubmittedForm { cx, form }: SubmittedForm,
-) -> Response {
-    let done = match id(&text) {
-        Ok(id) => cx.unchanged(Enable { id }, &form).await,
-        Err(problem) => Err(problem),
-    };
-    match done {
-        Err(problem) if problem.status == 412 => {
-            again(&cx, &text, &form.with("do", "enable"), problem).await
-        }
-        done => after(&cx, &text, done.map(drop), "enabled"),
-    }
-}
-
-fn after(cx: &PageContext, text: &str, done: Result<(), Problem>, word: &str) -> Response {
-    match done {
-        Ok(()) => cx.go(&format!("/console/keys/{}", encoded(text)), word),
-        Err(problem) => cx.shown(Err(problem)),
-    }
-}
-
-/// Revokes it permanently, if its id was typed.
-pub async fn revoke(
-    Path(text): Path<String>,
-    SubmittedForm { cx, form }: SubmittedForm,
-) -> Response {
-    let form = form.with("do", "revoke");
-    let id = match id(&text) {
-        Ok(id) => id,
-        Err(problem) => return cx.shown(Err(problem)),
-    };
-    if form.text("confirm") != id.0.to_string() {
-        let e = super::form::unconfirmed(&id.0.to_string(), "type the id of the key");
-        return again(&cx, &text, &form, e.into()).await;
-    }
-    let reason = form.text("reason").to_owned();
-    match cx.run(Revoke { id, reason }).await {
-        Ok(_) => after(&cx, &text, Ok(()), "revoked"),
-        Err(problem) => again(&cx, &text, &form, problem).await,
-    }
 }

@@ -12,13 +12,15 @@
 //!
 //! * [`context`]: one request: its session, its origin, the headers of its answer; [`session`] and
 //!   [`book`]: who is signed in, and for how long;
-//! * [`page`]: the frame around every page; [`widgets`] and [`chart`]: what pages are made of;
+//! * [`page`]: the frame around every page; [`widgets`], [`table`] and [`chart`]: what pages are
+//!   made of; [`confirm`]: the question before something that is hard to undo;
 //!   [`form`]: what was typed, and what is wrong with it; [`snapshot`]: what a form showed;
 //! * [`sign_in`]: signing in and out, invitations; [`oidc`]: signing in through an identity
 //!   provider;
 //! * every other module is the page that it is named after.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -38,6 +40,7 @@ pub mod audit;
 pub mod book;
 pub mod chart;
 pub mod client;
+mod confirm;
 pub mod context;
 mod document;
 pub mod explain;
@@ -52,6 +55,9 @@ pub mod overview;
 pub mod page;
 pub mod policy;
 pub mod portal;
+pub mod posture;
+mod proof;
+mod proven;
 pub mod session;
 pub mod settings;
 mod setup;
@@ -59,23 +65,34 @@ pub mod sign_in;
 pub mod signed_in;
 pub mod snapshot;
 mod state;
+mod table;
 pub mod token;
 pub mod usage;
 pub mod webhook;
 pub mod widgets;
 
-pub use setup::{ConsoleSettings, Envoys, Forgetting};
+pub use setup::{ConsoleSettings, Envoys, Forgetting, Waiting};
 pub use state::Console;
 use state::{SCRIPT, STYLE};
 
+/// How long a change is watched until it is in force everywhere.
+const WATCHED: Duration = Duration::from_secs(60);
+
 /// The routes of the pages, for a server with these Envoys.
 pub fn mount(app: &App, delivery: &Arc<Delivery>, settings: ConsoleSettings) -> Router {
-    let [list, forget] = [(); 2].map(|()| Arc::clone(delivery));
+    let [list, forget, wait] = [(); 3].map(|()| Arc::clone(delivery));
     let envoys = Envoys {
         list: Arc::new(move || envoys::all(&list)),
         forget: Arc::new(move |world, node| {
             let forget = Arc::clone(&forget);
             Box::pin(async move { forget.forget(world, vec![node]).await })
+        }),
+        wait: Arc::new(move |version| {
+            let wait = Arc::clone(&wait);
+            Box::pin(async move {
+                let waited = wait.in_force(version, WATCHED).await;
+                (waited.in_force.len(), waited.missing.len())
+            })
         }),
     };
     let console = Console::new(app.clone(), settings, envoys);
@@ -112,7 +129,7 @@ const ICON: &str = include_str!("icon.svg");
 
 /// The content policy of every page: nothing from elsewhere, nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The pages, below `/console`.
 pub fn router(console: Console) -> Router {
@@ -142,13 +159,15 @@ pub fn router(console: Console) -> Router {
             "/console/clients/{name}/issue",
             get(issue::form).post(issue::issue),
         )
-        .route("/console/keys", get(key::list))
+        .route("/console/keys", get(key::list).post(key::several))
+        .route("/console/keys/new", get(key::choose))
         .route("/console/keys/{id}", get(key::show).post(key::update))
         .route("/console/keys/{id}/disable", post(key::disable))
         .route("/console/keys/{id}/enable", post(key::enable))
         .route("/console/keys/{id}/rotate", post(issue::rotate))
         .route("/console/keys/{id}/fetch", post(issue::fetch))
         .route("/console/keys/{id}/revoke", post(key::revoke))
+        .route("/console/posture", get(posture::show))
         .route("/console/policy", get(policy::show))
         .route(
             "/console/policy/edit",
@@ -160,6 +179,7 @@ pub fn router(console: Console) -> Router {
         .route("/console/audit", get(audit::list))
         .route("/console/audit/verify", post(audit::verify))
         .route("/console/audit/export", get(audit::export))
+        .route("/console/proof", get(proof::show))
         .route("/console/fleet", get(fleet::show))
         .route("/console/fleet/forget", post(fleet::forget))
         .route("/console/lost-keys", get(lost::show))

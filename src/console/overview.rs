@@ -8,10 +8,15 @@ use super::context::PageContext;
 use super::page::{Page, Section};
 use super::sign_in::is_client;
 use super::widgets::{self, chip, number};
-use super::{key, portal, usage};
+use super::{fleet, key, portal, usage};
+use keystile_api::fleet::FleetNode;
 use keystile_api::overview::{Overview, Show};
+use keystile_model::plural;
 use keystile_model::when;
 use keystile_server::problem::Problem;
+
+/// Days whose expiring keys need somebody now.
+const WEEK: usize = 7;
 
 /// The page.
 pub async fn show(cx: PageContext) -> Response {
@@ -25,7 +30,22 @@ pub async fn show(cx: PageContext) -> Response {
 async fn page(cx: &PageContext) -> Result<Page, Problem> {
     let seen = cx.run(Show {}).await?;
     let used = usage::seen(cx, usage::UsageOf::All).await?;
+    let fleet = cx.fleet();
+    let soon: u64 = seen
+        .expiring_by_day
+        .iter()
+        .take(WEEK)
+        .map(|d| d.count)
+        .sum();
     let body = html! {
+        section.card aria-labelledby="envoys" {
+            div.row {
+                h2 #envoys { "Envoys" }
+                a href="/console/fleet" { "See all Envoys" }
+            }
+            (fleet::health(&fleet.nodes, seen.version, cx.now))
+        }
+        (hand(&fleet.nodes, seen.version, soon, &used))
         div.figures {
             (used.figures())
             (widgets::figure(&number(seen.clients), "clients", Some("/console/clients")))
@@ -35,10 +55,6 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         }
         (used.shown(cx, "/console"))
         (used.odd(cx))
-        section.card aria-labelledby="envoys" {
-            h2 #envoys { "Envoys" }
-            (envoys(cx, &seen))
-        }
         div.columns {
             section.card {
                 (chart::bars(&expiring(&seen)))
@@ -55,29 +71,48 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
     Ok(Page::new(Section::Overview, "Overview", body))
 }
 
-fn envoys(cx: &PageContext, seen: &Overview) -> Markup {
-    let fleet = cx.fleet();
-    let connected: Vec<_> = fleet
-        .nodes
-        .iter()
-        .filter(|n| n.state != "disconnected")
-        .collect();
-    let proven = connected
-        .iter()
-        .filter(|n| n.in_force.is_some_and(|v| v >= seen.version))
-        .count();
-    let behind = connected.len().saturating_sub(proven);
+/// What needs somebody today: each with a way to it.
+fn hand(nodes: &[FleetNode], version: u64, soon: u64, used: &usage::UsageShown) -> Markup {
+    let count = |is: &dyn Fn(&FleetNode) -> bool| nodes.iter().filter(|n| is(n)).count();
+    let gone = count(&|n| n.state == "disconnected");
+    let behind = count(&|n| n.state != "disconnected" && n.in_force.is_none_or(|v| v < version));
+    let mut all = Vec::new();
+    let mut add = |n: u64, word: &str, words: String, target: &str| {
+        if n > 0 {
+            all.push(html! { a href=(target) { (chip(word)) " " (words) } });
+        }
+    };
+    let envoys = |n: usize| plural::count(n, "Envoy");
+    add(
+        gone as u64,
+        "disconnected",
+        format!("{} not connected", envoys(gone)),
+        "/console/fleet",
+    );
+    add(
+        behind as u64,
+        "behind",
+        format!("{} without proof of the latest keyset", envoys(behind)),
+        "/console/fleet",
+    );
+    let keys = plural::count(usize::try_from(soon).unwrap_or(usize::MAX), "key");
+    add(
+        soon,
+        "expiring",
+        format!("{keys} expiring within 7 days"),
+        "/console/keys?expiring=7d&order=ending",
+    );
+    for (words, n, target) in used.odd_by_kind() {
+        let keys = plural::count(usize::try_from(n).unwrap_or(usize::MAX), "key");
+        add(n, "unusual", format!("{keys}: {words}"), &target);
+    }
     html! {
-        (widgets::facts(vec![
-            ("Keyset", html! { code { (seen.version) } " " span.soft { "changed " (when::relative(seen.changed.0, cx.now)) } }),
-            ("Connected", html! { (connected.len()) }),
-            ("In force", html! {
-                @if connected.is_empty() { span.soft { "no Envoy is connected" } }
-                @else if behind == 0 { (chip("active")) " all" }
-                @else { (chip("lagging")) " " (proven) " of " (connected.len()) }
-            }),
-        ]))
-        p { a href="/console/fleet" { "See all Envoys" } }
+        section aria-labelledby="hand" {
+            h2 #hand { "Needs a hand" }
+            @if all.is_empty() { p.soft { "Nothing at the moment." } }
+            @else { ul.plainly { @for line in &all { li { (line) } } } }
+            p { a href="/console/posture" { "What else deserves a look" } }
+        }
     }
 }
 
@@ -88,6 +123,7 @@ fn day(seconds: u64, values: Vec<u64>) -> Bar {
         label: date.unwrap_or_default().to_owned(),
         short: short.unwrap_or_default().to_owned(),
         values,
+        target: None,
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Section {
     Clients,
     /// Keys.
     Keys,
+    /// What should worry whoever is responsible.
+    Posture,
     /// What routes ask for.
     Policy,
     /// Why a request is let in or not.
@@ -42,10 +44,11 @@ pub enum Section {
 }
 
 /// The menu: section, word, target, who sees it.
-const MENU: [(Section, &str, &str, &[Role]); 11] = [
+const MENU: [(Section, &str, &str, &[Role]); 12] = [
     (Section::Overview, "Overview", "/console", STAFF),
     (Section::Clients, "Clients", "/console/clients", STAFF),
     (Section::Keys, "Keys", "/console/keys", STAFF),
+    (Section::Posture, "Posture", "/console/posture", STAFF),
     (Section::Policy, "Policy", "/console/policy", STAFF),
     (Section::Explain, "Explain", "/console/explain", STAFF),
     (Section::Audit, "Audit", "/console/audit", AUDITORS),
@@ -205,7 +208,7 @@ fn framed(cx: &PageContext, page: &Page) -> Html<String> {
             }
         }
         main #main tabindex="-1" {
-            (widgets::done(cx.query.text("done")))
+            (widgets::done(cx.query.text("done"), cx.proof()))
             div.head {
                 div {
                     @if let Some((target, word)) = &page.up {

@@ -3,6 +3,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::confirm::{Question, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
@@ -112,6 +113,26 @@ struct Tried {
     compared: Compared,
 }
 
+impl Tried {
+    /// How many changes let in requests that are refused today.
+    fn opens(&self) -> usize {
+        let all = self.compared.everywhere.iter().chain(&self.compared.routes);
+        all.filter(|c| c.effect == "opens").count()
+    }
+}
+
+/// Asks before something is opened.
+fn opening(form: &Form) -> Markup {
+    html! {
+        div.note.warn {
+            label.check {
+                input type="checkbox" name="opens" value="true" required checked[form.has("opens", "true")];
+                span { "This lets in requests that are refused at the moment, as marked above. That is intended." }
+            }
+        }
+    }
+}
+
 fn editor(cx: &PageContext, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
     // A mistake names its line, so all of them are shown above the text.
     let draft = FormState::new(form, None);
@@ -125,6 +146,7 @@ fn editor(cx: &PageContext, form: &Form, problem: Option<&Problem>, tried: Optio
             @if !mistakes.is_empty() { (widgets::alert("The policy has mistakes.", &mistakes)) }
             @if let Some(tried) = tried { (meaning(tried)) }
             (field("text", "policy.yaml").needed().hint("Nothing takes effect until you apply it.").area(&draft, 28))
+            @if cx.may::<Apply>() && tried.is_some_and(|t| t.opens() > 0) { (opening(form)) }
             div.row {
                 @let ready = tried.is_some() && cx.may::<Apply>();
                 button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
@@ -187,6 +209,9 @@ fn meaning(tried: &Tried) -> Markup {
 pub async fn submit(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let text = form.lines("text");
     if form.text("do") == "apply" {
+        if let Some(page) = unconfirmed(&cx, &form).await {
+            return cx.shown(Ok(page));
+        }
         match apply(&cx, &form, text.clone()).await {
             Ok(true) => return cx.go("/console/policy", "applied"),
             Ok(false) => return cx.go("/console/policy", "unchanged"),
@@ -203,6 +228,16 @@ pub async fn submit(SubmittedForm { cx, form }: SubmittedForm) -> Response {
         Err(problem) => editor(&cx, &form, Some(problem), None),
     };
     cx.shown(Ok(page))
+}
+
+/// The editor once more, if the policy opens something and that was not confirmed.
+async fn unconfirmed(cx: &PageContext, form: &Form) -> Option<Page> {
+    if form.has("opens", "true") {
+        return None;
+    }
+    // What cannot be compared is refused when it is applied.
+    let tried = attempt(cx, form.lines("text")).await.ok()?;
+    (tried.opens() > 0).then(|| editor(cx, form, None, Some(&tried)))
 }
 
 /// Somebody applied another policy while this one was being written: the text is kept, and its
@@ -289,8 +324,39 @@ async fn former(cx: &PageContext) -> Result<Page, Problem> {
     Ok(Page::new(Section::Policy, "History of the policy", body).up("/console/policy", "Policy"))
 }
 
-/// Puts one of them in force again, if the one in force is the one that the page showed.
+/// Shows what a former revision would change, before it is put in force again.
+async fn asking(cx: &PageContext, form: &Form) -> Result<Page, Problem> {
+    let asked = form.operation::<Rollback>(&[])?;
+    // What may not be done is refused before it is asked about.
+    cx.with::<Rollback, _>("", |_, _| Ok(())).await?;
+    let revision = asked.revision;
+    let former = cx
+        .run(Show {
+            revision: Some(revision),
+        })
+        .await?;
+    let tried = attempt(cx, former.text).await?;
+    let back = "/console/policy/history";
+    let question = Question {
+        title: format!("Put revision {revision} in force again?"),
+        effect: meaning(&tried),
+        action: "/console/policy/rollback",
+        button: &format!("Put revision {revision} in force"),
+        back,
+        typed: None,
+        instead: html! {},
+    };
+    let page = question.page(cx, Section::Policy, form, None);
+    Ok(page.up(back, "History"))
+}
+
+/// Puts one of them in force again, once that is confirmed, if the one in force is the one that
+/// the page showed.
 pub async fn rollback(SubmittedForm { cx, form }: SubmittedForm) -> Response {
+    if !is_sure(&form) {
+        let page = asking(&cx, &form).await;
+        return cx.shown(page);
+    }
     let done = match form.operation::<Rollback>(&[]) {
         Ok(asked) => rolled_back(&cx, &form, asked).await,
         Err(e) => Err(e.into()),

@@ -47,7 +47,7 @@ pub async fn home(cx: &PageContext) -> Result<Page, Problem> {
                 @if let Some(most) = ceilings.max_expiry { (when::duration(most)) " at most" } @else { span.soft { "as long as you choose" } }
             }),
         ]))
-        (key::filters(&cx.query, "/console", false))
+        (key::filters(&cx.query, "/console"))
         (key::listed(&keys, cx, "/console", false))
         (quotas(&alive, &left, cx.now))
         (used.shown(cx, "/console"))

@@ -36,7 +36,12 @@ pub struct Envoys {
     pub list: Arc<dyn Fn() -> FleetView + Send + Sync>,
     /// Forgets one that is gone for good.
     pub forget: Arc<dyn Fn(World, String) -> Forgetting + Send + Sync>,
+    /// Waits for a while until all of them have a version: how many have it, and how many not.
+    pub wait: Arc<dyn Fn(u64) -> Waiting + Send + Sync>,
 }
+
+/// Envoys that are waited for.
+pub type Waiting = Pin<Box<dyn Future<Output = (usize, usize)> + Send>>;
 
 /// An Envoy that is being forgotten.
 pub type Forgetting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::book::Book;
 use super::oidc::Oidc;
+use super::proven::Proofs;
 use super::setup::{ConsoleSettings, Envoys};
 use keystile_core::hex;
 use keystile_server::http::App;
@@ -19,6 +20,7 @@ pub(super) struct Inner {
     pub(super) sessions: Arc<Book>,
     pub(super) oidc: Option<Oidc>,
     pub(super) envoys: Envoys,
+    pub(super) proofs: Proofs,
     /// The version of style and script, so that browsers cache them until they change.
     pub(super) version: String,
 }
@@ -36,6 +38,7 @@ impl Console {
             app,
             oidc: settings.oidc,
             envoys,
+            proofs: Proofs::default(),
             version,
         }))
     }

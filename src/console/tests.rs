@@ -26,6 +26,7 @@ use keystile_system as system;
 
 mod acts;
 mod forms;
+mod keys;
 mod lists;
 mod sessions;
 mod walls;
@@ -108,6 +109,7 @@ impl Site {
                 next: None,
             }),
             forget: Arc::new(|_, _| Box::pin(async { Ok(()) })),
+            wait: Arc::new(|_| Box::pin(async { (1, 1) })),
         };
         let console = Console::new(app.clone(), ConsoleSettings::default(), envoys);
         let live = console.live();
@@ -230,13 +232,15 @@ fn post_from(path: &str, cookie: &str, form: &str, origin: &str) -> Request<Body
         .unwrap()
 }
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 20] = [
     "/console",
     "/console/clients",
     "/console/clients/new",
     "/console/clients/acme",
     "/console/clients/acme/issue",
     "/console/keys",
+    "/console/keys/new",
+    "/console/posture",
     "/console/policy",
     "/console/policy/edit",
     "/console/policy/history",

@@ -4,13 +4,16 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::confirm::{Question, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
 use super::widgets::{self, chip, field, maybe_time, time};
+use keystile_api::encoded;
 use keystile_api::session;
-use keystile_api::token::{Create, CreatedToken, List, Revoke, TokenView};
+use keystile_api::token::{Create, CreatedToken, List, Revoke, Show, TokenView};
 use keystile_model::caller::Role;
+use keystile_model::when;
 use keystile_server::problem::Problem;
 
 /// Fields that hold several words.
@@ -169,8 +172,12 @@ fn made_page(cx: &PageContext, form: &Form, made: &CreatedToken) -> Page {
     Page::new(Section::Tokens, format!("{what} {}", made.view.name), body)
 }
 
-/// Revokes a token permanently; its sessions end with it.
-pub async fn revoke(Path(id): Path<String>, SubmittedForm { cx, .. }: SubmittedForm) -> Response {
+/// Revokes a token permanently, once that is confirmed; its sessions end with it.
+pub async fn revoke(Path(id): Path<String>, SubmittedForm { cx, form }: SubmittedForm) -> Response {
+    if !is_sure(&form) {
+        let page = asking(&cx, &id, &form).await;
+        return cx.shown(page);
+    }
     let asked = Form::default().with("id", id).operation::<Revoke>(&[]);
     let done = match asked {
         Ok(asked) => cx.run(asked).await,
@@ -180,4 +187,35 @@ pub async fn revoke(Path(id): Path<String>, SubmittedForm { cx, .. }: SubmittedF
         Ok(_) => cx.go("/console/tokens", "token-revoked"),
         Err(problem) => cx.shown(Err(problem)),
     }
+}
+
+async fn asking(cx: &PageContext, id: &str, form: &Form) -> Result<Page, Problem> {
+    // What may not be done is refused before it is asked about.
+    cx.with::<Revoke, _>(id, |_, _| Ok(())).await?;
+    let asked = Form::default().with("id", id).operation::<Show>(&[])?;
+    let token = cx.run(asked).await?;
+    let last = token
+        .last_used
+        .as_ref()
+        .map(|t| when::relative(t.0, cx.now));
+    let question = Question {
+        title: format!("Revoke the token {}?", token.name),
+        effect: html! {
+            p {
+                @match &last {
+                    Some(last) => { "It was last used " strong { (last) } ". " },
+                    None => "It has not been used so far. ",
+                }
+                "Whoever holds it is refused at once, and sessions that began with it end. This cannot be undone."
+            }
+            p.soft { "Role: " (token.role.as_str()) ". Created by " (token.created_by) "." }
+        },
+        action: &format!("/console/tokens/{}/revoke", encoded(id)),
+        button: "Revoke token",
+        back: "/console/tokens",
+        typed: None,
+        instead: html! {},
+    };
+    let page = question.page(cx, Section::Tokens, form, None);
+    Ok(page.up("/console/tokens", "Tokens"))
 }

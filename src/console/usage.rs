@@ -1,7 +1,12 @@
 //! Usage: what Envoys counted, as a chart with its numbers, anomalies, and what is left of quotas.
 
 mod charts;
+mod lately;
+mod range;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use keystile_core::key::KeyId;
 use maud::{Markup, html};
 
 use super::chart;
@@ -11,29 +16,20 @@ use charts::{busiest, course, reasons};
 use keystile_api::usage::{Anomalies, AnomalyView, QuotaLeft, Show, ShowQuota, Usage, left_of};
 use keystile_api::{Operation as _, policy};
 use keystile_model::error::{Kind, Result};
-use keystile_model::when::When;
-use keystile_model::wire::{Id, Time, TimeWords};
+use keystile_model::wire::{Id, Time};
 use keystile_model::world::World;
 use keystile_registry::usage::question::Breakdown;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
+pub use lately::{DayCounts, in_use, last_day};
+use range::{Range, Span};
 
-/// The time ranges that a page offers. The first is the default.
-const RANGES: [Range; 3] = [
-    Range("24h", "24 hours", 86_400),
-    Range("7d", "7 days", 7 * 86_400),
-    Range("30d", "30 days", 30 * 86_400),
-];
 /// Groups of a table.
 const GROUPS: u32 = 10;
 /// The most outcomes that are distinguished: more than there are.
 const OUTCOMES: u32 = 64;
 /// Rows of a table of anomalies.
 const ODD: usize = 20;
-
-/// The range in the URL, in words, and in seconds.
-#[derive(Clone, Copy)]
-struct Range(&'static str, &'static str, u64);
 
 /// Whose usage.
 #[derive(Clone)]
@@ -60,13 +56,16 @@ struct Counts {
     outcomes: Usage,
     /// By what suits the page.
     busiest: Usage,
+    /// The period of the same length before it.
+    before: Option<Usage>,
     odd: Vec<AnomalyView>,
 }
 
 impl UsageOf {
-    fn asked(&self, since: u64, by: Breakdown, limit: u32) -> Show {
+    fn asked(&self, (since, until): Span, by: Breakdown, limit: u32) -> Show {
         let mut asked = Show {
-            since: Some(TimeWords(When::After(since))),
+            since: Some(since),
+            until,
             by: Some(by),
             limit: Some(limit),
             ..Show::default()
@@ -94,11 +93,10 @@ impl UsageOf {
 /// # Errors
 /// Those of the operations, unless it is only that usage cannot be read.
 pub async fn seen(cx: &PageContext, of: UsageOf) -> std::result::Result<UsageShown, Problem> {
-    let asked = cx.query.text("since");
-    let range = RANGES.into_iter().find(|r| r.0 == asked);
-    let range = range.unwrap_or(RANGES[0]);
+    let range = Range::asked(&cx.query)?;
+    let wanted = range.clone();
     let counts = cx.with::<Show, _>("", move |store, world| {
-        readable(counts(&of, range, store, world))
+        readable(counts(&of, &wanted, store, world))
     });
     let counts = counts.await?;
     let nothing = counts
@@ -119,7 +117,7 @@ pub async fn seen(cx: &PageContext, of: UsageOf) -> std::result::Result<UsageSho
     })
 }
 
-fn counts(of: &UsageOf, range: Range, store: &mut Store, world: &World) -> Result<Counts> {
+fn counts(of: &UsageOf, range: &Range, store: &mut Store, world: &World) -> Result<Counts> {
     let odd = match of {
         UsageOf::Key(_) => Vec::new(),
         UsageOf::All => Anomalies::default().run(store, world)?.anomalies,
@@ -132,10 +130,14 @@ fn counts(of: &UsageOf, range: Range, store: &mut Store, world: &World) -> Resul
             asked.run(store, world)?.anomalies
         }
     };
-    let mut show = |by, limit| of.asked(range.2, by, limit).run(store, world);
+    let mut show = |span, by, limit| of.asked(span, by, limit).run(store, world);
+    let before = range.before().map(|span| show(span, Breakdown::Outcome, 1));
+    let before = before.transpose()?;
     Ok(Counts {
-        outcomes: show(Breakdown::Outcome, OUTCOMES)?,
-        busiest: show(of.by(), GROUPS)?,
+        outcomes: show(range.span(), Breakdown::Outcome, OUTCOMES)?,
+        busiest: show(range.span(), of.by(), GROUPS)?,
+        // What was not counted yet cannot be compared with.
+        before: before.filter(|b| b.counted_since.as_ref().is_some_and(|t| t.0 <= b.from.0)),
         odd,
     })
 }
@@ -160,7 +162,7 @@ impl UsageShown {
             return html! {};
         };
         html! {
-            (widgets::figure(&number(u.requests), &format!("requests in {}", self.range.1), Some("#usage")))
+            (widgets::figure(&number(u.requests), &format!("requests {}", self.range.words()), Some("#usage")))
             (widgets::figure(&number(u.refused), "of them refused", Some("#usage")))
         }
     }
@@ -178,21 +180,22 @@ impl UsageShown {
             section.card.usage aria-labelledby="usage" {
                 div.row {
                     h2 #usage { "Requests" }
-                    (self.ranges(cx, path))
+                    (self.range.choice(cx, path))
                 }
                 @match &self.counts {
                     None => p.note.warn { "Usage cannot be read at the moment; the server's log says why." },
                     Some(_) if self.counted().is_none() => (self.nothing(cx)),
                     Some(counts) if counts.outcomes.requests == 0 => {
-                        p.empty { "No requests in the last " (self.range.1) "." }
+                        p.empty { "No requests " (self.range.words()) "." }
                         (self.limits(&counts.outcomes, cx.now))
                     },
                     Some(counts) => {
-                        (chart::bars(&course(&counts.outcomes)))
+                        (self.compared(counts))
+                        (chart::bars(&course(&counts.outcomes, &|from, until| self.range.narrowed(cx, path, from, until))))
                         (self.limits(&counts.outcomes, cx.now))
                         div.columns {
                             (reasons(&counts.outcomes))
-                            (busiest(&counts.busiest))
+                            (busiest(&counts.busiest, &cx.query))
                         }
                     },
                 }
@@ -233,13 +236,34 @@ impl UsageShown {
         }
     }
 
-    fn ranges(&self, cx: &PageContext, path: &str) -> Markup {
-        let query = cx.query.clone().without("done");
+    /// Anomalies of the last 7 days by what they are: how many keys, and where they are listed.
+    pub fn odd_by_kind(&self) -> Vec<(&'static str, u64, String)> {
+        let all = self.counts.as_ref().map_or(&[][..], |c| c.odd.as_slice());
+        let mut keys: BTreeMap<&str, BTreeSet<KeyId>> = BTreeMap::new();
+        for anomaly in all {
+            keys.entry(&anomaly.rule).or_default().insert(anomaly.key.0);
+        }
+        let group = |(rule, ids): (&str, BTreeSet<KeyId>)| {
+            let target = match (ids.len(), ids.first()) {
+                (1, Some(id)) => format!("/console/keys/{id}"),
+                _ => "#odd".to_owned(),
+            };
+            (words_of(rule), ids.len() as u64, target)
+        };
+        keys.into_iter().map(group).collect()
+    }
+
+    /// The refused share, and what is different from the period before.
+    fn compared(&self, counts: &Counts) -> Markup {
+        let now = &counts.outcomes;
+        let share = now.refused.saturating_mul(100) / now.requests.max(1);
         html! {
-            nav.ranges aria-label="Time range" {
-                @for Range(word, words, _) in RANGES {
-                    a href=(query.clone().with("since", word).target(path))
-                        aria-current=[(word == self.range.0).then_some("true")] { (words) }
+            p.soft {
+                @if share == 0 && now.refused > 0 { "Less than 1 %" } @else { (share) " %" }
+                " of " (number(now.requests)) " requests were refused."
+                @if let Some(before) = &counts.before {
+                    " Compared with as long before: " (change(now.requests, before.requests)) " requests, "
+                    (change(now.refused, before.refused)) " refused."
                 }
             }
         }
@@ -274,17 +298,34 @@ impl UsageShown {
     }
 }
 
+/// How a number has changed.
+fn change(now: u64, before: u64) -> String {
+    if before == 0 || now == before {
+        return match now == before {
+            true => "as many".to_owned(),
+            false => format!("{} instead of no", number(now)),
+        };
+    }
+    let percent = now.abs_diff(before).saturating_mul(100) / before;
+    let way = if now > before { "more" } else { "fewer" };
+    format!("{percent} % {way}")
+}
+
 /// What a rule of anomalies found, in words.
 fn told(rule: &str) -> Markup {
-    let words = match rule {
+    html! { span title=(rule) { (words_of(rule)) } }
+}
+
+fn words_of(rule: &str) -> &'static str {
+    match rule {
         "spike" => "far more requests than usual",
         "new-network" => "used from a new network",
         "scope-denials" => "repeatedly lacked a scope",
         "rotated-key-used" => "still used, but expires soon",
         "revoked-key-tried" => "tried after it was revoked",
-        _ => rule,
-    };
-    html! { span title=(rule) { (words) } }
+        "exposed" => "sent over plain HTTP",
+        _ => "behaved unusually",
+    }
 }
 
 /// What is left of the quotas of some keys, in their order; `None` for each if usage cannot

@@ -4,6 +4,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
+use super::confirm::{Question, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
@@ -11,6 +12,7 @@ use super::snapshot::{self, Refuse};
 use super::widgets::{self, field, number, time};
 use keystile_api::webhook::{Create, Delete, List, WebhookView};
 use keystile_api::{Operation as _, encoded};
+use keystile_model::plural;
 use keystile_server::problem::Problem;
 
 /// All requests.
@@ -103,11 +105,38 @@ fn current(hook: &WebhookView) -> Form {
         .with("created", keystile_model::when::rfc3339(hook.created.0))
 }
 
-/// Removes a webhook, if it is the one that the page showed.
+async fn asking(cx: &PageContext, name: &str, form: &Form) -> Result<Page, Problem> {
+    let all = cx.with::<Delete, _>(name, |store, world| List {}.run(store, world));
+    let all = all.await?.webhooks;
+    let waiting = all.iter().find(|w| w.name == name).map_or(0, |w| w.waiting);
+    let question = Question {
+        title: format!("Remove the webhook {name}?"),
+        effect: html! {
+            p {
+                "Its receiver is told nothing from then on. "
+                @if waiting > 0 { strong { (plural::count(usize::try_from(waiting).unwrap_or(usize::MAX), "message")) } " that it has not received yet will be discarded. " }
+                "Its secret is lost: a new webhook gets another one."
+            }
+        },
+        action: &format!("/console/webhooks/{}/delete", encoded(name)),
+        button: "Remove webhook",
+        back: "/console/webhooks",
+        typed: None,
+        instead: html! {},
+    };
+    let page = question.page(cx, Section::Webhooks, form, None);
+    Ok(page.up("/console/webhooks", "Webhooks"))
+}
+
+/// Removes a webhook, once that is confirmed, if it is the one that the page showed.
 pub async fn delete(
     Path(name): Path<String>,
     SubmittedForm { cx, form }: SubmittedForm,
 ) -> Response {
+    if !is_sure(&form) {
+        let page = asking(&cx, &name, &form).await;
+        return cx.shown(page);
+    }
     let done = cx
         .with::<Delete, _>(&name.clone(), move |store, world| {
             store.together(|store| {

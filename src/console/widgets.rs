@@ -3,7 +3,11 @@
 use maud::{Markup, html};
 
 use super::form::FormState;
+pub use super::table::{ListColumn, pager, sorted_table, table};
 use keystile_model::when;
+
+/// How many words a list shows in a row.
+const TAGS: usize = 3;
 
 /// A time, and how far away it is.
 pub fn time(seconds: u64, now: u64) -> Markup {
@@ -11,6 +15,13 @@ pub fn time(seconds: u64, now: u64) -> Markup {
         time datetime=(when::rfc3339(seconds)) title=(when::rfc3339(seconds)) {
             (when::short(seconds)) " " span.soft { (when::relative(seconds, now)) }
         }
+    }
+}
+
+/// How far away a time is, for lists; the time itself is shown on demand.
+pub fn ago(seconds: u64, now: u64) -> Markup {
+    html! {
+        time datetime=(when::rfc3339(seconds)) title=(when::short(seconds)) { (when::relative(seconds, now)) }
     }
 }
 
@@ -35,6 +46,15 @@ pub fn tags(words: &[String]) -> Markup {
     }
 }
 
+/// The first few of them, and how many more there are.
+pub fn few_tags(words: &[String]) -> Markup {
+    let (shown, rest) = words.split_at(words.len().min(TAGS));
+    html! {
+        (tags(shown))
+        @if !rest.is_empty() { span.soft title=(rest.join(" ")) { "+" (rest.len()) } }
+    }
+}
+
 /// A whole number with its thousands apart.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
@@ -53,7 +73,16 @@ pub fn alert(title: &str, messages: &[String]) -> Markup {
     html! {
         div.note.bad role="alert" {
             p { strong { (title) } }
-            @for message in messages { p { (message) } }
+            @for message in messages { p { (prose(message)) } }
+        }
+    }
+}
+
+/// A message in which words stand between backticks, as text of a page.
+pub fn prose(message: &str) -> Markup {
+    html! {
+        @for (i, part) in message.split('`').enumerate() {
+            @if i % 2 == 1 { code { (part) } } @else { (part) }
         }
     }
 }
@@ -63,18 +92,20 @@ pub fn hint(body: Markup) -> Markup {
     html! { div.note { (body) } }
 }
 
-/// The message for what was just done, by a word in the URL; nothing for unknown words.
-pub fn done(word: &str) -> Markup {
+/// The message for what was just done, by a word in the URL, and where it is in force; nothing for
+/// unknown words.
+pub fn done(word: &str, proof: Markup) -> Markup {
     let text = match word {
         "created" => "Client created.",
         "updated" => "Changes saved.",
         "as-it-was" => "Nothing was changed.",
         "deleted" => "Client deleted; its keys and tokens are revoked.",
-        "disabled" => "Key disabled. Envoys refuse it as soon as they have the new keyset.",
+        "disabled" => "Key disabled. It can be enabled again below.",
         "enabled" => "Key enabled again.",
-        "revoked" => {
-            "Key revoked permanently. Envoys refuse it as soon as they have the new keyset."
-        }
+        "keys-disabled" => "The keys are disabled. They can be enabled again.",
+        "keys-revoked" => "The keys are revoked permanently.",
+        "none-chosen" => "No key was chosen: nothing was changed.",
+        "revoked" => "Key revoked permanently.",
         "applied" => "Policy applied. Envoys get it with the next keyset.",
         "unchanged" => "This policy is already in force: nothing was changed.",
         "token-revoked" => "Token revoked. Its sessions have ended.",
@@ -85,35 +116,7 @@ pub fn done(word: &str) -> Markup {
         "verified" => "Audit log verified.",
         _ => return html! {},
     };
-    html! { div.note.good role="status" { p { (text) } } }
-}
-
-/// A table that reads as one list on a narrow screen. The first cell of a row names it.
-pub fn table(caption: &str, heads: &[&str], rows: Vec<Vec<Markup>>, empty: &str) -> Markup {
-    html! {
-        @if rows.is_empty() {
-            p.empty { (empty) }
-        } @else {
-            table.list role="table" aria-label=(caption) {
-                thead role="rowgroup" {
-                    tr role="row" { @for head in heads { th role="columnheader" scope="col" { (head) } } }
-                }
-                tbody role="rowgroup" {
-                    @for row in &rows {
-                        tr role="row" {
-                            @for (i, cell) in row.iter().enumerate() {
-                                @if i == 0 {
-                                    th role="rowheader" scope="row" { (cell) }
-                                } @else {
-                                    td role="cell" data-label=(heads.get(i).unwrap_or(&"")) { div { (cell) } }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
+    html! { div.note.good role="status" { p { (text) } (proof) } }
 }
 
 /// Facts: labels and values.
@@ -135,18 +138,6 @@ pub fn figure(value: &str, word: &str, target: Option<&str>) -> Markup {
             a.figure href=(target) { (inner) }
         } @else {
             div.figure { (inner) }
-        }
-    }
-}
-
-/// To the next page of a list.
-pub fn pager(first: Option<String>, next: Option<String>) -> Markup {
-    html! {
-        @if first.is_some() || next.is_some() {
-            nav.pager aria-label="Pages" {
-                @if let Some(first) = first { a.button.quiet href=(first) { "First page" } }
-                @if let Some(next) = next { a.button.quiet href=(next) rel="next" { "Next page" } }
-            }
         }
     }
 }
@@ -186,6 +177,8 @@ pub struct FormField<'a> {
     kind: &'a str,
     needed: bool,
     placeholder: &'a str,
+    /// The id of a list of values to choose from.
+    list: Option<&'a str>,
 }
 
 /// One field of a form.
@@ -197,6 +190,7 @@ pub fn field<'a>(name: &'a str, label: &'a str) -> FormField<'a> {
         kind: "text",
         needed: false,
         placeholder: "",
+        list: None,
     }
 }
 
@@ -212,6 +206,15 @@ impl<'a> FormField<'a> {
     pub fn placeholder(self, placeholder: &'a str) -> Self {
         Self {
             placeholder,
+            ..self
+        }
+    }
+
+    /// Offers the values of a list while something is typed.
+    #[must_use]
+    pub fn list(self, id: &'a str) -> Self {
+        Self {
+            list: Some(id),
             ..self
         }
     }
@@ -242,7 +245,7 @@ impl<'a> FormField<'a> {
                 (control)
                 @if !faults.is_empty() {
                     div.fault id={ (self.id()) "-fault" } {
-                        @for fault in faults { p { (fault) } }
+                        @for fault in faults { p { (prose(fault)) } }
                     }
                 }
                 @if !self.hint.is_empty() {
@@ -280,7 +283,7 @@ impl<'a> FormField<'a> {
         };
         let control = html! {
             input id=(self.id()) name=(self.name) type=(self.kind) value=(value) required[self.needed]
-                placeholder=[(!self.placeholder.is_empty()).then_some(self.placeholder)]
+                placeholder=[(!self.placeholder.is_empty()).then_some(self.placeholder)] list=[self.list]
                 autocomplete="off" autocapitalize="off" spellcheck="false"
                 aria-invalid=[self.bad(draft)] aria-describedby=[self.described(draft)];
         };
@@ -329,7 +332,7 @@ impl<'a> FormField<'a> {
                     }
                 }
                 @if !faults.is_empty() {
-                    div.fault id={ (self.id()) "-fault" } { @for fault in faults { p { (fault) } } }
+                    div.fault id={ (self.id()) "-fault" } { @for fault in faults { p { (prose(fault)) } } }
                 }
                 @if !self.hint.is_empty() { p.soft id={ (self.id()) "-hint" } { (self.hint) } }
             }

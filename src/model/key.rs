@@ -36,12 +36,16 @@ use shape::{
 pub const LABELS: &str =
     "Separated by spaces; quote a value that contains any: owner=\"Jane Doe\".";
 
+mod concern;
+mod order;
 mod property;
 pub mod shape;
 #[macro_use]
 mod structs;
 mod used;
 
+pub use concern::KeyConcern;
+pub use order::KeyOrder;
 pub use property::Property;
 pub use used::KeyUseView;
 

@@ -15,7 +15,7 @@ use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{Store, Tx};
 
-pub use keystile_model::key::{KeyDraft, KeyPatch};
+pub use keystile_model::key::{KeyDraft, KeyOrder, KeyPatch};
 
 mod bounds;
 mod checked;
@@ -52,14 +52,41 @@ pub fn each(
     cursor: Option<KeyId>,
     each: impl FnMut(Key) -> bool,
 ) -> Result<()> {
-    let client = match (of, caller.narrowed(of)) {
-        (None, None) => None,
+    let client = number_of(tx, caller, of)?;
+    tx.keys_after(client, cursor, each)
+}
+
+/// The same in another order; `cursor` is the last key that was passed before.
+///
+/// # Errors
+/// If there is no such client or no key `cursor`; those of the store.
+pub fn each_sorted(
+    tx: &Tx<'_>,
+    world: &World,
+    order: KeyOrder,
+    of: Option<&str>,
+    cursor: Option<KeyId>,
+    each: impl FnMut(Key) -> bool,
+) -> Result<()> {
+    let client = number_of(tx, &world.caller, of)?;
+    // An id has its place among ids even if no key has it.
+    let after = match (order, cursor) {
+        (KeyOrder::Id, _) => return tx.keys_after(client, cursor, each),
+        (_, Some(id)) => Some(find(tx, &world.caller, id)?),
+        (_, None) => None,
+    };
+    tx.keys_in_order(order, client, after.as_ref(), world.now.seconds(), each)
+}
+
+/// The client that a list is narrowed to.
+fn number_of(tx: &Tx<'_>, caller: &Caller, of: Option<&str>) -> Result<Option<u32>> {
+    match (of, caller.narrowed(of)) {
+        (None, None) => Ok(None),
         (asked, own) => {
             let name = asked.or(own).unwrap_or_default();
-            Some(client(tx, caller, name)?.number)
+            Ok(Some(client(tx, caller, name)?.number))
         }
-    };
-    tx.keys_after(client, cursor, each)
+    }
 }
 
 /// A key that is not revoked.

@@ -1,5 +1,6 @@
 //! Keys in the store.
 
+mod order;
 mod row;
 
 use crate::sql::{SqlRow, ToValue, Value, params};

@@ -99,6 +99,7 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("algorithm.sql"),
         include_str!("shared.sql"),
         include_str!("oldest.sql"),
+        include_str!("listing.sql"),
         #[cfg(feature = "successor")]
         "",
     ],
@@ -107,6 +108,7 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("algorithm.sql"),
         include_str!("postgres/shared.sql"),
         include_str!("postgres/oldest.sql"),
+        include_str!("listing.sql"),
         #[cfg(feature = "successor")]
         include_str!("postgres/successor.sql"),
     ],

@@ -17,8 +17,10 @@ pub struct StoreNumbers {
 }
 
 /// When a key expires; written exactly like its index, which is not used otherwise.
-const EXPIRES: &str = "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
-const EXPIRING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
+pub(crate) const EXPIRES: &str =
+    "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
+/// Which keys are in that index.
+pub(crate) const EXPIRING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 

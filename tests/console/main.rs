@@ -4,6 +4,7 @@
 
 mod client;
 mod idp;
+mod keys;
 mod oidc;
 mod owner;
 mod pages;

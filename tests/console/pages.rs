@@ -120,6 +120,7 @@ fn every_page_of_the_staff(screen: Screen) {
         ("issue", "/console/clients/acme/issue".to_owned()),
         ("keys", "/console/keys".to_owned()),
         ("key", format!("/console/keys/{id}")),
+        ("posture", "/console/posture".to_owned()),
         ("policy", "/console/policy".to_owned()),
         ("policy-edit", "/console/policy/edit".to_owned()),
         ("policy-history", "/console/policy/history".to_owned()),

@@ -253,14 +253,14 @@ fn overview(b: &Browser, go: &impl Fn(&str), revoked: &str) {
 
 /// The range is in the URL.
 fn ranges(b: &Browser) {
-    b.follow(".ranges a:nth-child(2)");
+    b.follow(".ranges a:nth-child(4)");
     assert!(b.url().ends_with("/console?since=7d"), "{}", b.url());
     assert_eq!(b.text(".ranges [aria-current]"), "7 days");
     assert_eq!(
         figures(b),
         ["12182requests in 7 days", "127of them refused"]
     );
-    b.follow(".ranges a:nth-child(3)");
+    b.follow(".ranges a:nth-child(5)");
     assert_eq!(figures(b)[0], "12682requests in 30 days");
     b.judge("usage-overview-30d");
 }
@@ -279,9 +279,9 @@ fn client_page(b: &Browser, go: &impl Fn(&str), first: &str, second: &str) {
     assert_eq!(table(b, "busiest"), expected);
     b.judge("usage-client");
     // One filter does not undo the other.
-    b.follow(".ranges a:nth-child(2)");
+    b.follow(".ranges a:nth-child(4)");
     assert!(b.url().contains("since=7d") && b.url().contains("status=active"));
-    b.follow(".filters button");
+    b.follow("form[role=search] button");
     assert!(b.url().contains("since=7d") && b.url().contains("status=active"));
 }
 

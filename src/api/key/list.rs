@@ -3,12 +3,16 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::concern::Judge;
 use super::used;
 use crate::{ANYBODY, Endpoint, Operation};
 use keystile_model::error::{Code, Kind, Result, refuse};
-use keystile_model::key::{KeyUseView, KeyView};
+use keystile_model::key::{KeyConcern, KeyOrder, KeyUseView, KeyView};
 use keystile_model::record::{self, Status};
-use keystile_model::wire::{self, Environment, Id, KeyStatus, Span, Time, TimeWords, labels};
+use keystile_model::room::Room;
+use keystile_model::wire::{
+    self, Environment, Id, KeyStatus, Span, Time, TimeWords, is_default, labels,
+};
 use keystile_model::world::World;
 use keystile_registry::key;
 use keystile_store::{Store, Tx, UsageTx};
@@ -17,7 +21,7 @@ use keystile_store::{Store, Tx, UsageTx};
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Keys)]
 pub struct KeyPage {
-    /// Sorted by id. If few of many keys match, the list may be empty although there is a `next`.
+    /// In the order asked for. If few of many keys match, the list may be empty although there is a `next`.
     pub keys: Vec<KeyView>,
     /// The `cursor` of the next page; null at the end.
     pub next: Option<Id>,
@@ -27,7 +31,7 @@ pub struct KeyPage {
     pub counted_since: Option<Time>,
 }
 
-/// Lists keys, sorted by id.
+/// Lists keys, sorted by id unless another order is asked for.
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyList)]
@@ -50,6 +54,16 @@ pub struct List {
     /// Only keys with this label, `name=value`; can be repeated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<String>,
+    /// Only keys whose id, name, client or label (`name=value`) contains this, ignoring case. A
+    /// whole id finds its key, and only that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
+    /// Only keys that should worry their owner for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concern: Option<KeyConcern>,
+    /// How they are sorted; by id by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub order: KeyOrder,
     /// Only keys at least this old whose requests have not been let through for as long: `90d`.
     #[serde(default)]
     pub unused: Option<Span>,
@@ -87,9 +101,7 @@ impl List {
                 .iter()
                 .all(|(name, v)| k.rules.labels.get(name) == Some(v))
     }
-}
 
-impl List {
     fn is_dormant(&self, key: &record::Key, used: Option<&KeyUseView>, now: u64) -> bool {
         let Some(Span(unused)) = self.unused else {
             return true;
@@ -100,77 +112,182 @@ impl List {
     }
 }
 
+/// What a search looks for, in lower case.
+struct Search(String);
+
+impl Search {
+    fn finds(&self, key: &record::Key) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(&self.0);
+        let rules = &key.rules;
+        self.0.is_empty()
+            || has(&rules.name)
+            || has(&key.client)
+            || has(&key.id.to_string())
+            || rules
+                .labels
+                .iter()
+                .any(|(name, v)| has(&format!("{name}={v}")))
+    }
+}
+
+/// A key that was looked at for a page.
+enum Looked {
+    Listed,
+    PassedBy,
+    NoRoom,
+}
+
+/// A page that is being filled.
+struct Filling<'a> {
+    asked: &'a List,
+    labels: Vec<(String, String)>,
+    search: Search,
+    /// What keys are judged by, if that is asked.
+    judge: Option<(KeyConcern, Judge)>,
+    room: Room,
+    now: u64,
+    page: KeyPage,
+}
+
+impl Filling<'_> {
+    fn look(
+        &mut self,
+        key: &record::Key,
+        tx: &Tx<'_>,
+        usage: Option<&UsageTx<'_>>,
+    ) -> Result<Looked> {
+        let (asked, now) = (self.asked, self.now);
+        // Checking these is free; looking up its use is not, so that comes last.
+        if !asked.wants(key, &self.labels, now)
+            || !self.search.finds(key)
+            || !asked.is_dormant(key, None, now)
+        {
+            return Ok(Looked::PassedBy);
+        }
+        let used = usage.map(|tx| used(tx, key.id)).transpose()?.flatten();
+        if !asked.is_dormant(key, used.as_ref(), now) {
+            return Ok(Looked::PassedBy);
+        }
+        if let Some((concern, judge)) = &mut self.judge
+            && !judge.finds(*concern, tx, key, used.as_ref())?
+        {
+            return Ok(Looked::PassedBy);
+        }
+        let view = KeyView {
+            usage: used,
+            ..KeyView::from_key(key, now)
+        };
+        if !self.room.takes(&view) {
+            return Ok(Looked::NoRoom);
+        }
+        self.page.keys.push(view);
+        Ok(Looked::Listed)
+    }
+}
+
+impl List {
+    /// Whether the list depends on what was counted.
+    fn asks_for_use(&self) -> bool {
+        let by_use = [KeyConcern::NeverUsed, KeyConcern::Unused];
+        self.unused.is_some() || self.concern.is_some_and(|c| by_use.contains(&c))
+    }
+
+    /// How many keys are searched for this page.
+    fn scope(&self) -> Result<u32> {
+        let look = self.scan.unwrap_or(LOOK);
+        match (1..=LOOK).contains(&look) {
+            true => Ok(look),
+            false => Err(refuse(
+                Code::OutOfRange,
+                format_args!("{look} is not in 1..={LOOK}"),
+                "leave it out, and ask for the next page with `cursor`",
+            )
+            .field("scan")),
+        }
+    }
+
+    /// The one key that is named by the whole of what is searched for.
+    fn named(&self, tx: &Tx<'_>, world: &World) -> Result<Option<record::Key>> {
+        let id = self.search.as_deref().and_then(|s| s.trim().parse().ok());
+        let key = id.map(|id| tx.key(id)).transpose()?.flatten();
+        let in_list = |key: &record::Key| {
+            world.caller.sees(&key.client) && self.client.as_ref().is_none_or(|c| *c == key.client)
+        };
+        Ok(key.filter(in_list))
+    }
+
+    fn page(
+        &self,
+        world: &World,
+        mut page: Filling<'_>,
+        tx: &Tx<'_>,
+        usage: Option<&UsageTx<'_>>,
+    ) -> Result<KeyPage> {
+        if let (true, Some(tx)) = (self.asks_for_use(), usage) {
+            page.page.counted_since = tx.began()?.map(Time);
+        }
+        if let Some(key) = self.named(tx, world)? {
+            page.look(&key, tx, usage)?;
+            return Ok(page.page);
+        }
+        let mut left = self.scope()?;
+        let (mut last, mut failed) = (None, None);
+        let cursor = self.cursor.as_ref().map(|c| c.0);
+        let of = self.client.as_deref();
+        key::each_sorted(tx, world, self.order, of, cursor, |key| {
+            if left == 0 {
+                page.page.next = last.map(Id);
+                return false;
+            }
+            left -= 1;
+            match page.look(&key, tx, usage) {
+                Ok(Looked::NoRoom) => page.page.next = last.map(Id),
+                Ok(Looked::Listed | Looked::PassedBy) => {
+                    last = Some(key.id);
+                    return true;
+                }
+                Err(e) => failed = Some(e),
+            }
+            false
+        })?;
+        failed.map_or(Ok(page.page), Err)
+    }
+}
+
 impl Operation for List {
     type Output = KeyPage;
     const ENDPOINT: Endpoint = Endpoint::get("key.list", "/v1/keys", ANYBODY, "List keys");
 
     fn run(self, store: &mut Store, world: &World) -> Result<KeyPage> {
-        let now = world.now.seconds();
         let labels = labels(&self.label)?;
-        let page = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
-        let look = self.scan.unwrap_or(LOOK);
-        if !(1..=LOOK).contains(&look) {
-            return Err(refuse(
-                Code::OutOfRange,
-                format_args!("{look} is not in 1..={LOOK}"),
-                "leave it out, and ask for the next page with `cursor`",
-            )
-            .field("scan"));
-        }
+        let room = wire::page(self.limit, USUAL_PAGE, "`cursor`")?;
+        self.scope()?;
+        let search = self.search.as_deref().unwrap_or_default().trim();
         let list = |tx: &Tx<'_>, usage: Option<&UsageTx<'_>>| {
-            let mut out = KeyPage {
-                keys: Vec::new(),
-                next: None,
-                counted_since: None,
+            let now = world.now.seconds();
+            let judge = self
+                .concern
+                .map(|c| Judge::new(tx, now).map(|judge| (c, judge)));
+            let page = Filling {
+                judge: judge.transpose()?,
+                asked: &self,
+                labels: labels.clone(),
+                search: Search(search.to_lowercase()),
+                room,
+                now,
+                page: KeyPage {
+                    keys: Vec::new(),
+                    next: None,
+                    counted_since: None,
+                },
             };
-            let mut failed = None;
-            let mut room = page;
-            let of = self.client.as_deref();
-            let cursor = self.cursor.as_ref().map(|c| c.0);
-            let mut left = look;
-            let mut last = None;
-            key::each(tx, &world.caller, of, cursor, |key| {
-                if left == 0 {
-                    out.next = last.map(Id);
-                    return false;
-                }
-                left -= 1;
-                last = Some(key.id);
-                // Checking the age is free; looking up its use is not, so that comes last.
-                if !self.wants(&key, &labels, now) || !self.is_dormant(&key, None, now) {
-                    return true;
-                }
-                let used = match usage.map(|tx| used(tx, key.id)).transpose() {
-                    Ok(used) => used.flatten(),
-                    Err(e) => {
-                        failed = Some(e);
-                        return false;
-                    }
-                };
-                if !self.is_dormant(&key, used.as_ref(), now) {
-                    return true;
-                }
-                let view = KeyView {
-                    usage: used,
-                    ..KeyView::from_key(&key, now)
-                };
-                if !room.takes(&view) {
-                    out.next = out.keys.last().map(|k| k.id.clone());
-                    return false;
-                }
-                out.keys.push(view);
-                true
-            })?;
-            if let (Some(_), Some(tx)) = (&self.unused, usage) {
-                out.counted_since = tx.began()?.map(Time);
-            }
-            failed.map_or(Ok(out), Err)
+            self.page(world, page, tx, usage)
         };
         let used =
             store.with_usage(|store, usage| usage.read(|u| store.read(|tx| list(tx, Some(u)))));
         match used {
             // Keys can be listed without their usage, too.
-            Err(e) if self.unused.is_none() && e.kind() != Kind::NotFound => {
+            Err(e) if !self.asks_for_use() && e.kind() != Kind::NotFound => {
                 let keys = store.read(|tx| list(tx, None))?;
                 tracing::warn!(error = %e, "usage cannot be read");
                 Ok(keys)

@@ -143,6 +143,9 @@ impl List {
             limit: Some(PAGE),
             scan: None,
             cursor: None,
+            search: None,
+            concern: None,
+            order: key::KeyOrder::Id,
         };
         let mut json = cx.out.is_json().then(Output::list);
         let mut keys = Vec::new();

@@ -290,7 +290,9 @@ async fn a_policy_that_somebody_else_replaced_meanwhile_is_not_overwritten() {
     let (owner, _) = site.token(Role::Owner, false).await;
     let person = site.sign_in(&owner).await;
     let apply = |revision: u32, realm: &str| {
-        format!("do=apply&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}")
+        format!(
+            "do=apply&opens=true&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}"
+        )
     };
     let first = person.post("/console/policy/edit", &apply(1, "one")).await;
     assert_eq!(first.header("location"), "/console/policy?done=applied");

@@ -242,19 +242,28 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
         .await
         .unwrap();
     hook("https://two.example/hook").await;
-    assert_eq!(open.send(&person).await.status, 412);
+    let asked = open.send(&person).await;
+    assert_eq!(asked.status, 200, "asks first");
+    let sure = Filled::find(&asked.text, remove);
+    assert_eq!(sure.send(&person).await.status, 412);
     let page = person.get("/console/webhooks").await.text;
     assert!(page.contains("https://two.example/hook"));
-    assert_eq!(Filled::find(&page, remove).send(&person).await.status, 303);
+    let asked = Filled::find(&page, remove).send(&person).await.text;
+    assert_eq!(Filled::find(&asked, remove).send(&person).await.status, 303);
 
     let apply = |revision: u32, realm: &str| {
-        format!("do=apply&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}")
+        format!(
+            "do=apply&opens=true&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}"
+        )
     };
     person.post("/console/policy/edit", &apply(1, "one")).await;
     let history = person.get("/console/policy/history").await.text;
     let back = Filled::find(&history, "/console/policy/rollback");
     person.post("/console/policy/edit", &apply(2, "two")).await;
-    assert_eq!(back.send(&person).await.status, 412);
+    let asked = back.send(&person).await;
+    assert!(asked.text.contains("Changes for callers"), "{}", asked.text);
+    let sure = Filled::find(&asked.text, "/console/policy/rollback");
+    assert_eq!(sure.send(&person).await.status, 412);
     // The editor keeps the text, and can go on from the policy that is in force now.
     let late = person
         .post("/console/policy/edit", &apply(2, "three"))

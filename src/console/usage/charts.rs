@@ -8,13 +8,16 @@ use keystile_registry::usage::question::Breakdown;
 use maud::{Markup, html};
 
 use super::super::chart::{Bar, Series};
+use super::super::form::Form;
 use super::super::widgets::number;
 
 /// How many reasons for refusals have a colour of their own; the rest are taken together.
 const REASONS: usize = 2;
+/// The shortest step, of which there is nothing shorter to see; seconds.
+const FINEST: u64 = 60;
 
 /// A bar for each step: what was let through, the commonest reasons of refusals, the rest.
-pub(super) fn course(u: &Usage) -> Series<'_> {
+pub(super) fn course<'u>(u: &'u Usage, narrowed: &dyn Fn(u64, u64) -> String) -> Series<'u> {
     let refusals = || u.groups.iter().filter(|g| refused(g) > 0);
     let mut parts = vec!["let through"];
     parts.extend(refusals().take(REASONS).map(name));
@@ -34,10 +37,13 @@ pub(super) fn course(u: &Usage) -> Series<'_> {
             values.push(left);
         }
         let (label, short) = at(point.at.0, u.step);
+        let length = u.step.seconds();
+        let target = (length > FINEST).then(|| narrowed(point.at.0, point.at.0 + length));
         Bar {
             label,
             short,
             values,
+            target,
         }
     });
     Series {
@@ -100,7 +106,13 @@ pub(super) fn reasons(u: &Usage) -> Markup {
 }
 
 /// The largest clients, keys or routes.
-pub(super) fn busiest(u: &Usage) -> Markup {
+pub(super) fn busiest(u: &Usage, query: &Form) -> Markup {
+    // The page of a client or key shows the same time.
+    let time = ["since", "until"]
+        .into_iter()
+        .fold(Form::default(), |form, name| {
+            form.with(name, query.text(name))
+        });
     let (title, head, folder) = match u.by {
         Some(Breakdown::Client) => ("By client", "Client", Some("clients")),
         Some(Breakdown::Key) => ("By key", "Key", Some("keys")),
@@ -122,7 +134,7 @@ pub(super) fn busiest(u: &Usage) -> Markup {
                         tr {
                             th scope="row" {
                                 @match (&group.name, folder) {
-                                    (Some(name), Some(folder)) => a href={ "/console/" (folder) "/" (encoded(name)) } { (name) },
+                                    (Some(name), Some(folder)) => a href=(time.target(&format!("/console/{folder}/{}", encoded(name)))) { (name) },
                                     (Some(name), None) => code { (name) },
                                     (None, Some(_)) => span.soft { "no known key" },
                                     (None, None) => span.soft { "no route" },

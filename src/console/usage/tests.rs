@@ -43,7 +43,7 @@ fn the_parts_of_each_bar_are_all_of_its_requests() {
         counted_since: Some(Time(0)),
         uncounted: None,
     };
-    let series = course(&usage);
+    let series = course(&usage, &|from, until| format!("{from} {until}"));
     assert_eq!(
         series.parts,
         [
@@ -57,4 +57,5 @@ fn the_parts_of_each_bar_are_all_of_its_requests() {
     assert_eq!(series.bars[1].values, [7, 30, 1, 1]);
     assert_eq!(series.bars[1].label, "1970-01-01 01:00");
     assert_eq!(series.bars[1].short, "01");
+    assert_eq!(series.bars[1].target.as_deref(), Some("3600 7200"));
 }

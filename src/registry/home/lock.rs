@@ -151,7 +151,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path().to_owned(), None);
         home.create(&system::local(), |store| {
-            store.batch("ALTER TABLE signing_key DROP COLUMN algorithm; PRAGMA user_version = 11");
+            store.batch(
+                "ALTER TABLE signing_key DROP COLUMN algorithm;
+                 DROP INDEX key_created; DROP INDEX key_client_created; DROP INDEX key_client_ends; PRAGMA user_version = 11",
+            );
             Ok(())
         })
         .unwrap();
