@@ -2,6 +2,7 @@
 //! the command line through it.
 
 mod backups;
+mod banner;
 mod bodies;
 mod discovery;
 mod exports;
