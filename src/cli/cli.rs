@@ -10,8 +10,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::{self, Context, Through, login};
+use crate::commands::{self, Context, Through};
 use crate::output::{self, Output, OutputFormat};
+use crate::remembered;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
 use keystile_store::DatabaseAddress;
@@ -117,7 +118,7 @@ enum Command {
     Dev(commands::dev::Dev),
     Login(commands::login::Login),
     Logout(commands::login::Logout),
-    Status(commands::status::Status),
+    Status(commands::status::StatusArgs),
     #[command(name = "end-with")]
     EndWith(commands::dev::EndWith),
     #[command(subcommand)]
@@ -220,7 +221,7 @@ fn command() -> clap::Command {
     fn with_dashes(command: clap::Command) -> clap::Command {
         command
             .mut_args(|arg| {
-                let free = is_free(&arg);
+                let free = is_free(&arg) || arg.is_allow_hyphen_values_set();
                 arg.allow_hyphen_values(free)
             })
             .mut_subcommands(with_dashes)
@@ -333,7 +334,7 @@ fn through(cli: &Cli) -> Result<Option<Through>> {
         // Only for want of another token.
         return Ok(Some(match through.token() {
             Some(_) => through,
-            None => through.or_token_of(login::kept()?.as_ref()),
+            None => through.or_token_of(remembered::kept()?.as_ref()),
         }));
     }
     let home = global
@@ -344,7 +345,7 @@ fn through(cli: &Cli) -> Result<Option<Through>> {
     if home || store || system::variable("KEYSTILE_STORE").is_some() {
         return Ok(None);
     }
-    let kept = login::kept()?;
+    let kept = remembered::kept()?;
     Ok(kept.map(|kept| Through::remembered(&kept, ca)))
 }
 

@@ -7,6 +7,7 @@ use keystile_core::key::{KeyId, Parsed};
 use zeroize::Zeroizing;
 
 use crate::output::Output;
+use crate::remembered::LoggedIn;
 use keystile_api::Operation;
 use keystile_api::remote::{self, Remote};
 use keystile_model::error::{Code, Result, refuse};
@@ -14,7 +15,6 @@ use keystile_model::world::World;
 use keystile_registry::home::Home;
 use keystile_store::Store;
 use keystile_system as system;
-use login::LoggedIn;
 
 pub mod audit;
 pub mod backup;

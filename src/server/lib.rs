@@ -98,8 +98,11 @@ pub struct ServerSettings {
     /// Connections of each listener at once.
     pub connections: usize,
     /// Called once it listens.
-    pub listening: Option<Box<dyn FnOnce(&BoundAddresses) + Send>>,
+    pub listening: Option<Listening>,
 }
+
+/// What is done once a server listens.
+pub type Listening = Box<dyn FnOnce(&BoundAddresses) + Send>;
 
 /// Where a server listens.
 pub struct BoundAddresses {

@@ -184,7 +184,7 @@ fn session(name: &str, way: Way) {
         }
     }
     if matches!(way, Way::Server) {
-        for it in ["it", "them"] {
+        for it in ["it", "them", "that"] {
             let done = format!("the server sends {it} to its Envoys now");
             found = found.replace(&done, &format!("`keystilectl push` puts {it} in force"));
         }

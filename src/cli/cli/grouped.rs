@@ -1,10 +1,8 @@
 //! The help of `keystilectl` itself: commands in groups, and the options of all of them, which the
 //! help of each leaves out.
 
-use clap::builder::StyledStr;
+use clap::builder::{StyledStr, Styles};
 use clap::{Arg, Command};
-
-use super::STYLES;
 
 /// Every command, by what it is for.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -69,7 +67,8 @@ fn mentioned(command: Command, has_examples: bool) -> Command {
 }
 
 fn help(command: &Command) -> StyledStr {
-    let (header, literal) = (STYLES.get_header(), STYLES.get_literal());
+    let styles = command.get_styles();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
     let mut out = String::from("{about-with-newline}\n{usage-heading} {usage}\n");
     for (title, names) in GROUPS {
         out.push_str(&format!("\n{header}{title}:{header:#}\n"));
@@ -86,7 +85,7 @@ fn help(command: &Command) -> StyledStr {
     }
     out.push_str(&format!("\n{header}Options of every command:{header:#}\n"));
     for option in command.get_arguments().filter(|a| a.is_global_set()) {
-        out.push_str(&told(option));
+        out.push_str(&told(option, styles));
     }
     out.push_str(&format!(
         "  {literal}-h{literal:#}, {literal}--help{literal:#}, {literal}-V{literal:#}, {literal}--version{literal:#}\n{{after-help}}"
@@ -94,8 +93,8 @@ fn help(command: &Command) -> StyledStr {
     out.into()
 }
 
-fn told(option: &Arg) -> String {
-    let literal = STYLES.get_literal();
+fn told(option: &Arg, styles: &Styles) -> String {
+    let literal = styles.get_literal();
     let long = option.get_long().unwrap_or_default();
     let short = option
         .get_short()

@@ -240,9 +240,10 @@ impl Delete {
         cx.out.show(&done, || match done.keys_revoked {
             0 => format!("client {} deleted\n", done.client),
             n => format!(
-                "client {} deleted, {} revoked; push to put that in force\n",
+                "client {} deleted, {} revoked; {}\n",
                 done.client,
-                count(usize::try_from(n).unwrap_or(usize::MAX))
+                count(usize::try_from(n).unwrap_or(usize::MAX)),
+                cx.in_force("that")
             ),
         })
     }

@@ -4,7 +4,6 @@ mod children;
 mod sample;
 mod upstream;
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use super::push::{Filter, Shell};
 use super::serve::Serve;
 use super::{Context, signing_key};
 use crate::output;
-use children::{DevEnvoy, Watch};
+use children::{DevEnvoy, Watch, log_file};
 use keystile_api::client;
 use keystile_api::key::{Issue, IssuedKey};
 use keystile_api::signing_key::SigningAlgorithm;
@@ -162,7 +161,7 @@ impl Dev {
             server: None,
         };
         let policy = self.store(cx)?;
-        log::begin(LogForm::File(file(&folder.path().join("serve.log"))?));
+        log::begin(LogForm::File(log_file(&folder.path().join("serve.log"))?));
         let sample = Sample::from_policy(&policy);
         let api = child::free(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
         let discovery = child::free(SocketAddr::from(([127, 0, 0, 1], 18_000)))?;
@@ -253,18 +252,6 @@ impl Dev {
         });
         Ok(parsed?.serve)
     }
-}
-
-/// Opens a log.
-fn file(path: &Path) -> Result<File> {
-    let opened = File::options().create(true).append(true).open(path);
-    opened.map_err(|e| {
-        refuse(
-            Code::FileUnwritable,
-            format_args!("`{}` cannot be written ({e})", path.display()),
-            "name another folder with `--keep`",
-        )
-    })
 }
 
 /// A key with every scope, which ends tomorrow.

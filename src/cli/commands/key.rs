@@ -135,7 +135,18 @@ impl KeyCommand {
 }
 
 impl List {
+    /// Whether an option may have left keys out.
+    fn leaves_out(&self) -> bool {
+        let named = self.client.is_some() || self.environment.is_some();
+        let timed = self.expiring.is_some() || self.endless || self.unused.is_some();
+        named || timed || !self.status.is_empty() || !self.label.is_empty()
+    }
+
     fn run(self, cx: &Context) -> Result<()> {
+        let next = match self.leaves_out() {
+            true => "no key fits; `keystilectl key list` lists all",
+            false => "`keystilectl key issue CLIENT` issues a key",
+        };
         let mut page = key::List {
             client: self.client,
             status: self.status.into_iter().map(KeyStatus).collect(),
@@ -190,10 +201,7 @@ impl List {
                 .note("there are more; `--limit` says how many are listed");
         }
         if count == 0 {
-            nothing(
-                cx.out,
-                "`keystilectl key issue CLIENT` issues a key; options leave some out",
-            );
+            nothing(cx.out, next);
         }
         if let Some(unused) = self.unused {
             doubt(cx, unused, counted_since);

@@ -6,10 +6,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Context;
+use crate::remembered::{self, LoggedIn};
 use keystile_api::guide;
 use keystile_api::remote::{self, Remote};
 use keystile_model::error::{Code, Error, Result, refuse};
@@ -42,59 +42,6 @@ Example:
 The token stays valid: `keystilectl token revoke` ends it.")]
 pub struct Logout {}
 
-/// A server that this user has logged in to. No `Debug`.
-#[derive(Serialize, Deserialize)]
-pub struct LoggedIn {
-    /// Its address.
-    pub server: String,
-    /// The file of its certificate authority.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-    token: String,
-}
-
-impl Drop for LoggedIn {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.token);
-    }
-}
-
-impl LoggedIn {
-    /// The token.
-    pub fn token(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.token.clone())
-    }
-}
-
-/// `~/.config/keystile/login.json`.
-fn place() -> Option<PathBuf> {
-    let config = system::variable("XDG_CONFIG_HOME").map(PathBuf::from);
-    let home = || Some(PathBuf::from(system::variable("HOME")?).join(".config"));
-    Some(config.or_else(home)?.join("keystile/login.json"))
-}
-
-/// The server that this user has logged in to.
-///
-/// # Errors
-/// If the file cannot be read: what was meant for a server must not go to the store of this machine.
-pub fn kept() -> Result<Option<LoggedIn>> {
-    let Some(path) = place().filter(|p| p.exists()) else {
-        return Ok(None);
-    };
-    let wrong = |why: &dyn std::fmt::Display| {
-        refuse(
-            Code::FileInvalid,
-            format_args!("`{}` cannot be read ({why})", path.display()),
-            "log in again with `keystilectl login`, or remove it with `keystilectl logout`",
-        )
-    };
-    let text = Zeroizing::new(fs::read_to_string(&path).map_err(|e| wrong(&e))?);
-    // Nothing of the text, which holds a token.
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|_| wrong(&"it is not what `login` writes"))
-}
-
 impl Login {
     /// Runs it; `ca` is the certificate authority of the server, if it is a private one.
     pub fn run(self, cx: &Context, ca: Option<PathBuf>) -> Result<()> {
@@ -106,7 +53,7 @@ impl Login {
         let server = Remote::new(&self.server, ca.as_deref(), Some(token.clone()))?;
         // Anybody may ask this.
         server.perform(&guide::Show {})?;
-        let path = place().ok_or_else(no_home)?;
+        let path = remembered::place().ok_or_else(no_home)?;
         if let Some(folder) = path.parent() {
             let made = fs::DirBuilder::new()
                 .recursive(true)
@@ -120,11 +67,7 @@ impl Login {
                 )
             })?;
         }
-        let kept = LoggedIn {
-            server: self.server.clone(),
-            ca,
-            token: token.as_str().to_owned(),
-        };
+        let kept = LoggedIn::new(self.server.clone(), ca, &token);
         let text = Zeroizing::new(serde_json::to_vec(&kept).unwrap_or_default());
         file::replace(&path, 0o600, &text)?;
         let shown = path.display().to_string();
@@ -170,7 +113,7 @@ fn no_home() -> Error {
 impl Logout {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
-        let path = place().ok_or_else(no_home)?;
+        let path = remembered::place().ok_or_else(no_home)?;
         let was = path.exists();
         if was {
             fs::remove_file(&path).map_err(|e| {

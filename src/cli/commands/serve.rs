@@ -27,15 +27,12 @@ use keystile_server::pool::StorePool;
 use keystile_server::proxy::Proxies;
 use keystile_server::scanner::{KeySource, Scanner};
 use keystile_server::tls::TlsFiles;
-use keystile_server::{BoundAddresses, ServerSettings};
+use keystile_server::{BoundAddresses, Listening, ServerSettings};
 use keystile_system as system;
 
 /// How long threads have to end what they do in a database, before a server ends without them. What
 /// it has not committed by then, the database takes back.
 const THREADS_END: Duration = Duration::from_secs(5);
-
-/// What is done once a server listens.
-pub(super) type Listening = Box<dyn FnOnce(&BoundAddresses) + Send>;
 
 mod banner;
 mod oidc;

@@ -17,7 +17,7 @@ use keystile_model::wire::PAGE;
 Examples:
   keystilectl status
   keystilectl status --output json")]
-pub struct Status {}
+pub struct StatusArgs {}
 
 #[derive(Serialize)]
 struct StatusOutput {
@@ -48,7 +48,7 @@ struct FleetCount {
     behind: Vec<String>,
 }
 
-impl Status {
+impl StatusArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let mut unknown = Vec::new();

@@ -70,7 +70,9 @@ pub(super) fn salvage<T: DeserializeOwned>(
             Wrong::Missing(field) => join(&path, field),
             _ => path.clone(),
         };
-        let is_new = !out.unknown.contains(&at);
+        // What is missing in something that is made up is no mistake of the file.
+        let is_new = !out.unknown.contains(&at)
+            && !(matches!(wrong, Wrong::Missing(_)) && out.unknown.contains(&path));
         if is_new {
             let (place, told) = match &wrong {
                 Wrong::Unknown { field, known } => (&at, unknown(field, known)),

@@ -1,6 +1,6 @@
 //! Envoy, as a child that never outlives this process.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
@@ -74,6 +74,18 @@ fn installed() -> Option<PathBuf> {
     })
 }
 
+/// Opens a log.
+pub(super) fn log_file(path: &Path) -> Result<File> {
+    let opened = File::options().create(true).append(true).open(path);
+    opened.map_err(|e| {
+        refuse(
+            Code::FileUnwritable,
+            format_args!("`{}` cannot be written ({e})", path.display()),
+            "name another folder with `--keep`",
+        )
+    })
+}
+
 /// What an Envoy is started with.
 pub(super) struct DevEnvoy<'a> {
     pub(super) program: PathBuf,
@@ -109,10 +121,7 @@ impl DevEnvoy<'_> {
             module: module.as_deref().and_then(module_name),
         }
         .render()?;
-        let (file, log) = (
-            self.folder.join("envoy.yaml"),
-            self.folder.join("envoy.log"),
-        );
+        let file = self.folder.join("envoy.yaml");
         fs::write(&file, config).map_err(|e| cannot(&e))?;
         let itself =
             system::executable().ok_or_else(|| cannot(&"this program's file is unknown"))?;
@@ -120,7 +129,7 @@ impl DevEnvoy<'_> {
         command
             .args(["end-with", &process::id().to_string()])
             .arg(self.program);
-        command.arg("-c").arg(file).arg("--log-path").arg(log);
+        command.arg("-c").arg(file);
         // So that several can run on one machine.
         command.args(["--use-dynamic-base-id", "--concurrency", "2"]);
         command.env(SIGNING_KEYS, signing_keys);
@@ -137,8 +146,8 @@ impl DevEnvoy<'_> {
         }
         command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stdout(log_file(&self.folder.join("access.log"))?)
+            .stderr(log_file(&self.folder.join("envoy.log"))?);
         command.spawn().map_err(|e| cannot(&e))
     }
 }
