@@ -34,10 +34,11 @@ impl Tx<'_> {
             .one(sql, params![number], |r| column::unsigned(r, 0))
     }
 
-    /// A client, or a key of it, is changed.
+    /// A client, or a key of it, is changed. The row is written once in a transaction: PostgreSQL
+    /// keeps every version of it until the end, and walks them all to find the last.
     pub(super) fn touch_client(&self, number: u32) -> Result<()> {
         self.tx.execute(
-            "UPDATE client SET revision = ? WHERE number = ?",
+            "UPDATE client SET revision = ?1 WHERE number = ?2 AND revision <> ?1",
             params![column::signed(self.next), number],
         )?;
         Ok(())

@@ -3,7 +3,7 @@
 mod row;
 
 use crate::sql::{SqlRow, ToValue, Value, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keystile_core::key::{Digest, KeyId};
 
@@ -46,7 +46,8 @@ const SET_OVERLAP_END: Sql<'_> = Sql {
 };
 
 const TOUCH_CLIENTS: Sql<'_> = Sql {
-    head: "UPDATE client SET revision = ?1 WHERE number IN (SELECT client FROM key WHERE id IN (",
+    head: "UPDATE client SET revision = ?1 WHERE revision <> ?1
+        AND number IN (SELECT client FROM key WHERE id IN (",
     shared: 1,
     row: "#",
     tail: "))",
@@ -267,11 +268,9 @@ impl Tx<'_> {
             v.give(column::joined(&rules.certificates));
         };
         rows::write(&self.tx, &INSERT, keys, |v| v.give(changed), own)?;
-        let of = |k: &K| k.as_ref().client_number;
-        for keys in keys.chunk_by(|a, b| of(a) == of(b)) {
-            keys.first().map_or(Ok(()), |k| self.touch_client(of(k)))?;
-        }
-        Ok(())
+        // Sorted by id, the keys of many clients stand in turn.
+        let clients: BTreeSet<u32> = keys.iter().map(|k| k.as_ref().client_number).collect();
+        clients.into_iter().try_for_each(|c| self.touch_client(c))
     }
 
     /// Sets when rotated keys stop working.
