@@ -107,7 +107,13 @@ fn told(option: &Arg, styles: &Styles) -> String {
         .get_help()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let lines = wrapped(&format!("{help}{env}"), WIDTH.saturating_sub(10));
+    let words = option.get_possible_values();
+    let words: Vec<&str> = words.iter().map(|v| v.get_name()).collect();
+    let words = match words.is_empty() {
+        true => String::new(),
+        false => format!(": {}", words.join(", ")),
+    };
+    let lines = wrapped(&format!("{help}{words}{env}"), WIDTH.saturating_sub(10));
     format!(
         "  {}{literal}--{long}{literal:#}{value}\n          {}\n",
         short.unwrap_or_default(),
