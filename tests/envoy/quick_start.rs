@@ -230,7 +230,11 @@ fn the_control_plane_of_the_readme_proves_a_revocation_and_counts_usage() {
     // It worked once.
     assert_ne!(typed(&dir, &environment, &accept).0, "200");
     eventually("usage to be counted", || {
-        let (usage, _) = typed(&dir, &environment, "keystilectl usage --output json");
+        let (usage, _) = typed(
+            &dir,
+            &environment,
+            "keystilectl usage --by client --output json",
+        );
         usage.contains("acme").then_some(())
     });
 }
