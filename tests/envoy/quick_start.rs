@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A checkout: its scripts have run, and its parts are there.
 fn checkout() -> PathBuf {
@@ -190,9 +191,15 @@ fn the_control_plane_of_the_readme_proves_a_revocation_and_counts_usage() {
     let token = key_in(&printed, "kst_owner_");
     for usual in ["8080", "10001"] {
         let port = ports.instead_of(usual).parse().unwrap();
-        eventually("the server and Envoy to listen", || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
-        });
+        // Both start at once, which takes a busy machine longer than one of them.
+        let began = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(
+                began.elapsed() < Duration::from_secs(90),
+                "{usual} is not listened on"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     let anywhere = ports.put(anywhere).replace("kst_…", &token);
