@@ -34,6 +34,10 @@ pub struct FleetNode {
     /// It has a secret of its own for its reports. Older servers do not say.
     #[serde(default)]
     pub enrolled: bool,
+    /// When a report in its name was refused, because it was not signed as it has to be, unless one
+    /// has been accepted since (RFC 3339). Older servers do not say.
+    #[serde(default)]
+    pub report_refused: Option<String>,
     /// Base and overlay.
     pub resources: Vec<ResourceView>,
     /// What each of its VMs last reported; Envoy has one per worker and one more.

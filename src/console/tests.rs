@@ -77,6 +77,7 @@ fn node(id: &str, connected: bool) -> FleetNode {
     let since = |is: bool| is.then(|| "2026-11-28T12:00:00Z".to_owned());
     FleetNode {
         enrolled: true,
+        report_refused: None,
         id: id.to_owned(),
         cluster: String::new(),
         envoy: String::new(),

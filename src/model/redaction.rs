@@ -7,7 +7,14 @@ use crate::invisible::is_ignorable;
 /// How many digits make a nearly complete key, without its brand and environment.
 const SECRET_RUN: usize = 50;
 
-/// Whether something in a text has the form of a key, a token or a webhook secret, whatever
+/// The secret of a node, a signing key or a master key: 32 bytes in base64url.
+const BYTES_RUN: usize = 43;
+/// How many capitals, and how many small letters, 32 random bytes have in base64url, and how often
+/// one kind of digit follows another, but for two in a thousand.
+const LETTERS: usize = 4;
+const CHANGES: usize = 18;
+
+/// Whether something in a text has the form of a key, a token or another secret of ours, whatever
 /// surrounds it and even if its checksum is wrong: a damaged key reveals nearly all of it. So does
 /// one without its brand, which its capitals distinguish from a hexadecimal digest. Not found: a
 /// key of which ten or more digits are missing, or that is split over several fields or lines, or
@@ -24,6 +31,22 @@ pub fn holds_secret(text: &str) -> bool {
         || text
             .split(|c: char| !c.is_ascii_alphanumeric())
             .any(is_drawn)
+        || text
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+            .any(holds_bytes)
+}
+
+/// Whether a run of base64url's digits holds 32 random bytes. Names may be as long, but the letters
+/// of words are of one kind.
+fn holds_bytes(run: &str) -> bool {
+    let kind = |b: &u8| (b.is_ascii_uppercase(), b.is_ascii_lowercase());
+    run.as_bytes().windows(BYTES_RUN).any(|window| {
+        let count = |is: fn(&u8) -> bool| window.iter().filter(|b| is(b)).count();
+        let pairs = window.iter().zip(window.iter().skip(1));
+        count(u8::is_ascii_uppercase) >= LETTERS
+            && count(u8::is_ascii_lowercase) >= LETTERS
+            && pairs.filter(|(a, b)| kind(a) != kind(b)).count() >= CHANGES
+    })
 }
 
 /// The same for text with our prefixes.

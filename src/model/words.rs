@@ -119,6 +119,9 @@ mod tests {
             longer,
             key[8..].to_owned(),
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+            // A node's secret, and a signing key.
+            "edge-1:Q0FW7dZ9mB_1xTq-5rEoLk3NvY8uHs2PaJcGi6Dw4Xe".to_owned(),
+            "KEYSTILE_SIGNING_KEYS=k1:zP-3hV9kQwB7nXe_0RtYcU5mLsJaG2oFd8iEbK1TvAM".to_owned(),
         ] {
             assert!(holds_secret(&held), "{}", held.len());
             let refused = check("reason", &held, REASON).unwrap_err().to_string();
@@ -133,6 +136,8 @@ mod tests {
             "commit_3f786850e387550fdab836ed7e6dc881de23001b",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+            "CustomerPortal-ProductionEnvironment-Team42_BackendService7",
+            "sidecar~10.4.0.17~payments-7d9c5b6f8-x2v4q.payments~payments.svc.cluster.local",
         ] {
             assert!(!holds_secret(plain), "{plain}");
         }

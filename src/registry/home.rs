@@ -289,13 +289,13 @@ impl Home {
     /// Creates the folder, a master key and an empty store, which `fill` fills; either all of it
     /// appears, or nothing.
     pub fn create(&self, world: &World, fill: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
-        let (shown, path) = (self.folder.display(), self.store());
+        let (place, path) = (self.place(), self.store());
         let cannot = |e| cannot_make(&self.folder, &e);
         self.make_folder()?;
         let taken = || {
             refuse(
                 Code::StoreExists,
-                format_args!("there is a store in `{shown}` already"),
+                format_args!("there is a store in `{place}` already"),
                 keystile_model::next!["use it, or name another folder with ", named("home")],
             )
         };

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::pool::StorePool;
 use keystile_api::fleet::{FleetNode, Missing};
+use keystile_core::report::message;
 use keystile_model::error::Result;
 use keystile_model::room::Room;
 use keystile_model::world::World;
@@ -116,14 +117,16 @@ impl Delivery {
 
     /// Whether a node has, or had, a secret of its own.
     pub fn is_enrolled_or_revoked(&self, node: &str) -> bool {
-        self.nodes.now().is_some_and(|nodes| nodes.is_known(node))
+        self.nodes
+            .now()
+            .is_some_and(|keys| keys.nodes.is_known(node))
     }
 
     /// With what an Envoy could sign reports, which the fleet itself does not know.
     fn with_enrolment(&self, mut views: Vec<FleetNode>) -> Vec<FleetNode> {
-        let nodes = self.nodes.now();
+        let keys = self.nodes.now();
         for view in &mut views {
-            view.enrolled = nodes.as_ref().is_some_and(|n| n.is_enrolled(&view.id));
+            view.enrolled = keys.as_ref().is_some_and(|k| k.nodes.is_enrolled(&view.id));
         }
         views
     }
@@ -218,7 +221,13 @@ impl Delivery {
         let taken = self.take_report(body, kid, tag);
         match &taken {
             Ok(()) => self.count.reports.add(),
-            Err(_) => self.count.reports_refused.add(),
+            Err(refusal) => {
+                self.count.reports_refused.add();
+                let node = message::node_of(body);
+                if let (ReportRefusal::Report(_), Some(node)) = (refusal, node) {
+                    self.fleet.report_refused(&node, system::now());
+                }
+            }
         }
         taken
     }
@@ -234,8 +243,8 @@ impl Delivery {
             return Err(ReportRefusal::NotReady);
         }
         let known = self.known.borrow().clone().ok_or(ReportRefusal::NotReady)?;
-        let nodes = self.nodes.now().ok_or(ReportRefusal::NotReady)?;
-        let proof = known.proof(&nodes, body, kid, tag)?;
+        let keys = self.nodes.now().ok_or(ReportRefusal::NotReady)?;
+        let proof = known.proof(&keys, body, kid, tag)?;
         let (now, at) = (system::now(), system::instant());
         let is_above = self.version().is_none_or(|v| proof.version > v);
         if is_above && proof.version > version_most(now) {
@@ -251,7 +260,7 @@ impl Delivery {
         if self.version().is_none_or(|v| proof.version <= v) {
             return Ok(());
         }
-        if !nodes.is_enrolled(&proof.node) && !self.fleet.has_been(&proof.node) {
+        if !keys.nodes.is_enrolled(&proof.node) && !self.fleet.has_been(&proof.node) {
             self.doubt(
                 &proof,
                 "an Envoy that never connected and is not enrolled reports a version that was not published here; this server does not raise its version above it. If the Envoy is yours, connect it, or enroll it with `keystilectl node enroll`",

@@ -74,10 +74,10 @@ async fn revoke(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-/// The one key of a request; `None` for none. With several, it is unclear which one is meant, and
-/// the caller could not tell which one was revoked.
+/// The one key of a request, however often it is there; `None` for none. With several, it is unclear
+/// which one is meant, and the caller could not tell which one was revoked.
 fn presented(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Error> {
-    let (mut found, mut others) = (None, 0);
+    let (mut found, mut others): (Option<Zeroizing<String>>, _) = (None, 0);
     let bearers = headers.get_all(header::AUTHORIZATION).iter().map(|v| {
         let (scheme, key) = v.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key)
@@ -88,6 +88,7 @@ fn presented(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Error> {
             Some(key) if found.is_none() && (1..=LONGEST).contains(&key.len()) => {
                 found = Some(Zeroizing::new(key.to_owned()));
             }
+            Some(key) if found.as_ref().is_some_and(|found| **found == key) => {}
             _ => others += 1,
         }
     }

@@ -3,6 +3,7 @@
 //! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue for one
 //! connection; readers see the last committed state and never wait.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub struct StorePool {
     version: watch::Sender<u64>,
     record: watch::Sender<u64>,
     base: watch::Sender<BaseMark>,
+    /// For looking whether anything has changed.
+    watcher: Mutex<Option<Store>>,
+    /// The database holds less than it did: it was put back to an earlier state.
+    went_back: AtomicBool,
     health: Health,
     /// The other servers of the store, if it is in a database.
     replicas: Option<Arc<Replicas>>,
@@ -75,6 +80,7 @@ impl StorePool {
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
         let file = home.file()?;
+        home.follows(&mut store)?;
         let now = store.read(now::now)?;
         let replicas = home.database().map(Replicas::new).transpose()?;
         let turn = Arc::new(Turns::default());
@@ -92,6 +98,8 @@ impl StorePool {
             version: watch::Sender::new(now.version),
             record: watch::Sender::new(now.record),
             base: watch::Sender::new(now.base),
+            watcher: Mutex::default(),
+            went_back: AtomicBool::new(false),
             health: Health::default(),
             replicas,
         }))
@@ -164,6 +172,9 @@ impl StorePool {
                 "nothing was changed; put it back, or stop the server, check the folder and start it again",
             )
         };
+        if self.went_back.load(Ordering::Relaxed) {
+            return Err(gone_back());
+        }
         self.home.still_held()?;
         match self.home.file() {
             Ok(file) if file == self.file => Ok(()),
@@ -293,6 +304,14 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
             "nothing was changed; see the server's log",
         )),
     }
+}
+
+fn gone_back() -> Error {
+    refuse(
+        Code::StoreAccess,
+        "the database was put back to an earlier state while the server was running: it lacks changes that were acknowledged",
+        "nothing was changed; stop every server, and see `Restoring to a point in time` in operating.md",
+    )
 }
 
 fn closed() -> Error {

@@ -46,6 +46,8 @@ pub struct Replicas {
     listens: watch::Sender<bool>,
     others: watch::Sender<Vec<OtherReplica>>,
     heard: watch::Sender<Option<Instant>>,
+    /// When the last read of the store that succeeded began.
+    read: watch::Sender<Option<Instant>>,
     leads: watch::Sender<bool>,
     alone: watch::Sender<bool>,
     /// When the last exchange that succeeded began.
@@ -97,6 +99,7 @@ impl Replicas {
             listens: watch::Sender::new(false),
             others: watch::Sender::new(Vec::new()),
             heard: watch::Sender::new(None),
+            read: watch::Sender::new(None),
             leads: watch::Sender::new(false),
             alone: watch::Sender::new(false),
             exchanged: watch::Sender::new(None),
@@ -142,10 +145,19 @@ impl Replicas {
     }
 
     /// Whether the others may soon count this server as dead, because its lease was not renewed for
-    /// too long.
+    /// too long; or whether it could not read the store for as long, so that it knows nothing of what
+    /// the others change.
     pub fn is_alone(&self) -> bool {
-        let heard = *self.heard.borrow();
-        heard.is_none_or(|then| system::instant().saturating_duration_since(then) >= ALONE)
+        let now = system::instant();
+        let is_old = |then: Option<Instant>| {
+            then.is_none_or(|then| now.saturating_duration_since(then) >= ALONE)
+        };
+        is_old(*self.heard.borrow()) || is_old(*self.read.borrow())
+    }
+
+    /// The store was read, as it was at that time or later.
+    pub fn has_read(&self, began: Instant) {
+        self.read.send_replace(Some(began));
     }
 
     /// The same, as it changes.
@@ -279,6 +291,11 @@ impl Replicas {
 
     fn take_turn(&self) -> Result<bool> {
         let mut turn = locked(&self.turn);
+        // Another can do it; this one may not even see what there is to do.
+        if self.is_alone() {
+            *turn = None;
+            return Ok(false);
+        }
         let turn = match &mut *turn {
             Some(turn) => turn,
             none => none.insert(ServerTurn::open(&self.address)?),

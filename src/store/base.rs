@@ -2,7 +2,8 @@
 
 use keystile_model::error::Result;
 
-use super::Tx;
+use super::{Tx, column};
+use crate::shared::CLOCK;
 use crate::sql::params;
 
 /// Distinguishes a base from others; none if there is none.
@@ -20,6 +21,19 @@ impl Tx<'_> {
     /// Whether there are, or may be, other servers of this store.
     pub fn is_shared(&self) -> bool {
         self.tx.server().is_some()
+    }
+
+    /// The clock that all servers of the store share, in milliseconds; `None` for a file.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn clock(&self) -> Result<Option<u64>> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        let sql = format!("SELECT {CLOCK}");
+        let clock = self.tx.one(&sql, &[], |r| column::unsigned(r, 0))?;
+        Ok(Some(clock))
     }
 
     /// The base that is published, sealed, if servers share it.

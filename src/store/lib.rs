@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 use keystile_core::keyset::StoreId;
 
 use crate::master_key::MasterKey;
-use keystile_model::audit::{Head, Link};
+use keystile_model::audit::{Checkpoint, Head, Link};
 use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::world::World;
 
@@ -310,6 +310,14 @@ impl Store {
     /// Where the end of the audit log is kept outside of the store.
     pub fn head_file(&self) -> PathBuf {
         self.path.with_file_name("audit.head")
+    }
+
+    /// The end of the audit log as it was last noted outside of the store, if it was.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or holds something else.
+    pub fn checkpoint_kept(&self) -> Result<Option<Checkpoint>> {
+        checkpoint::kept(&self.head_file())
     }
 
     /// How often the end of the audit log could not be written beside it since the last call.

@@ -15,13 +15,10 @@ pub(crate) fn undecryptable() -> Error {
     )
 }
 
-pub(crate) fn busy(patience: Duration) -> Error {
+pub(crate) fn busy(why: impl std::fmt::Display) -> Error {
     refuse(
         Code::StoreBusy,
-        format_args!(
-            "another process has been writing to the store for {} s",
-            patience.as_secs()
-        ),
+        why,
         "nothing was changed; try again when it is done",
     )
 }

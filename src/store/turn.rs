@@ -9,9 +9,10 @@ use crate::sql::postgres::{DatabaseAddress, Part, PostgresDatabase};
 use crate::sql::{Database, params};
 use crate::{SCRIPTS, THE_STORE, schema};
 
-/// After about this long, the database notices that a machine with the turn has vanished.
+/// After about this long, the database notices that a machine with the turn has vanished; and that a
+/// process stands still, for which its machine goes on answering.
 const VANISHED: &str = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1;
-    SET tcp_keepalives_count = 3; SET tcp_user_timeout = 5000";
+    SET tcp_keepalives_count = 3; SET tcp_user_timeout = 5000; SET idle_session_timeout = 6000";
 
 /// A server's own connection for it.
 pub struct ServerTurn {
@@ -47,6 +48,7 @@ impl ServerTurn {
         let sql = "SELECT CAST(pg_backend_pid() AS BIGINT)";
         let this: i64 = self.db.one(sql, params![], |r| r.get(0))?;
         if held != Some(this) {
+            // Whoever waits for the turn asks for it as often.
             self.db.batch(VANISHED)?;
             let sql = "SELECT pg_try_advisory_lock(CAST(CAST(CAST(CAST(current_schema AS TEXT)
                 AS regnamespace) AS OID) AS BIGINT))";

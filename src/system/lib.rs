@@ -201,12 +201,13 @@ const TOLD: [&str; 4] = [
 
 /// A shell command, ready to be started; all programs are started this way. It inherits none of our
 /// secrets, neither present ones (master key, token, client secret, signing keys) nor future ones:
-/// no variable with our prefix is passed on.
+/// no variable with our prefix is passed on, nor is `PGPASSWORD`.
 pub fn shell(line: &str) -> std::process::Command {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", line]);
     for (name, _) in std::env::vars_os() {
-        let ours = name.as_encoded_bytes().starts_with(b"KEYSTILE_");
+        // That is the password of the store's database.
+        let ours = name.as_encoded_bytes().starts_with(b"KEYSTILE_") || name == "PGPASSWORD";
         if ours && !TOLD.iter().any(|told| name == *told) {
             command.env_remove(name);
         }

@@ -162,6 +162,7 @@ fn programs_that_we_start_inherit_no_secret_of_ours() {
         ] {
             command.env(format!("KEYSTILE_{name}"), secret);
         }
+        command.env("PGPASSWORD", secret);
         command.env("OF_OTHERS", "for everybody");
         command.env("KEYSTILE_MASTER_KEY", master.trim());
         let output = command.output().unwrap();

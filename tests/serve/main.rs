@@ -22,9 +22,11 @@ mod replicas;
 mod sessions;
 mod tls;
 mod trouble;
+mod unreadable;
 mod upgrades;
 mod usage;
 mod versions;
 mod webhooks;
+mod went_back;
 
 use keystile_tests::{database, discovery_client as client, pki, server, support};

@@ -23,7 +23,7 @@ fn issue(server: &Server, owner: &str) -> (u16, Option<String>) {
     (status, body["code"].as_str().map(str::to_owned))
 }
 
-fn is_ready(server: &Server) -> bool {
+pub fn is_ready(server: &Server) -> bool {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .proxy(None)
         .http_status_as_error(false)

@@ -38,7 +38,7 @@ pub struct Backup {
     file: PathBuf,
 }
 
-/// Restore a store from a backup, into a folder that has none
+/// Restore a store from a backup, or take up a database that was restored
 #[derive(Args)]
 #[command(after_help = "\
 Example, on a new machine:
@@ -50,10 +50,15 @@ Changes since the backup are undone: keys that were revoked are valid again, and
 issued are unknown. If you have the folder of the lost store, leave the other files in it: from the
 last published keyset and the usage counts, `keystilectl key lost` lists these keys. The version of
 the next keyset is higher than all that were published, so that Envoys accept it, and nothing that was
-published before is built upon. No server may be running on the folder.")]
+published before is built upon. No server may be running on the folder.
+
+A store in PostgreSQL is restored by the database's own means. Its servers notice that it went back, and
+work on it only after this, on one machine, with all of them stopped:
+  keystilectl --store postgres://keystile@db.example.com/keystile restore")]
 pub struct Restore {
-    /// The file that `backup` wrote
-    file: PathBuf,
+    /// The file that `backup` wrote. Without it, the database that the store is in was restored by
+    /// its own means, and is taken up as it is
+    file: Option<PathBuf>,
 }
 
 impl Backup {
@@ -92,7 +97,10 @@ impl Restore {
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
         interrupt::leave_nothing()?;
-        let restored = cx.home.restore(&cx.world, &self.file)?;
+        let restored = match &self.file {
+            Some(file) => cx.home.restore(&cx.world, file)?,
+            None => cx.home.restore_in_place(&cx.world)?,
+        };
         let (again, unknown): (Vec<_>, Vec<_>) = restored.lost.iter().partition(|k| k.revoked);
         let named = |keys: &[&LostKey]| {
             let each = keys.iter();

@@ -160,6 +160,7 @@ acts! {
     AuditList "audit.list" "audit list", "GET /v1/audit", "Audit";
     AuditExport "audit.export" "audit export", "GET /v1/audit/export", "";
     AuditVerify "audit.verify" "audit verify", "GET /v1/audit/verify", "Audit";
+    Restore "store.restore" "restore", "", "";
     BackupMake "backup.make" "backup", "POST /v1/backups", "";
     Default "policy.default" "policy show --default", "", "";
     Init "init" "init", "", "";

@@ -56,7 +56,9 @@ impl Home {
             None => self.must_exist()?,
         }
         let _here = self.hold()?;
-        self.is_left_alone()?;
+        if self.exists()? {
+            self.is_left_alone()?;
+        }
         to.make_folder()?;
         let _there = (to.folder != self.folder).then(|| to.hold()).transpose()?;
         let mut from = self.open_as_it_is()?;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use keystile_core::key::KeyId;
 use serde_json::json;
@@ -17,6 +18,9 @@ use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
 use keystile_store::{LostKey, Store, Timeline};
 use keystile_system::file::{self, PartialFolder};
+
+/// Where the end of the audit log is noted.
+const CHECKPOINT: &str = "audit.head";
 
 /// A store that was restored.
 pub struct Restored {
@@ -92,7 +96,7 @@ impl Home {
             .map_err(cannot)?;
         self.write_fingerprints(&[key.fingerprint()])?;
         // The checkpoint first: otherwise the store would look as if it had never had one.
-        fs::rename(kept, self.folder.join("audit.head")).map_err(cannot)?;
+        fs::rename(kept, self.folder.join(CHECKPOINT)).map_err(cannot)?;
         if let Some(usage) = usage {
             fs::rename(usage, self.folder.join("usage.db")).map_err(cannot)?;
         }
@@ -101,6 +105,69 @@ impl Home {
         }
         fs::hard_link(&new, &path).map_err(cannot)?;
         Ok(restored)
+    }
+
+    /// Takes up a database that was restored by its own means, as [`Home::restore`] does with a
+    /// backup: until then, no server works on it.
+    ///
+    /// # Errors
+    /// If the store is not in a database, a server works on it, or it is damaged.
+    pub fn restore_in_place(&self, world: &World) -> Result<Restored> {
+        if self.database.is_none() {
+            return Err(refuse(
+                Code::FieldMissing,
+                "no backup is named",
+                keystile_model::next!["name a file that ", Act::BackupMake, " made"],
+            ));
+        }
+        let home = self.held(&self.hold()?);
+        self.is_left_alone()?;
+        let mut store = home.open()?;
+        let (head, backed_up) = verified(&mut store)?;
+        let restored = self.begin_timeline(world, &mut store, None, head, backed_up)?;
+        for name in [CHECKPOINT, published::BASE, published::OVERLAY] {
+            self.put_former(name)?;
+        }
+        // Writes the checkpoint of the new timeline.
+        store.together(|_| Ok(()))?;
+        Ok(restored)
+    }
+
+    /// Checks that a database holds all that this folder has seen of it.
+    ///
+    /// # Errors
+    /// If it was put back to an earlier state, and nobody has said that this was meant.
+    pub fn follows(&self, store: &mut Store) -> Result<()> {
+        let file = self.folder.join(CHECKPOINT);
+        if self.database.is_none() {
+            return Ok(());
+        }
+        let Some(seen) = store.checkpoint_kept()? else {
+            return Ok(());
+        };
+        let (broken, began) = store.read(|tx| Ok((tx.holds(&seen)?, tx.meta().began)))?;
+        if broken.is_none() {
+            return Ok(());
+        }
+        // Its restore was taken up on another machine, after this one had last seen it.
+        let written = fs::metadata(&file).and_then(|m| m.modified()).ok();
+        let written = written.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        if written.is_some_and(|t| t.as_millis() < u128::from(began)) {
+            self.put_former(CHECKPOINT)?;
+            return store.together(|_| Ok(()));
+        }
+        Err(refuse(
+            Code::StoreAccess,
+            format_args!(
+                "the database lacks audit record {}, which this folder has seen: it was put back to an earlier state, or somebody changed it",
+                seen.head.seq
+            ),
+            keystile_model::next![
+                "nothing was changed; if it was restored, stop all its servers, and run ",
+                Act::Restore,
+                " without a file, which says what is lost; then start them"
+            ],
+        ))
     }
 
     fn key_to_restore(&self) -> Result<MasterKey> {
@@ -133,7 +200,7 @@ impl Home {
             None => (Vec::new(), 0),
             Some(file) => store.used_and_unknown(file)?,
         };
-        let checkpoint = fs::read_to_string(self.folder.join("audit.head")).ok();
+        let checkpoint = fs::read_to_string(self.folder.join(CHECKPOINT)).ok();
         store.write(world, |tx| {
             let former = tx.meta().timeline;
             tx.rise_above(last.version);

@@ -50,10 +50,17 @@ pub fn check(tx: &Tx<'_>, file: &PolicyFile) -> Result<Vec<String>> {
     // One at a time, because there may be more than fit into memory.
     tx.each_key(|key| found.look(policy, &key))?;
     let refusals = found.refusals(tx, policy, &brand)?;
-    match refusals.is_empty() {
-        true => Ok(found.warnings(policy)),
-        false => Err(refuse_all(refusals)),
+    if !refusals.is_empty() {
+        return Err(refuse_all(refusals));
     }
+    let mut warnings = found.warnings(policy);
+    if policy.require_enrolment && tx.enrolled_nodes()?.iter().all(|n| n.secret.is_none()) {
+        warnings.push(
+            "no Envoy is enrolled, so all reports will be refused, and no usage counted: enroll each one first"
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
 }
 
 #[cfg(test)]
@@ -128,6 +135,21 @@ mod tests {
         let again = b.store.read(|tx| before.again(tx, &file));
         assert_eq!(again.unwrap(), [""; 0]);
         assert!(b.store.read(|tx| look(tx, &file)).is_err());
+    }
+
+    #[test]
+    fn enrolment_that_no_envoy_has_is_warned_of() {
+        let mut bench = Bench::new();
+        let wanted = policy("require_enrolment: true");
+        let warned = |bench: &mut Bench| {
+            let warnings = bench.store.read(|tx| check(tx, &wanted)).unwrap();
+            warnings
+                .iter()
+                .any(|w| w.starts_with("no Envoy is enrolled"))
+        };
+        assert!(warned(&mut bench));
+        crate::node::enroll(&mut bench.store, &system::local(), "edge-1").unwrap();
+        assert!(!warned(&mut bench));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn a_new_key_ends_within_the_shortest_life_that_is_about_it() {
 }
 
 #[test]
-fn a_client_that_moves_to_a_plan_takes_its_longest_life_along() {
+fn the_plan_of_a_client_bounds_the_life_of_its_new_keys() {
     let mut shop = Shop::new(POLICY);
     let world = shop.world();
     let draft = client::ClientDraft {

@@ -91,6 +91,9 @@ struct Node {
     is_recalled: bool,
     /// It has sent a signed report.
     proved: bool,
+    /// When a report in its name was refused, unless one has been accepted since. Anybody can send
+    /// such a report, so this only explains why nothing better is known.
+    report_refused: Option<Moment>,
     connected: Option<Moment>,
     gone: Option<Moment>,
     streams: BTreeMap<u64, Subscriber>,

@@ -6,14 +6,23 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use keystile_core::keyset::SigningKeys;
 use keystile_registry::node::Nodes;
 
 /// Nodes that were revoked; `None` before the store was read.
 pub type RevokedNodes = Option<Arc<BTreeSet<String>>>;
 
+/// With what reports may be signed.
+pub struct ReportKeys {
+    /// The secrets of enrolled nodes.
+    pub nodes: Nodes,
+    /// The keys that all Envoys have.
+    pub shared: SigningKeys,
+}
+
 /// What the store last said.
 pub struct NodeRecords {
-    nodes: watch::Sender<Option<Arc<Nodes>>>,
+    keys: watch::Sender<Option<Arc<ReportKeys>>>,
     /// Separate, because it wakes every stream and changes rarely.
     revoked: watch::Sender<RevokedNodes>,
 }
@@ -21,7 +30,7 @@ pub struct NodeRecords {
 impl Default for NodeRecords {
     fn default() -> Self {
         Self {
-            nodes: watch::Sender::new(None),
+            keys: watch::Sender::new(None),
             revoked: watch::Sender::new(None),
         }
     }
@@ -29,8 +38,8 @@ impl Default for NodeRecords {
 
 impl NodeRecords {
     /// Which nodes' reports are accepted; `None` before the store was read.
-    pub fn now(&self) -> Option<Arc<Nodes>> {
-        self.nodes.borrow().clone()
+    pub fn now(&self) -> Option<Arc<ReportKeys>> {
+        self.keys.borrow().clone()
     }
 
     /// The revoked nodes, and changes.
@@ -38,9 +47,9 @@ impl NodeRecords {
         self.revoked.subscribe()
     }
 
-    pub(super) fn set(&self, nodes: Nodes) {
-        let revoked = nodes.revoked();
-        self.nodes.send_replace(Some(Arc::new(nodes)));
+    pub(super) fn set(&self, keys: ReportKeys) {
+        let revoked = keys.nodes.revoked();
+        self.keys.send_replace(Some(Arc::new(keys)));
         self.revoked.send_if_modified(|known| {
             if known.as_deref() == Some(&revoked) {
                 return false;
@@ -64,7 +73,7 @@ mod tests {
     use crate::delivery::ReportRefusal;
     use crate::delivery::denied::code_of;
     use crate::delivery::tests::*;
-    use keystile_registry::node as registry;
+    use keystile_registry::{node as registry, signing};
     use keystile_system as system;
 
     /// Far below the intervals at which anything is looked at again by the clock alone.
@@ -104,6 +113,32 @@ mod tests {
         };
         let in_time = tokio::time::timeout(AT_ONCE, said).await;
         assert!(in_time.is_ok(), "{node}: {refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_retired_signing_key_signs_no_report_any_more() {
+        let bed = Bed::new(POLICY).await;
+        bed.published(1).await;
+        let change = |store: &mut keystile_store::Store| {
+            signing::rotate(store, &system::local(), None).map(drop)
+        };
+        let report = sealed(&bed, "e1", (0, 1), 1, 1, 0).await;
+        let kid = report.kid.clone();
+        bed.delivery.pool().write(change).await.unwrap();
+        let retire = move |store: &mut keystile_store::Store| {
+            signing::retire(store, &system::local(), &kid).map(drop)
+        };
+        bed.delivery.pool().write(retire).await.unwrap();
+        let refused = async {
+            while bed
+                .delivery
+                .reported(&report.body, &report.kid, &report.tag)
+                .is_ok()
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(AT_ONCE, refused).await.is_ok());
     }
 
     #[tokio::test]

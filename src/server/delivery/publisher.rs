@@ -42,13 +42,32 @@ const LOOK: Duration = Duration::from_secs(15);
 /// Pause after a failure, unless the store changes before.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// The policy of the store.
+struct PolicyRevision {
+    revision: u64,
+    file: PolicyFile,
+    /// What a base has of it.
+    sent: RawPolicy,
+}
+
+impl PolicyRevision {
+    fn new(revision: u64, file: PolicyFile) -> Self {
+        let sent = file.raw.for_filters();
+        Self {
+            revision,
+            file,
+            sent,
+        }
+    }
+}
+
 /// The result of reading the store.
 struct Found {
     store: StoreId,
     began: u64,
     issued_at: u64,
     audit_seq: u64,
-    policy: Arc<(u64, PolicyFile)>,
+    policy: Arc<PolicyRevision>,
     signers: SigningKeys,
     changes: Changes,
     /// Another server has published another base.
@@ -69,7 +88,7 @@ enum Changes {
 struct Publisher {
     delivery: Arc<Delivery>,
     current: Option<Current>,
-    policy: Option<Arc<(u64, PolicyFile)>>,
+    policy: Option<Arc<PolicyRevision>>,
     building: Option<JoinHandle<Result<Made>>>,
     /// No base is built before this, because one could not be published.
     not_before: Option<Instant>,
@@ -170,7 +189,7 @@ impl Publisher {
             .read(move |tx| look(tx, policy, on))
             .await?;
         self.policy = Some(Arc::clone(&found.policy));
-        let report = found.policy.1.policy.report.as_ref();
+        let report = found.policy.file.policy.report.as_ref();
         self.delivery.known.send_replace(Some(Arc::new(Known {
             store: found.store,
             signers: found.signers.clone(),
@@ -286,14 +305,14 @@ impl Delivery {
 /// Reads everything that a turn needs, consistently.
 fn look(
     tx: &Tx<'_>,
-    policy: Option<Arc<(u64, PolicyFile)>>,
+    policy: Option<Arc<PolicyRevision>>,
     on: Option<(Arc<Base>, Arc<RawPolicy>, Arc<SignableArtefact>)>,
 ) -> Result<Found> {
     let meta = tx.meta();
     let revision = tx.policy()?.revision;
     let policy = match policy {
-        Some(policy) if policy.0 == revision => policy,
-        _ => Arc::new((revision, registry::policy(tx)?)),
+        Some(policy) if policy.revision == revision => policy,
+        _ => Arc::new(PolicyRevision::new(revision, registry::policy(tx)?)),
     };
     let is_outdated = tx.is_shared()
         && tx.base_mark()?.is_some()

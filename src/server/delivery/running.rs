@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Delivery;
+use super::nodes::ReportKeys;
 use super::{discovery, fleet, publisher};
 use keystile_registry::node::Nodes;
+use keystile_registry::signing;
 use keystile_system as system;
 
 /// How often gone Envoys are forgotten, and the age of the keyset is checked.
@@ -61,11 +63,16 @@ async fn follow(delivery: &Delivery) {
     loop {
         records.borrow_and_update();
         let only = Arc::clone(&delivery.enrolled_only);
-        let read = delivery.pool.read(move |tx| Nodes::read(tx, &only));
+        let read = delivery.pool.read(move |tx| {
+            Ok(ReportKeys {
+                nodes: Nodes::read(tx, &only)?,
+                shared: signing::accepted(tx)?,
+            })
+        });
         match read.await {
-            Ok(nodes) => delivery.nodes.set(nodes),
+            Ok(keys) => delivery.nodes.set(keys),
             Err(e) => {
-                tracing::error!(error = %e, "the enrolled and revoked Envoys cannot be read");
+                tracing::error!(error = %e, "the keys that reports are signed with cannot be read");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }

@@ -1,19 +1,23 @@
 //! What changes by whichever process: other servers of the store, a command on the same machine.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::StorePool;
 use super::now::{CommittedState, now};
+use super::{StorePool, blocking, locked};
 use crate::replicas::Replicas;
-use keystile_model::error::{Kind, Result};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_store::{BaseMark, Store};
+use keystile_system as system;
 
 /// How often to look for changes.
 const LOOK: Duration = Duration::from_millis(200);
+/// How far apart, in milliseconds, the clocks of a server and of the database may be.
+const CLOCKS_APART: u64 = 30_000;
 /// How many of these times are skipped while changes are announced at once.
 const TOLD: u32 = 10;
 
@@ -60,8 +64,14 @@ impl StorePool {
                 () = changed(&mut told) => {}
             }
             left_out = 0;
-            match self.read(now).await {
-                Ok(now) => self.announce(now),
+            let began = system::instant();
+            match self.watched().await {
+                Ok(now) => {
+                    self.announce(now);
+                    if let Some(replicas) = &self.replicas {
+                        replicas.has_read(began);
+                    }
+                }
                 // Counted and logged already.
                 Err(e) if matches!(e.kind(), Kind::Store(_)) => {}
                 Err(e) => tracing::error!(error = %e, "the store cannot be read"),
@@ -69,9 +79,46 @@ impl StorePool {
         }
     }
 
+    /// Reads the state over a connection that nobody else waits for: that it can be read says that
+    /// the store works.
+    async fn watched(self: &Arc<Self>) -> Result<CommittedState> {
+        let pool = Arc::clone(self);
+        let read = move |pool: &Self| {
+            pool.is_in_place()?;
+            let mut watcher = locked(&pool.watcher);
+            let mut store = match watcher.take().and_then(Store::still_readable) {
+                Some(store) => store,
+                None => pool.open_again()?,
+            };
+            let asked = system::now().ms();
+            let (clock, now) = (store.read(|tx| tx.clock())?, pool.state_of(&mut store)?);
+            *watcher = Some(store);
+            if let Some(clock) = clock {
+                agrees(asked, clock, system::now().ms())?;
+            }
+            Ok(now)
+        };
+        blocking(move || pool.heeded(read(&pool))).await
+    }
+
     pub(super) fn look(&self, store: &mut Store) -> Result<()> {
-        self.announce(store.read(now)?);
+        self.announce(self.state_of(store)?);
         Ok(())
+    }
+
+    /// The state of the store, which does not go back: a database that was put back to an earlier
+    /// state lacks what was acknowledged since, revocations perhaps.
+    ///
+    /// # Errors
+    /// Those of the store; or if it holds less than was seen before.
+    pub(super) fn state_of(&self, store: &mut Store) -> Result<CommittedState> {
+        let seen = *self.record.borrow();
+        let now = store.read(now)?;
+        if now.record < seen {
+            self.went_back.store(true, Ordering::Relaxed);
+            return Err(super::gone_back());
+        }
+        Ok(now)
     }
 
     fn announce(&self, now: CommittedState) {
@@ -90,6 +137,26 @@ impl StorePool {
     }
 }
 
+/// Checks this server's clock against that of the database, which all servers share: it was read
+/// between two times here. All in milliseconds.
+fn agrees(before: u64, clock: u64, after: u64) -> Result<()> {
+    let off = before
+        .saturating_sub(clock)
+        .max(clock.saturating_sub(after));
+    if off <= CLOCKS_APART {
+        return Ok(());
+    }
+    let way = if clock < before { "ahead of" } else { "behind" };
+    Err(refuse(
+        Code::StoreUnreachable,
+        format_args!(
+            "the clock of this server is {} s {way} that of the database",
+            off / 1000
+        ),
+        "correct the one that is wrong: sessions, lifetimes and versions are times",
+    ))
+}
+
 async fn changed(told: &mut Option<watch::Receiver<u64>>) {
     if let Some(told) = told
         && told.changed().await.is_ok()
@@ -97,4 +164,19 @@ async fn changed(told: &mut Option<watch::Receiver<u64>>) {
         return;
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_are_half_a_minute_apart_are_noticed_however_long_the_answer_took() {
+        assert_eq!(agrees(100_000, 100_000, 100_001), Ok(()));
+        assert_eq!(agrees(100_000, 70_000, 100_001), Ok(()));
+        assert_eq!(agrees(100_000, 190_000, 160_000), Ok(()));
+        let why = |e: Result<()>| e.unwrap_err().to_string();
+        assert!(why(agrees(100_000, 69_999, 100_001)).contains("30 s ahead of"));
+        assert!(why(agrees(100_000, 130_002, 100_001)).contains("30 s behind"));
+    }
 }

@@ -33,6 +33,8 @@ const VANISHED: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval
 const OLDEST: i64 = 150_000;
 /// How many statements are cached; if there are more, all are dropped.
 const STATEMENTS: usize = 256;
+/// How long a reader waits for a lock.
+const READS_WAIT: Duration = Duration::from_secs(4);
 /// How many rows are fetched first, and how many after that.
 const FIRST: u32 = 64;
 const MORE: u32 = 1024;
@@ -242,9 +244,11 @@ impl PostgresDatabase {
         self.connected()?;
         let patience = self.patience.get().as_millis();
         let sql = match (access, self.part) {
-            (TransactionAccess::Read, _) => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned()
-            }
+            // Only somebody who changes a whole table makes readers wait, for minutes perhaps.
+            (TransactionAccess::Read, _) => format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL lock_timeout = {}",
+                patience.min(READS_WAIT.as_millis())
+            ),
             (TransactionAccess::Write, Part::Store) => {
                 format!("BEGIN; SET LOCAL lock_timeout = {patience}; SELECT FROM meta FOR UPDATE")
             }

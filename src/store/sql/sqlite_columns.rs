@@ -36,7 +36,10 @@ pub(super) fn trouble(e: rusqlite::Error) -> Error {
     match e.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => undecryptable(),
         Some(ErrorCode::DatabaseCorrupt) => torn(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(PATIENCE),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => busy(format_args!(
+            "another process has been writing to the store for {} s",
+            PATIENCE.as_secs()
+        )),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => refuse(
             Code::StoreAccess,
             "the store cannot be written",

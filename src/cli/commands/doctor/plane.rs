@@ -147,6 +147,17 @@ impl Plane {
                 "`{id}` is not enrolled, so its reports are refused: run `keystilectl node enroll {id}`"
             ));
         }
+        if let (Some(at), []) = (&node.report_refused, &node.vms[..]) {
+            let next = match node.enrolled {
+                true => format!(
+                    "set its KEYSTILE_NODE_KEY to what `keystilectl node enroll {id}` printed last, or enroll it again, and restart it"
+                ),
+                false => format!("set {}", self.variable()),
+            };
+            found.wrong(format!(
+                "reports of `{id}` are refused, as at {at}, so nothing proves what it has in force: {next}"
+            ));
+        }
         let refused = node.resources.iter().find_map(|r| r.refused.as_ref());
         if let Some(refused) = refused {
             found.wrong(format!(

@@ -265,6 +265,7 @@ impl Node {
                 .filter(|_| here)
                 .map(|r| (r.version, r.message.clone())),
             lagging: self.resources.iter().any(|r| r.lagging),
+            report_refused: self.report_refused.map(Moment::ms),
             started: self.started,
             forgotten: 0,
             reports: self.reports.values().cloned().collect(),

@@ -20,6 +20,8 @@ pub struct Observed {
     pub acknowledged: Option<u64>,
     pub refused: Option<(u64, String)>,
     pub lagging: bool,
+    /// When a report in its name was refused.
+    pub report_refused: Option<u64>,
     /// How often an Envoy of this name was seen to start.
     pub started: u64,
     /// How often it was forgotten by name.

@@ -19,6 +19,8 @@ use keystile_model::world::Moment;
 const CLOCK_MOST: u64 = 60;
 /// A VM that has not reported for this many periods is dead, and proves nothing.
 const PERIODS: u32 = 3;
+/// How long a refused report is remembered before the next is noted.
+const REFUSED_MS: u64 = 60_000;
 
 /// The result of waiting for a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,11 +67,32 @@ impl Fleet {
             inner.unkept.insert(proof.node.clone());
         }
         if let Some(Ok(())) = &taken {
+            if let Some(node) = inner.nodes.get_mut(&proof.node) {
+                node.report_refused = None;
+            }
             inner.note_report(proof, now);
         }
         drop(inner);
         self.changed();
         taken.unwrap_or(Err(ReportRefusal::TooMany))
+    }
+
+    /// A report in the name of a node is not signed as it has to be. Noted once a minute, because
+    /// anybody may send many.
+    pub fn report_refused(&self, id: &str, now: Moment) {
+        let mut inner = self.inner();
+        let Some(node) = inner.nodes.get_mut(id) else {
+            return;
+        };
+        let is_new = node
+            .report_refused
+            .is_none_or(|then| now.ms().saturating_sub(then.ms()) >= REFUSED_MS);
+        if is_new {
+            node.report_refused = Some(now);
+            inner.telling.touch(id);
+            drop(inner);
+            self.changed();
+        }
     }
 
     /// Has the base pushed again to a node if one of its VMs lacks it; gives whether one does.
@@ -211,9 +234,7 @@ impl Node {
         }
         let later = |why: String| Err((why, false));
         if self.processes.vms().next().is_none() {
-            let why =
-                "acknowledged, but it does not report what is in force; set `report` in the policy";
-            return Err((why.to_owned(), !reports));
+            return Err((self.silence(reports).to_owned(), !reports));
         }
         if self.processes.vms().any(|(_, vm)| vm.missing_base) {
             return later("a worker lacks the base, which is being pushed again".to_owned());
@@ -223,6 +244,25 @@ impl Node {
             self.vm_count(version),
             self.processes.expected()
         ))
+    }
+
+    /// Why an Envoy that acknowledges what it is sent does not say what it has in force.
+    fn silence(&self, reports: bool) -> &'static str {
+        if !reports {
+            return "acknowledged, but it does not report what is in force; set `report` in the policy";
+        }
+        if self.report_refused().is_some() {
+            return "acknowledged, but its reports are refused, because no key that counts has signed them; correct its KEYSTILE_NODE_KEY or KEYSTILE_SIGNING_KEYS, or run `keystilectl node enroll` for it, and restart it";
+        }
+        "acknowledged, but it has not reported yet what is in force; if it never does, check that the cluster that `report` names leads to this server"
+    }
+
+    /// When a report in its name was last refused, here or at another server, if none has been
+    /// accepted since.
+    pub(super) fn report_refused(&self) -> Option<Moment> {
+        let elsewhere = self.elsewhere.values().filter_map(|o| o.report_refused);
+        let refused = elsewhere.map(Moment::from_ms).chain(self.report_refused);
+        refused.max_by_key(|m| m.ms())
     }
 
     /// Why nothing that is reported under the node id proves anything.

@@ -73,7 +73,7 @@ async fn an_acknowledgement_alone_proves_nothing() {
     let version = bed.published(1).await.version();
     let waited = bed.delivery.in_force(version, BRIEF).await;
     assert!(waited.in_force.is_empty());
-    assert!(why(&waited, "e1").contains("set `report` in the policy"));
+    assert!(why(&waited, "e1").contains("it has not reported yet"));
     let waited = bed.delivery.in_force(version + 1, BRIEF).await;
     assert_eq!(why(&waited, "e1"), "not acknowledged yet");
 }

@@ -67,6 +67,7 @@ impl Node {
                 .saturating_add(streams),
             in_force: self.proven(issued),
             enrolled: false,
+            report_refused: time(self.report_refused()),
             resources: ResourceKind::ALL
                 .into_iter()
                 .zip(&self.resources)

@@ -50,7 +50,7 @@ impl Publisher {
         let Some(current) = &self.current else {
             return Some("there is none".to_owned());
         };
-        if *current.policy != found.policy.1.raw {
+        if *current.policy != found.policy.sent {
             return Some("the policy has changed".to_owned());
         }
         let most = OVERLAY_KEYS.max(current.artefact.built().keys / OVERLAY_SHARE);
@@ -63,7 +63,7 @@ impl Publisher {
             Changes::Are(_) | Changes::Unknown => {}
         }
         // It must be accepted on its own, as a worker has it for a moment after a start.
-        let bound = found.policy.1.policy.not_after?;
+        let bound = found.policy.file.policy.not_after?;
         let age = found.issued_at.saturating_sub(current.issued_at);
         (age > bound / 2).then(|| "half of its `not_after` has passed".to_owned())
     }
@@ -132,6 +132,15 @@ impl Publisher {
                     bytes = current.artefact.built().pages.len(),
                     "a new base"
                 );
+                // One that does not end what called for it is not made over and over.
+                let version = current.artefact.version();
+                if self
+                    .current
+                    .as_ref()
+                    .is_some_and(|c| c.artefact.version() == version)
+                {
+                    self.not_before = Some(system::instant() + RETRY);
+                }
                 self.current = Some(current);
             }
             Err(e) => {

@@ -2,11 +2,11 @@
 
 use keystile_core::keyset::{SigningKey, SigningKeys, StoreId};
 use keystile_core::report;
-use keystile_registry::node::Nodes;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::fleet::{Proof, ReportRefusal};
+use super::super::nodes::ReportKeys;
 use super::super::request::is_node_id;
 
 /// What was last read of the store.
@@ -38,15 +38,15 @@ impl Known {
     /// Opens a report, and takes what concerns our store from it.
     pub fn proof(
         &self,
-        nodes: &Nodes,
+        keys: &ReportKeys,
         body: &[u8],
         kid: &str,
         tag: &str,
     ) -> std::result::Result<Proof, ReportRefusal> {
-        let keys = nodes.keys(kid, body, &self.signers);
-        let report = report::open(body, kid, tag, &keys)
+        let signers = keys.nodes.keys(kid, body, &keys.shared);
+        let report = report::open(body, kid, tag, &signers)
             .map_err(|e| ReportRefusal::Report(e.to_string()))?;
-        nodes
+        keys.nodes
             .admit(kid, &report.node)
             .map_err(|why| ReportRefusal::Report(why.to_string()))?;
         if !is_node_id(&report.node) {

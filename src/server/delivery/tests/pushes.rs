@@ -170,6 +170,24 @@ async fn another_policy_makes_a_new_base() {
 }
 
 #[tokio::test]
+async fn what_filters_do_not_get_of_a_policy_makes_no_new_base() {
+    let ours = POLICY.replace("gold: {", "gold: {max_lifetime: 90d, ")
+        + "max_lifetime: {any: 365d}\nrequire_enrolment: true\nexposed_keys: revoke\n";
+    let bed = Bed::new(POLICY).await;
+    let key = bed.issue(1).await[0];
+    let mut envoy = Stream::open(&bed, "e1", &BOTH).await;
+    envoy.take().await;
+    envoy.take().await;
+    bed.apply(&ours).await;
+    bed.apply(&ours.replace("365d", "180d").replace("90d", "60d"))
+        .await;
+    // It is in an overlay once the policies before it have been looked at.
+    let version = bed.revoke(key).await;
+    bed.published(version).await;
+    assert_eq!(bed.delivery.numbers().bases_total, 1);
+}
+
+#[tokio::test]
 async fn a_new_signing_key_seals_both_anew() {
     let bed = Bed::new(POLICY).await;
     let mut envoy = Stream::open(&bed, "e1", &BOTH).await;

@@ -5,7 +5,7 @@ use keystile_model::error::{Code, Error, refuse};
 use postgres::error::SqlState;
 
 use super::address::DatabaseAddress;
-use crate::trouble::{PATIENCE, busy};
+use crate::trouble::busy;
 
 /// A refusal for what PostgreSQL says.
 pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
@@ -16,20 +16,22 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
         };
     };
     let (code, said) = (db.code(), db.message());
+    if *code == SqlState::LOCK_NOT_AVAILABLE {
+        return busy("another session has locked what this needs for some seconds");
+    }
     if [
-        SqlState::LOCK_NOT_AVAILABLE,
         SqlState::T_R_DEADLOCK_DETECTED,
         SqlState::T_R_SERIALIZATION_FAILURE,
     ]
     .contains(code)
     {
-        return busy(PATIENCE);
+        return busy("another session was in the way");
     }
     if *code == SqlState::CHARACTER_NOT_IN_REPERTOIRE {
         // Of whoever gave the value: the store works.
         return refuse(
             Code::HiddenCharacters,
-            format_args!("a value holds a character that no text in {address} can hold"),
+            "a value holds a character that no text in a database can hold",
             "leave out NUL and what is not Unicode",
         );
     }
@@ -38,7 +40,7 @@ pub(super) fn trouble(e: &postgres::Error, address: &DatabaseAddress) -> Error {
         "08" | "57" => lost(address),
         "53" if *code == SqlState::DISK_FULL => refuse(
             Code::StoreFull,
-            format_args!("the disk under {address} is full"),
+            "the disk under the database is full",
             "nothing was changed; free some space",
         ),
         "53" => refuse(

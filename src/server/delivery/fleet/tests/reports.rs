@@ -42,6 +42,26 @@ async fn reports_that_are_forged_old_or_from_the_future_do_not_count() {
 }
 
 #[tokio::test]
+async fn an_envoy_whose_reports_are_refused_is_told_so() {
+    let bed = Bed::new(POLICY).await;
+    let _envoy = settled(&bed, "e1").await;
+    let version = bed.published(1).await.version();
+    assert_eq!(bed.node("e1").report_refused, None);
+    let sealed = sealed(&bed, "e1", (0, 1), version, version, 0).await;
+    let forged = sealed.tag.replace(|c: char| c != 'A', "A");
+    let refused = bed.delivery.reported(&sealed.body, &sealed.kid, &forged);
+    assert!(matches!(refused, Err(ReportRefusal::Report(_))));
+    let waited = bed.delivery.in_force(version, BRIEF).await;
+    assert!(why(&waited, "e1").contains("its reports are refused"));
+    assert!(bed.node("e1").report_refused.is_some());
+    let taken = bed
+        .delivery
+        .reported(&sealed.body, &sealed.kid, &sealed.tag);
+    assert_eq!(taken, Ok(()));
+    assert_eq!(bed.node("e1").report_refused, None);
+}
+
+#[tokio::test]
 async fn a_report_of_a_node_that_cannot_be_is_not_kept() {
     let bed = Bed::new(POLICY).await;
     let version = bed.published(1).await.version();
