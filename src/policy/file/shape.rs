@@ -71,8 +71,8 @@ pub(super) fn salvage<T: DeserializeOwned>(
             _ => path.clone(),
         };
         // What is missing in something that is made up is no mistake of the file.
-        let is_new = !out.unknown.contains(&at)
-            && !(matches!(wrong, Wrong::Missing(_)) && out.unknown.contains(&path));
+        let in_made_up = matches!(wrong, Wrong::Missing(_)) && out.unknown.contains(&path);
+        let is_new = !in_made_up && !out.unknown.contains(&at);
         if is_new {
             let (place, told) = match &wrong {
                 Wrong::Unknown { field, known } => (&at, unknown(field, known)),
