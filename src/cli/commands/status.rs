@@ -147,7 +147,7 @@ impl StatusOutput {
         let fleet = self.fleet.as_ref().map(|f| {
             let behind = match f.behind.as_slice() {
                 [] => String::new(),
-                [all @ ..] if all.len() <= 5 => format!("; not yet on {}", all.join(", ")),
+                all if all.len() <= 5 => format!("; not yet on {}", all.join(", ")),
                 all => format!("; not yet on {} of them", all.len()),
             };
             format!(
