@@ -51,6 +51,8 @@ struct Part {
     #[serde(default)]
     place: String,
     #[serde(default)]
+    line: Option<u64>,
+    #[serde(default)]
     leans: bool,
     /// Without the place, the field and the next step.
     fact: String,
@@ -75,6 +77,7 @@ impl From<Part> for Fault {
             field: part.field.map(Into::into),
             leans,
             place,
+            line: part.line,
             fact,
             next,
         }

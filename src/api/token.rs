@@ -126,11 +126,12 @@ pub struct Create {
     /// Address ranges from which it may be used.
     #[serde(default)]
     pub cidrs: Vec<Range>,
-    /// When it expires; by default 90 days from now, or a week for an invitation.
+    /// When it expires; by default 90 days from now, for an invitation a week, and an hour to another
+    /// role than `client`.
     #[serde(default)]
     pub expires: Option<TimeWords>,
     /// Create an invitation instead: a code that its receiver exchanges once, at
-    /// `/console/invitation`, for a token that is valid for 90 days. Only for the role `client`.
+    /// `/console/invitation`, for a token that is valid for 90 days.
     #[serde(default)]
     pub invite: bool,
 }

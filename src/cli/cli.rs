@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{self, Context, Through};
 use crate::output::{self, Output, OutputFormat};
+use crate::remembered;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_registry::home::Home;
 use keystile_store::DatabaseAddress;
@@ -114,6 +115,12 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     Init(commands::init::Init),
+    Dev(commands::dev::Dev),
+    Login(commands::login::Login),
+    Logout(commands::login::Logout),
+    Status(commands::status::StatusArgs),
+    #[command(name = "end-with")]
+    EndWith(commands::dev::EndWith),
     #[command(subcommand)]
     Client(commands::client::ClientCommand),
     #[command(subcommand)]
@@ -214,12 +221,12 @@ fn command() -> clap::Command {
     fn with_dashes(command: clap::Command) -> clap::Command {
         command
             .mut_args(|arg| {
-                let free = is_free(&arg);
+                let free = is_free(&arg) || arg.is_allow_hyphen_values_set();
                 arg.allow_hyphen_values(free)
             })
             .mut_subcommands(with_dashes)
     }
-    with_dashes(Cli::command())
+    with_dashes(grouped::grouped(Cli::command()))
 }
 
 /// Whether an option takes free text: not a number, a time, a file or one of a few words.
@@ -268,8 +275,8 @@ fn run(cli: Cli) -> Result<()> {
             "use `--output json`",
         ));
     }
-    let server = cli.global.server.filter(|url| !url.is_empty());
-    let server = server.map(|url| Through::new(url, cli.global.server_ca));
+    let server_ca = cli.global.server_ca.clone();
+    let server = through(&cli)?;
     let home = Home::new(home(cli.global.home)?, cli.global.master_key_command);
     let cx = &Context {
         world: system::local(),
@@ -282,6 +289,11 @@ fn run(cli: Cli) -> Result<()> {
     };
     match cli.command {
         Command::Init(c) => c.run(cx),
+        Command::Dev(c) => c.run(cx),
+        Command::EndWith(c) => c.run(),
+        Command::Login(c) => c.run(cx, server_ca),
+        Command::Logout(c) => c.run(cx),
+        Command::Status(c) => c.run(cx),
         Command::Client(c) => c.run(cx),
         Command::Key(c) => c.run(cx),
         Command::Plan(c) => c.run(cx),
@@ -308,6 +320,33 @@ fn run(cli: Cli) -> Result<()> {
         Command::MasterKey(c) => c.run(cx),
         Command::Completions(_) => Ok(()),
     }
+}
+
+/// The server to work through: the one that is named, or that of `login` unless a store is named.
+fn through(cli: &Cli) -> Result<Option<Through>> {
+    if matches!(&cli.command, Command::Login(_) | Command::Logout(_)) {
+        return Ok(None);
+    }
+    let global = &cli.global;
+    let ca = global.server_ca.clone();
+    if let Some(url) = global.server.as_ref().filter(|url| !url.is_empty()) {
+        let through = Through::new(url.clone(), ca);
+        // Only for want of another token.
+        return Ok(Some(match through.token() {
+            Some(_) => through,
+            None => through.or_token_of(remembered::kept()?.as_ref()),
+        }));
+    }
+    let home = global
+        .home
+        .as_ref()
+        .is_some_and(|h| !h.as_os_str().is_empty());
+    let store = global.store.as_ref().is_some_and(|s| !s.is_empty());
+    if home || store || system::variable("KEYSTILE_STORE").is_some() {
+        return Ok(None);
+    }
+    let kept = remembered::kept()?;
+    Ok(kept.map(|kept| Through::remembered(&kept, ca)))
 }
 
 fn home(given: Option<PathBuf>) -> Result<PathBuf> {
@@ -346,6 +385,7 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     output::raw(&out)
 }
 
+mod grouped;
 mod mistyped;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use keystile_core::key::{KeyId, Parsed};
+use zeroize::Zeroizing;
 
 use crate::output::Output;
+use crate::remembered::LoggedIn;
 use keystile_api::Operation;
 use keystile_api::remote::{self, Remote};
 use keystile_model::error::{Code, Result, refuse};
@@ -17,6 +19,7 @@ use keystile_system as system;
 pub mod audit;
 pub mod backup;
 pub mod client;
+pub mod dev;
 pub mod doctor;
 pub mod explain;
 pub mod fleet;
@@ -27,6 +30,7 @@ pub mod key;
 pub mod keyset;
 mod labels;
 mod likely;
+pub mod login;
 pub mod master_key;
 pub mod node;
 mod pages;
@@ -37,6 +41,7 @@ pub mod render;
 pub mod serve;
 pub mod session;
 pub mod signing_key;
+pub mod status;
 pub mod store;
 pub mod token;
 pub mod usage;
@@ -62,6 +67,10 @@ pub struct Context {
 pub struct Through {
     url: String,
     ca: Option<PathBuf>,
+    /// What `login` keeps.
+    token: Option<Zeroizing<String>>,
+    /// Named by `login`, not for this command.
+    is_remembered: bool,
     remote: OnceLock<Remote>,
 }
 
@@ -71,8 +80,47 @@ impl Through {
         Self {
             url,
             ca,
+            token: None,
+            is_remembered: false,
             remote: OnceLock::new(),
         }
+    }
+
+    /// The server of `login`.
+    pub fn remembered(kept: &LoggedIn, ca: Option<PathBuf>) -> Self {
+        Self {
+            token: Some(kept.token()),
+            is_remembered: true,
+            ..Self::new(kept.server.clone(), ca.or_else(|| kept.ca.clone()))
+        }
+    }
+
+    /// The same with the token of `login`, if this is its server.
+    #[must_use]
+    pub fn or_token_of(self, kept: Option<&LoggedIn>) -> Self {
+        let same = kept.filter(|kept| kept.server == self.url);
+        Self {
+            token: same.map(LoggedIn::token),
+            ..self
+        }
+    }
+
+    /// Why commands work through it.
+    pub fn because(&self) -> &'static str {
+        match self.is_remembered {
+            true => "`keystilectl login`",
+            false => "`--server` or KEYSTILE_SERVER",
+        }
+    }
+
+    /// The token, if there is one.
+    pub fn token(&self) -> Option<Zeroizing<String>> {
+        system::secret_variable(remote::TOKEN).or_else(|| self.token.clone())
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// A client that is ready to send requests.
@@ -83,8 +131,7 @@ impl Through {
         if let Some(remote) = self.remote.get() {
             return Ok(remote);
         }
-        let token = system::secret_variable(remote::TOKEN);
-        let made = Remote::new(&self.url, self.ca.as_deref(), token)?;
+        let made = Remote::new(&self.url, self.ca.as_deref(), self.token())?;
         Ok(self.remote.get_or_init(|| made))
     }
 }
@@ -105,7 +152,7 @@ impl Context {
 
     /// Checks that this process works on the store itself.
     pub fn local(&self) -> Result<()> {
-        let Some(server) = &self.server else {
+        let Some(server) = self.server.as_ref().filter(|s| !s.is_remembered) else {
             return Ok(());
         };
         let (said, next) = match system::variable(SERVER) {
@@ -133,6 +180,14 @@ impl Context {
             Some(server) => server.remote()?.perform(&operation),
             None if operation.updates_store() => operation.run(&mut self.store()?, world),
             None => operation.run(&mut self.store_as_it_is()?, world),
+        }
+    }
+
+    /// What puts a change in force, for a note below it: a push, or nothing more if a server does it.
+    pub fn in_force(&self, it: &str) -> String {
+        match self.server {
+            None => format!("`keystilectl push` puts {it} in force"),
+            Some(_) => format!("the server sends {it} to its Envoys now"),
         }
     }
 

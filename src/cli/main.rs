@@ -8,6 +8,7 @@
 mod cli;
 mod commands;
 mod output;
+mod remembered;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -161,6 +161,11 @@ pub fn error(form: OutputFormat, e: &Error) {
     }
 }
 
+/// Whether a person sees what is printed on stderr.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
 fn eprintln(line: &str) {
     // Nobody is left to tell when stderr fails.
     let _ = writeln!(anstream::stderr().lock(), "{}", foreign::message(line));
@@ -221,6 +226,13 @@ pub fn table<const N: usize>(
     );
     for row in rows {
         table.add_row(row);
+    }
+    if io::stdout().is_terminal() {
+        // Within the window, but never at the cost of the id or name in front, which is copied.
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        if let Some(first) = table.column_mut(0) {
+            first.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     finished(table)
 }

@@ -108,7 +108,7 @@ fn making(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Markup {
                 div.grid {
                     (field("name", "Name").needed().placeholder("ci").line(&draft))
                     (field("role", "Role").choice(&draft, &roles))
-                    (field("expires", "Expires").placeholder("90d").hint("An invitation: 7d.").line(&draft))
+                    (field("expires", "Expires").placeholder("90d").hint("An invitation: 7d for a client, 1h for other roles.").line(&draft))
                     (field("cidrs", "Allowed networks").placeholder("10.0.0.0/8").line(&draft))
                 }
                 fieldset {

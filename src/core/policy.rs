@@ -135,10 +135,8 @@ impl Policy {
         let credentials = credentials(raw, &mut e);
         let identity = identity(raw, &credentials, &mut e);
         let not_after = not_after(raw, &mut e);
-        let report = raw.report.as_ref().and_then(|raw| {
-            let target = ReportTarget::new(raw);
-            target.map_err(|error| e.0.push(error)).ok()
-        });
+        let report = raw.report.as_ref();
+        let report = report.and_then(|raw| ReportTarget::checked(raw, &mut e));
         #[cfg(not(target_family = "wasm"))]
         let lifetimes = Lifetimes::new(&raw.max_lifetime, &mut e);
         let brute_force = raw.brute_force.as_ref();

@@ -33,6 +33,7 @@ pub fn refuse(code: Code, fact: impl Display, next: impl Into<Next>) -> Error {
             field: None,
             leans: false,
             place: String::new(),
+            line: None,
             // Somebody may have put a key in place of a name.
             fact: redacted(&fact.to_string()),
             next: next.into().redacted(),
@@ -191,6 +192,15 @@ impl Error {
                 true => place.clone(),
                 false => format!("{place}: {}", f.place),
             };
+        }
+        self
+    }
+
+    /// The same, in a line of a text, from 1 on.
+    #[must_use]
+    pub fn line(mut self, line: u64) -> Self {
+        for f in &mut self.faults {
+            f.line = Some(line);
         }
         self
     }

@@ -22,6 +22,8 @@ pub struct Fault {
     pub leans: bool,
     /// Where it is, such as `keys.csv:7`; empty if that is obvious.
     pub place: String,
+    /// The line of the text that it is in, from 1 on, if there is a text.
+    pub line: Option<u64>,
     /// What is wrong, in words that hold everywhere.
     pub fact: String,
     /// What can be done about it.

@@ -6,12 +6,14 @@ use std::path::Path;
 use keystile_core::advice::Advice;
 use keystile_core::policy::{Policy, PolicyError, RawPolicy};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::yaml::{self, Mistake, YamlNode};
 use crate::zones;
-use keystile_model::error::{Act, Code, Error, Next, Result, advised, refuse, refuse_all};
-use keystile_model::nearest::nearest;
-use keystile_model::reading::{self, ActualType, Wrong};
+use keystile_model::error::{Act, Code, Error, Fault, Next, Result, advised, refuse, refuse_all};
+use shape::Salvaged;
+
+mod shape;
 
 /// The policy of a store that is created without one, with comments.
 pub const DEFAULT: &str = include_str!("policy.yaml");
@@ -55,35 +57,76 @@ pub fn read(path: &Path) -> Result<PolicyFile> {
 }
 
 /// Checks a text; `name` is what messages call it.
+///
+/// # Errors
+/// Every mistake with its line. What one mistake makes unknowable, such as whether a route whose path
+/// cannot be read is there twice, is not judged.
 pub fn parse(name: &str, text: String) -> Result<PolicyFile> {
-    let root = root(name, &text)?;
+    let (root, repeated) = root_repeated(name, &text)?;
     if root.is_nothing() {
         return Err(refuse(
             Code::PolicyInvalid,
             "the policy is empty",
             keystile_model::next!["begin with `version: 1`, or with ", Act::Default],
         )
-        .at(format_args!("{name}:1")));
+        .at(format_args!("{name}:1"))
+        .line(1));
     }
-    let raw = shape(name, &root, &help())?;
-    let policy = Policy::new(&raw, []).map_err(|errors| meaning(name, &root, &errors))?;
-    let strange = strange_zones(&policy);
-    if !strange.is_empty() {
-        return Err(meaning(name, &root, &strange));
+    let read: Salvaged<RawPolicy> = shape::salvage(name, &root, &help(), stand_in);
+    let mut faults = repeated;
+    let checked = read.value.as_ref().map(|raw| {
+        let (policy, mut wrong) = match Policy::new(raw, []) {
+            Ok(policy) => (Some(policy), Vec::new()),
+            Err(wrong) => (None, wrong),
+        };
+        wrong.extend(strange_zones(raw));
+        wrong.retain(|e| read.can_judge(&e.field, e.beside.as_deref()));
+        faults.extend(meaning(name, &root, &wrong));
+        policy
+    });
+    faults.extend(read.faults);
+    match (read.value, checked.flatten(), faults.is_empty()) {
+        (Some(raw), Some(policy), true) => Ok(PolicyFile {
+            name: name.to_owned(),
+            text,
+            raw,
+            policy,
+        }),
+        _ => Err(in_order(faults)),
     }
-    Ok(PolicyFile {
-        name: name.to_owned(),
-        text,
-        raw,
-        policy,
+}
+
+/// By line; for mistakes in one line, in the order in which they were found.
+fn in_order(mut faults: Vec<Fault>) -> Error {
+    faults.sort_by_key(|f| f.line);
+    refuse_all(faults)
+}
+
+/// What stands in the place of a field that cannot be read while the rest is judged. Nothing else in
+/// the file may seem wrong because of it.
+fn stand_in(path: &str) -> Option<Value> {
+    let field = path.rsplit(['.', ']']).next().unwrap_or(path);
+    Some(match field {
+        "version" => json!(1),
+        // No limit and no cost of the file is compared with a lower figure.
+        "requests" | "burst" | "attempts" => json!(1_000_000),
+        "per" if path.contains(".quota.") => json!("month"),
+        // A period that no other limit of a list is likely to have.
+        "per" => json!("61s"),
+        "cluster" => json!("unknown"),
+        // As unique as the place.
+        "path" => json!(format!("/{}", path.replace(['.', '[', ']'], "-"))),
+        _ => return None,
     })
 }
 
 /// Time zones missing from the database, which only the companion has.
-fn strange_zones(policy: &Policy) -> Vec<PolicyError> {
-    let zones = policy.plans.iter().filter_map(|(name, plan)| {
+fn strange_zones(raw: &RawPolicy) -> Vec<PolicyError> {
+    let zones = raw.plans.iter().filter_map(|(name, plan)| {
         let zone = &plan.quota.as_ref()?.time_zone;
-        zones::named(zone).is_none().then(|| PolicyError {
+        let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
+        let is_name = (1..=64).contains(&zone.len()) && zone.bytes().all(named);
+        (is_name && zones::named(zone).is_none()).then(|| PolicyError {
             field: format!("plans.{name}.quota.time_zone"),
             problem: Advice::new(
                 format!("there is no time zone `{zone}`"),
@@ -103,66 +146,53 @@ fn help() -> Next {
 /// A YAML text with the place of everything in it; `name` is what messages call it.
 ///
 /// # Errors
-/// If it is not YAML, with the line.
+/// If it is not YAML, or if a name is repeated in a mapping, with the line.
 pub fn root(name: &str, text: &str) -> Result<YamlNode> {
-    yaml::parse(text).map_err(|e| syntax(&e).at(format_args!("{name}:{}", e.line)))
+    let (root, repeated) = root_repeated(name, text)?;
+    match repeated.is_empty() {
+        true => Ok(root),
+        false => Err(refuse_all(repeated)),
+    }
 }
 
-/// Fields that do not exist or have a value of the wrong type. Unknown fields are reported all at
-/// once; among the others, each can hide the next.
+/// The same, with what is wrong with names that are repeated.
+fn root_repeated(name: &str, text: &str) -> Result<(YamlNode, Vec<Fault>)> {
+    let at_line = |wrong: Error, line: u64| wrong.at(format_args!("{name}:{line}")).line(line);
+    let root = yaml::parse_repeated(text).map_err(|e| at_line(syntax(&e), e.line))?;
+    let repeated = root.repeated().into_iter().flat_map(|again| {
+        let fact = format!("`{}` appears twice in this mapping", again.name);
+        let told = refuse(Code::FieldsConflict, fact, "remove one of the two");
+        at_line(told, again.line).into_faults()
+    });
+    let repeated = repeated.collect();
+    Ok((root, repeated))
+}
+
+/// Reads a type. Fields that do not exist or have a value of the wrong type are reported all at once.
 ///
 /// # Errors
 /// Each with its line; `help` is the next step if there is no better one.
 pub fn shape<T: DeserializeOwned>(name: &str, root: &YamlNode, help: &Next) -> Result<T> {
-    let mut value = root.json();
-    let mut faults = Vec::new();
-    loop {
-        let (path, wrong) = match reading::read::<T>(value.clone()) {
-            Ok(raw) if faults.is_empty() => return Ok(raw),
-            Ok(_) => break,
-            Err(wrong) => wrong,
-        };
-        let Wrong::Unknown { field, known } = &wrong else {
-            let told = placed(name, root, &path, wording(&wrong, help));
-            faults.push((root.line_of(&path), told));
-            break;
-        };
-        let full = join(&path, field);
-        let next = nearest(field, known.iter().copied()).map_or_else(
-            || format!("known here: {}", known.join(", ")),
-            |n| format!("did you mean `{n}`?"),
-        );
-        let told = refuse(Code::FieldUnknown, "there is no such field", next);
-        faults.push((root.line_of(&full), placed(name, root, &full, told)));
-        if !remove(&mut value, &full) {
-            break;
-        }
+    let read: Salvaged<T> = shape::salvage(name, root, help, |_| None);
+    match (read.value, read.faults.is_empty()) {
+        (Some(value), true) => Ok(value),
+        _ => Err(in_order(read.faults)),
     }
-    faults.sort_by_key(|(line, _)| *line);
-    let faults = faults.into_iter().flat_map(|(_, e)| e.into_faults());
-    Err(refuse_all(faults.collect()))
 }
 
 /// The parser's words with a next step.
 fn syntax(e: &yaml::SyntaxError) -> Error {
     let next = match &e.mistake {
-        Mistake::Twice(field) => {
-            let fact = match field {
-                Some(field) => format!("`{field}` appears twice in this mapping"),
-                None => "a field appears twice in this mapping".to_owned(),
-            };
-            return refuse(Code::FieldsConflict, fact, "remove one of the two");
-        }
         Mistake::InBraces => {
             "inside `{…}`, put a path with braces in quotes: `path: \"/users/{id}\"`"
         }
         Mistake::Tab => "indent with spaces",
-        Mistake::Other => "check the indentation and quotes around this line",
+        Mistake::Twice(_) | Mistake::Other => "check the indentation and quotes around this line",
     };
     refuse(Code::FileInvalid, &e.problem, next)
 }
 
-fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {
+fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Vec<Fault> {
     let told = errors.iter().flat_map(|e| {
         let first = e.beside.as_ref().map(|field| root.line_of(field));
         let mut problem = e.problem.clone();
@@ -170,96 +200,9 @@ fn meaning(name: &str, root: &YamlNode, errors: &[PolicyError]) -> Error {
             problem.fact = format!("{}, which is in line {first}", problem.fact);
         }
         let told = advised(Code::PolicyInvalid, &problem);
-        placed(name, root, &e.field, told).into_faults()
+        shape::placed(name, root, &e.field, told).into_faults()
     });
-    refuse_all(told.collect())
-}
-
-/// With the line and the path of what it is about.
-fn placed(name: &str, root: &YamlNode, path: &str, wrong: Error) -> Error {
-    let wrong = match path {
-        "" => wrong,
-        path => wrong.field(path),
-    };
-    wrong.at(format_args!("{name}:{}", root.line_of(path)))
-}
-
-/// What is wrong with a field, in the words of YAML.
-fn wording(wrong: &Wrong, help: &Next) -> Error {
-    let code = wrong.code();
-    match wrong {
-        Wrong::Missing(field) => {
-            let example = match *field {
-                "version" => ", such as `version: 1`",
-                "path" => ", such as `path: /v1/users/{id}`",
-                "per" => ", such as `per: 1m`",
-                "requests" => ", such as `requests: 100`",
-                _ => "",
-            };
-            let next = format!("add it{example}");
-            refuse(code, format_args!("`{field}` is missing"), next)
-        }
-        Wrong::Word { word, known } => refuse(
-            code,
-            format_args!("`{word}` is not one of its values"),
-            format!("write {}", known.join(" or ")),
-        ),
-        Wrong::Type { found, expected } => {
-            let found = match found {
-                ActualType::Text(text) => format!("the text {text:?}"),
-                ActualType::Map => "a mapping".to_owned(),
-                other => other.to_string(),
-            };
-            let fact = format!("this is {found}");
-            refuse(code, fact, format!("write {}", wanted(expected)))
-        }
-        Wrong::Unknown { .. } | Wrong::Repeated(_) | Wrong::Told(_) => {
-            refuse(code, wrong, help.clone())
-        }
-    }
-}
-
-/// What serde expects, in the words of YAML.
-fn wanted(expected: &str) -> &str {
-    match expected {
-        "a string" | "string" => "a text (put it in quotes if it looks like a number)",
-        "u64" | "u32" => "a whole number without quotes, 0 or more",
-        "a boolean" => "true or false",
-        "a sequence" => "a list, such as [a, b]",
-        "a map" => "a mapping of names",
-        "an object" => "a mapping of fields",
-        other => match other.split_once(' ') {
-            Some(("struct", _)) => "a mapping of fields",
-            Some(("enum", _)) => "one of its words",
-            _ => other,
-        },
-    }
-}
-
-fn join(path: &str, field: &str) -> String {
-    // serde_path_to_error may or may not have entered the field already.
-    if path == field || path.ends_with(&format!(".{field}")) {
-        return path.to_owned();
-    }
-    if path.is_empty() {
-        field.to_owned()
-    } else {
-        format!("{path}.{field}")
-    }
-}
-
-fn remove(value: &mut serde_json::Value, path: &str) -> bool {
-    let (parent, field) = path.rsplit_once('.').unwrap_or(("", path));
-    let pointer = parent.replace(']', "").replace(['.', '['], "/");
-    let pointer = if pointer.is_empty() {
-        pointer
-    } else {
-        format!("/{pointer}")
-    };
-    value
-        .pointer_mut(&pointer)
-        .and_then(|v| v.as_object_mut())
-        .is_some_and(|map| map.remove(field).is_some())
+    told.collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::localizer::ExternalMessageSource;
@@ -22,8 +22,17 @@ pub struct YamlNode {
 enum Data {
     Scalar(Value),
     List(Vec<YamlNode>),
-    /// Name, line of the name, value.
-    Map(Vec<(String, u64, YamlNode)>),
+    /// Name, line of the name, value. A name that appears again keeps its first value.
+    Map(Vec<(String, u64, YamlNode)>, Vec<RepeatedName>),
+}
+
+/// A name that appears in its mapping again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepeatedName {
+    /// It.
+    pub name: String,
+    /// The line, from 1 on.
+    pub line: u64,
 }
 
 /// Text that is not YAML.
@@ -78,7 +87,21 @@ impl Mistake {
 
 /// Reads one document.
 pub fn parse(text: &str) -> Result<YamlNode, SyntaxError> {
+    let root = parse_repeated(text)?;
+    match root.repeated().into_iter().next() {
+        None => Ok(root),
+        Some(RepeatedName { name, line }) => Err(SyntaxError {
+            line,
+            problem: format!("`{name}` appears here twice"),
+            mistake: Mistake::Twice(Some(name)),
+        }),
+    }
+}
+
+/// The same of a document in which names may be repeated: [`YamlNode::repeated`] says which are.
+pub fn parse_repeated(text: &str) -> Result<YamlNode, SyntaxError> {
     let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::PassThrough,
         // YAML 1.2: `off`, `no` and `y` are words.
         strict_booleans: true,
         reject_unsupported_tags: true,
@@ -117,10 +140,29 @@ impl YamlNode {
         match &self.data {
             Data::Scalar(v) => v.clone(),
             Data::List(items) => items.iter().map(YamlNode::json).collect(),
-            Data::Map(pairs) => pairs
+            Data::Map(pairs, _) => pairs
                 .iter()
                 .map(|(k, _, v)| (k.clone(), v.json()))
                 .collect(),
+        }
+    }
+
+    /// Names that appear in their mapping again, in the order of the text.
+    pub fn repeated(&self) -> Vec<RepeatedName> {
+        let mut out = Vec::new();
+        self.collect_repeated(&mut out);
+        out.sort_by_key(|r| r.line);
+        out
+    }
+
+    fn collect_repeated(&self, out: &mut Vec<RepeatedName>) {
+        match &self.data {
+            Data::Scalar(_) => {}
+            Data::List(items) => items.iter().for_each(|n| n.collect_repeated(out)),
+            Data::Map(pairs, again) => {
+                out.extend_from_slice(again);
+                pairs.iter().for_each(|(.., n)| n.collect_repeated(out));
+            }
         }
     }
 
@@ -131,7 +173,7 @@ impl YamlNode {
 
     fn step(&self, step: &Step<'_>) -> Option<(u64, &YamlNode)> {
         match (step, &self.data) {
-            (Step::Name(name), Data::Map(pairs)) => pairs
+            (Step::Name(name), Data::Map(pairs, _)) => pairs
                 .iter()
                 .find(|(k, ..)| k == name)
                 .map(|(_, line, v)| (*line, v)),
@@ -234,16 +276,16 @@ impl<'de> Visitor<'de> for DataVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
         let mut pairs: Vec<(String, u64, YamlNode)> = Vec::new();
+        let mut again = Vec::new();
         while let Some((name, value)) = map.next_entry::<Spanned<String>, Spanned<Data>>()? {
-            if pairs.iter().any(|(k, ..)| *k == name.value) {
-                return Err(A::Error::custom(format!(
-                    "`{}` appears here twice",
-                    name.value
-                )));
+            let line = name.referenced.line();
+            let name = name.value;
+            match pairs.iter().any(|(k, ..)| *k == name) {
+                true => again.push(RepeatedName { name, line }),
+                false => pairs.push((name, line, value.into())),
             }
-            pairs.push((name.value, name.referenced.line(), value.into()));
         }
-        Ok(Data::Map(pairs))
+        Ok(Data::Map(pairs, again))
     }
 }
 

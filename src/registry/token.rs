@@ -19,8 +19,11 @@ use draft::check;
 
 /// How long a token is valid by default, in seconds.
 pub const LIFETIME: u64 = 90 * 86_400;
-/// How long an invitation is valid by default, in seconds.
-pub const INVITED: u64 = 7 * 86_400;
+/// How long an invitation to the role `client` is valid by default, in seconds: people read their
+/// mail.
+const INVITED: u64 = 7 * 86_400;
+/// The same to any other role: it is worth as much as the token.
+const SIGN_IN: u64 = 3600;
 /// What an invitation has in place of a role, so that it is not accepted where a token is required.
 const INVITATION: &str = "invite";
 
@@ -43,7 +46,11 @@ pub fn create(
             draft.role.as_str()
         };
         let fresh = generate(tx, word, world)?;
-        let usual = if draft.invitation { INVITED } else { LIFETIME };
+        let usual = match (draft.invitation, draft.role) {
+            (false, _) => LIFETIME,
+            (true, Role::Client) => INVITED,
+            (true, _) => SIGN_IN,
+        };
         let token = TokenRecord {
             grant: Grant {
                 id: fresh.id,

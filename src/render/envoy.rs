@@ -71,6 +71,15 @@ impl HostPort {
     }
 }
 
+impl Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// Where the keyset comes from.
 pub enum KeysetSource<'a> {
     /// A file that Envoy watches.
@@ -176,7 +185,7 @@ impl Bootstrap<'_> {
              #\n\
              #   export \"$(keystilectl signing-key export)\"\n\
              {folder}{node}\
-             #   envoy -c envoy.yaml\n\n{body}"
+             #   envoy -c envoy.yaml --use-dynamic-base-id    # several may run on one machine\n\n{body}"
         )
     }
 }

@@ -97,6 +97,21 @@ pub struct ServerSettings {
     pub proxies: Proxies,
     /// Connections of each listener at once.
     pub connections: usize,
+    /// Called once it listens.
+    pub listening: Option<Listening>,
+}
+
+/// What is done once a server listens.
+pub type Listening = Box<dyn FnOnce(&BoundAddresses) + Send>;
+
+/// Where a server listens.
+pub struct BoundAddresses {
+    /// The API and the console.
+    pub api: SocketAddr,
+    /// Whether these have TLS.
+    pub has_tls: bool,
+    /// Discovery.
+    pub discovery: Option<SocketAddr>,
 }
 
 /// Routers that are passed in.
@@ -120,10 +135,11 @@ pub async fn serve(
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let pool = Arc::clone(app.pool());
+    let has_tls = settings.tls.is_some();
     let api = bind(settings.listen, settings.tls, settings.allow_plaintext).await?;
     let api_address = api.address();
     let mut addresses = format!("api {api_address}\n");
-    let mut discovery_address = String::new();
+    let mut discovery = None;
     let proxies = Arc::new(settings.proxies);
     let budget = Budget::new(budget::Most::default());
     let away = pool.replicas().map(|r| r.alone());
@@ -156,8 +172,9 @@ pub async fn serve(
             settings.allow_plaintext,
         )
         .await?;
-        discovery_address = listener.address().to_string();
-        addresses.push_str(&format!("discovery {discovery_address}\n"));
+        let address = listener.address();
+        discovery = Some(address);
+        addresses.push_str(&format!("discovery {address}\n"));
         let room = Seats::new(most, most.div_ceil(2));
         listeners.push((listener, terms(router, room, Bounds::of_streams())));
     }
@@ -166,10 +183,17 @@ pub async fn serve(
     }
     tracing::info!(
         api = %api_address,
-        discovery = discovery_address,
+        discovery = discovery.map(|d| d.to_string()).unwrap_or_default(),
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
+    if let Some(listening) = settings.listening {
+        listening(&BoundAddresses {
+            api: api_address,
+            has_tls,
+            discovery,
+        });
+    }
     let looking = tokio::spawn(pool.watch_others());
     let mut serving = tokio::task::JoinSet::new();
     for (listener, terms) in listeners {

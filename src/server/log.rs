@@ -1,5 +1,10 @@
-//! Structured logs: one JSON object per line, on stderr. They contain names, ids and templates, but
-//! never a key, a token, a body or a query.
+//! Structured logs: one JSON object per line, on stderr or in a file; on a terminal, what needs
+//! attention, as text. They contain names, ids and templates, but never a key, a token, a body or a
+//! query.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Mutex;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
@@ -10,24 +15,67 @@ use tracing_subscriber::filter::LevelFilter;
 use super::app::App;
 use super::listen::HttpPeer;
 use super::metrics::Answered;
+use keystile_model::foreign;
 use keystile_system as system;
 
 /// The header of the request's id.
 pub const REQUEST_ID: &str = "x-request-id";
+
+/// Where the log goes, and in what form.
+pub enum LogForm {
+    /// JSON lines, on stderr.
+    Json,
+    /// JSON lines, in a file.
+    File(File),
+    /// Text for a person: warnings and errors, on stderr.
+    Text,
+}
 
 /// Begins to log. A second call changes nothing.
 #[expect(
     clippy::disallowed_methods,
     reason = "JSON escapes whatever would act on a terminal"
 )]
-pub fn begin() {
-    let _ = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_target(false)
-        .with_max_level(LevelFilter::INFO)
-        .with_writer(std::io::stderr)
-        .try_init();
+pub fn begin(form: LogForm) {
+    let json = || {
+        tracing_subscriber::fmt()
+            .with_target(false)
+            .json()
+            .flatten_event(true)
+            .with_max_level(LevelFilter::INFO)
+    };
+    let _ = match form {
+        LogForm::Json => json().with_writer(io::stderr).try_init(),
+        LogForm::File(file) => json().with_writer(Mutex::new(file)).try_init(),
+        LogForm::Text => tracing_subscriber::fmt()
+            .with_target(false)
+            .compact()
+            .with_ansi(false)
+            .without_time()
+            .with_max_level(LevelFilter::WARN)
+            .with_writer(|| TerminalLog)
+            .try_init(),
+    };
+}
+
+/// Stderr, for text: what callers wrote is made fit for a terminal.
+struct TerminalLog;
+
+impl Write for TerminalLog {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the text is made fit for a terminal here"
+    )]
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = foreign::page(&String::from_utf8_lossy(event));
+        io::stderr().write_all(text.as_bytes())?;
+        Ok(event.len())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it writes nothing")]
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// The id of a request: the caller's if it is safe for a log, or a new one.

@@ -56,6 +56,9 @@ pub struct ProblemPart {
     /// Where, such as the line of a file.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub place: String,
+    /// The line of a text that was sent, from 1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// Whether the field's name belongs in front of the fact.
     pub leans: bool,
     /// The next step: words, operations and fields in turn.
@@ -118,6 +121,7 @@ impl ProblemPart {
             detail: fault.words(Surface::Rest),
             fact: fault.fact.clone(),
             place: fault.place.clone(),
+            line: fault.line,
             leans: fault.leans,
             next: fault.next.pieces().to_vec(),
         }
@@ -130,6 +134,7 @@ impl ProblemPart {
             field: self.field.clone().map(Into::into),
             leans: self.leans,
             place: self.place.clone(),
+            line: self.line,
             fact: self.fact.clone(),
             next: self.next.clone().into(),
         }

@@ -20,6 +20,7 @@ use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
 use keystile_model::world::{Actor, Moment, World};
 
+pub mod child;
 pub mod file;
 
 /// The real world, for a local caller.
@@ -238,6 +239,11 @@ pub fn connections(wanted: usize, listeners: usize) -> usize {
     wanted
         .min(usize::try_from(each).unwrap_or(usize::MAX))
         .max(1)
+}
+
+/// The file of this executable.
+pub fn executable() -> Option<std::path::PathBuf> {
+    std::env::current_exe().ok()
 }
 
 /// The folder of this executable.

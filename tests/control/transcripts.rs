@@ -183,6 +183,12 @@ fn session(name: &str, way: Way) {
             }
         }
     }
+    if matches!(way, Way::Server) {
+        for it in ["it", "them", "that"] {
+            let done = format!("the server sends {it} to its Envoys now");
+            found = found.replace(&done, &format!("`keystilectl push` puts {it} in force"));
+        }
+    }
     if matches!(way, Way::Store | Way::ServerAlone) && std::env::var_os("BLESS").is_some() {
         fs::write(file, found).unwrap();
         return;

@@ -10,6 +10,7 @@ mod callers;
 mod certificates;
 mod closed;
 mod decisions;
+mod dev;
 mod doctor;
 mod drafts;
 mod exposed;

@@ -2,6 +2,7 @@
 //! the command line through it.
 
 mod backups;
+mod banner;
 mod bodies;
 mod discovery;
 mod exports;
@@ -10,7 +11,9 @@ mod holders;
 mod leaks;
 mod listener;
 mod load;
+mod login;
 mod pages;
+mod policies;
 mod proxies;
 mod reach;
 mod receiver;

@@ -7,8 +7,10 @@ use utoipa::ToSchema;
 use super::KeyView;
 use crate::Pace;
 use crate::{Endpoint, HOLDERS, ISSUERS, MANY, Operation};
+use keystile_core::policy::{Auth, Policy};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::key::Issue;
+use keystile_model::plural;
 use keystile_model::wire::{self, Id, Secret, Span, Time, TimeWords};
 use keystile_model::world::World;
 use keystile_registry::handover;
@@ -119,6 +121,11 @@ impl Operation for Issue {
                 first.view.environment.0
             ));
         }
+        if let Some(first) = keys.first_mut()
+            && first.view.scopes.is_empty()
+        {
+            first.warnings.extend(closed_without_scopes(&policy));
+        }
         match (self.count, keys.pop()) {
             (None, Some(one)) => Ok(IssuedKeys::One(Box::new(one))),
             (_, last) => {
@@ -139,6 +146,32 @@ impl Operation for Issue {
             _ => Ok(()),
         }
     }
+}
+
+/// What a key without scopes cannot reach.
+fn closed_without_scopes(policy: &Policy) -> Option<String> {
+    const NAMED: usize = 3;
+    let with_key = || policy.routes.iter().filter(|r| r.auth == Auth::Required);
+    let closed = with_key().filter(|r| !r.scopes.is_empty() || !r.any_scope.is_empty());
+    let (closed, all) = (closed.count(), with_key().count());
+    if closed == 0 {
+        return None;
+    }
+    let mut asked: Vec<u16> = with_key()
+        .flat_map(|r| r.scopes.iter().chain(&r.any_scope).copied())
+        .collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let names = asked
+        .iter()
+        .filter_map(|n| policy.scopes.get(usize::from(*n)));
+    let named: Vec<String> = names.take(NAMED).map(|s| format!("`{s}`")).collect();
+    let more = if asked.len() > NAMED { ", …" } else { "" };
+    Some(format!(
+        "it has no scopes, so {closed} of the {} that require a key answer 403 `insufficient_scope`: they ask for {}{more}",
+        plural::count(all, "route"),
+        named.join(", "),
+    ))
 }
 
 /// Replaces a key with a new one that has the same rules; both work for a while.

@@ -63,6 +63,9 @@ pub struct List {
     /// Only clients with this label; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = rules::label)]
     label: Vec<(String, String)>,
+    /// List this many at most [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
 }
 
 /// Show a client and its keys
@@ -142,20 +145,26 @@ impl Create {
 
 impl List {
     fn run(self, cx: &Context) -> Result<()> {
+        let filtered = self.plan.is_some() || !self.label.is_empty();
         let page = client::List {
             plan: self.plan,
             label: words(&self.label),
             limit: Some(PAGE),
             ..client::List::default()
         };
-        let pages = AllPages::all(cx.out, |cursor| {
+        let most = self.limit.map(|n| n as usize);
+        let pages = AllPages::first(cx.out, most, |cursor| {
             let found = cx.perform(client::List {
                 cursor,
                 ..page.clone()
             })?;
             Ok((found.clients, found.next))
         })?;
-        pages.end(|all| table(&all))
+        let next = match filtered {
+            true => "no client fits; `keystilectl client list` lists all",
+            false => "`keystilectl client create NAME` creates a client",
+        };
+        pages.end_or(next, |all| table(&all))
     }
 }
 
@@ -231,9 +240,10 @@ impl Delete {
         cx.out.show(&done, || match done.keys_revoked {
             0 => format!("client {} deleted\n", done.client),
             n => format!(
-                "client {} deleted, {} revoked; push to put that in force\n",
+                "client {} deleted, {} revoked; {}\n",
                 done.client,
-                count(usize::try_from(n).unwrap_or(usize::MAX))
+                count(usize::try_from(n).unwrap_or(usize::MAX)),
+                cx.in_force("that")
             ),
         })
     }

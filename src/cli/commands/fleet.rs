@@ -77,7 +77,8 @@ impl FleetArgs {
             signed_with = found.signed_with;
             Ok((found.nodes, found.next))
         })?;
-        pages.end(|all| known(&all, version, &signed_with, cx.now()))
+        let next = "an Envoy is known once it connects; `keystilectl render envoy --discovery HOST:PORT` prints its configuration";
+        pages.end_or(next, |all| known(&all, version, &signed_with, cx.now()))
     }
 }
 

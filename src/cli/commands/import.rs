@@ -126,7 +126,7 @@ impl Import {
             }
         }
         let report = json!({"system": self.system.as_str(), "done": done, "plans": plans, "not_carried_over": left, "notes": noted});
-        cx.out.show(&report, || words_of(&done, &plans))
+        cx.out.show(&report, || words_of(cx, &done, &plans))
     }
 }
 
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Result<ExportFile> {
     }
 }
 
-fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
+fn words_of(cx: &Context, done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let verb = if done.dry_run { "would be " } else { "" };
     let mut out = String::new();
@@ -173,9 +173,9 @@ fn words_of(done: &Done, plans: &BTreeMap<String, RawPlan>) -> String {
             out.push_str(&format!("  {}\n", plan_line(name, plan)));
         }
     }
-    out.push_str(match done.dry_run {
-        true => "nothing was changed; add `--apply` to do it\n",
-        false => "`keystilectl push` puts it in force\n",
-    });
+    match done.dry_run {
+        true => out.push_str("nothing was changed; add `--apply` to do it\n"),
+        false => out.push_str(&format!("{}\n", cx.in_force("it"))),
+    }
     out
 }

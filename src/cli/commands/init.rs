@@ -9,7 +9,7 @@ use super::Context;
 use crate::output;
 use keystile_api::signing_key::SigningAlgorithm;
 use keystile_model::error::Result;
-use keystile_policy::file as policy_file;
+use keystile_policy::file::{self as policy_file, PolicyFile};
 use keystile_registry::policy::check_text;
 use keystile_registry::signing;
 
@@ -49,26 +49,7 @@ impl Init {
             Some(path) => policy_file::read(path)?,
             None => policy_file::parse("default policy", policy_file::DEFAULT.to_owned())?,
         };
-        check_text(&file)?;
-        let world = &cx.world;
-        let mut kid = String::new();
-        cx.home.create(world, |store| {
-            store.write(world, |tx| {
-                let revision = tx.insert_policy(&file.text, world.now.seconds())?;
-                let policy = json!({"revision": revision, "policy": file.text});
-                let store = json!({"store": tx.meta().store.to_string()});
-                tx.audit(world, "store.create", "store", None, Some(&store))?;
-                tx.audit(
-                    world,
-                    "policy.apply",
-                    &revision.to_string(),
-                    None,
-                    Some(&policy),
-                )?;
-                kid = signing::insert_as(tx, world, self.algorithm.into())?;
-                Ok(())
-            })
-        })?;
+        let kid = create(cx, &file, self.algorithm)?;
         let folder = cx.home.folder().display().to_string();
         cx.out
             .show(&json!({"home": folder, "signing_key": kid}), || {
@@ -84,4 +65,33 @@ impl Init {
                 ])
             })
     }
+}
+
+/// Creates a store with a policy and a signing key, whose id it gives.
+pub(super) fn create(
+    cx: &Context,
+    file: &PolicyFile,
+    algorithm: SigningAlgorithm,
+) -> Result<String> {
+    check_text(file)?;
+    let world = &cx.world;
+    let mut kid = String::new();
+    cx.home.create(world, |store| {
+        store.write(world, |tx| {
+            let revision = tx.insert_policy(&file.text, world.now.seconds())?;
+            let policy = json!({"revision": revision, "policy": file.text});
+            let store = json!({"store": tx.meta().store.to_string()});
+            tx.audit(world, "store.create", "store", None, Some(&store))?;
+            tx.audit(
+                world,
+                "policy.apply",
+                &revision.to_string(),
+                None,
+                Some(&policy),
+            )?;
+            kid = signing::insert_as(tx, world, algorithm.into())?;
+            Ok(())
+        })
+    })?;
+    Ok(kid)
 }

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use keystile_core::key::{KeyId, Name};
 
 use super::labels::words;
+use super::pages::nothing;
 use super::{Context, key_id};
 use crate::output::{self, Output};
 use keystile_api::key::{self, KeyView};
@@ -77,6 +78,9 @@ pub struct List {
     /// Only keys that no request has used for this long, as far as usage was counted
     #[arg(long, value_name = "DURATION", value_parser = when::span)]
     unused: Option<u64>,
+    /// List this many at most [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
 }
 
 /// Show everything about a key, except the key itself, which is stored nowhere
@@ -131,7 +135,18 @@ impl KeyCommand {
 }
 
 impl List {
+    /// Whether an option may have left keys out.
+    fn leaves_out(&self) -> bool {
+        let named = self.client.is_some() || self.environment.is_some();
+        let timed = self.expiring.is_some() || self.endless || self.unused.is_some();
+        named || timed || !self.status.is_empty() || !self.label.is_empty()
+    }
+
     fn run(self, cx: &Context) -> Result<()> {
+        let next = match self.leaves_out() {
+            true => "no key fits; `keystilectl key list` lists all",
+            false => "`keystilectl key issue CLIENT` issues a key",
+        };
         let mut page = key::List {
             client: self.client,
             status: self.status.into_iter().map(KeyStatus).collect(),
@@ -140,7 +155,7 @@ impl List {
             endless: self.endless,
             label: words(&self.label),
             unused: self.unused.map(Span),
-            limit: Some(PAGE),
+            limit: Some(self.limit.map_or(PAGE, |n| n.min(PAGE))),
             scan: None,
             cursor: None,
             search: None,
@@ -151,9 +166,18 @@ impl List {
         let mut keys = Vec::new();
         let mut counted_since;
         let mut whole = true;
+        let (mut count, mut is_cut) = (0, false);
+        let most = self.limit.map_or(usize::MAX, |n| n as usize);
         loop {
             let mut found = cx.perform(page.clone())?;
             counted_since = found.counted_since;
+            let room = most.saturating_sub(count);
+            is_cut |= found.keys.len() > room || (found.keys.len() == room && found.next.is_some());
+            found.keys.truncate(room);
+            count = count.saturating_add(found.keys.len());
+            if is_cut {
+                found.next = None;
+            }
             whole &= found.next.is_none();
             if whole {
                 in_order(&mut found.keys);
@@ -175,20 +199,32 @@ impl List {
                 output::text(&list_table(&keys, cx.now(), true))?;
             }
         }
+        if is_cut && !cx.out.is_json() {
+            cx.out
+                .note("there are more; `--limit` says how many are listed");
+        }
+        if count == 0 {
+            nothing(cx.out, next);
+        }
         if let Some(unused) = self.unused {
-            let before = cx.now().saturating_sub(unused);
-            match counted_since {
-                None => cx
-                    .out
-                    .warn("no usage has been counted yet: these keys may be in use"),
-                Some(Time(since)) if since > before => cx.out.warn(format_args!(
-                    "usage has only been counted since {}: keys may have been used before",
-                    when::short(since)
-                )),
-                Some(_) => {}
-            }
+            doubt(cx, unused, counted_since);
         }
         Ok(())
+    }
+}
+
+/// Keys that seem unused, if usage has not been counted for so long.
+fn doubt(cx: &Context, unused: u64, counted_since: Option<Time>) {
+    let before = cx.now().saturating_sub(unused);
+    match counted_since {
+        None => cx
+            .out
+            .warn("no usage has been counted yet: these keys may be in use"),
+        Some(Time(since)) if since > before => cx.out.warn(format_args!(
+            "usage has only been counted since {}: keys may have been used before",
+            when::short(since)
+        )),
+        Some(_) => {}
     }
 }
 

@@ -96,8 +96,9 @@ fn renew(cx: &Context) -> Result<()> {
     let renewed = cx.perform(keyset::Renew {})?;
     cx.out.show(&renewed, || {
         format!(
-            "renewed as version {}; `keystilectl push` puts it in force\n",
-            renewed.version
+            "renewed as version {}; {}\n",
+            renewed.version,
+            cx.in_force("it")
         )
     })
 }

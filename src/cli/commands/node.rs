@@ -65,7 +65,9 @@ impl NodeCommand {
                     let found = cx.perform(node::List { limit, cursor })?;
                     Ok((found.nodes, found.next))
                 })?;
-                pages.end(|all| table(&all))
+                pages.end_or("`keystilectl node enroll NAME` enrols an Envoy", |all| {
+                    table(&all)
+                })
             }
             Self::Revoke(c) => {
                 let done = cx.perform(node::Revoke { node: c.node })?;

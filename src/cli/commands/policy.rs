@@ -188,8 +188,9 @@ fn print(cx: &Context, applied: &AppliedView) -> Result<()> {
     cx.out.show(applied, || {
         if applied.changed {
             format!(
-                "policy applied as revision {}; `keystilectl push` puts it in force\n",
-                applied.revision
+                "policy applied as revision {}; {}\n",
+                applied.revision,
+                cx.in_force("it")
             )
         } else {
             format!(

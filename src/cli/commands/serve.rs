@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::Context;
 use super::push::{Filter, Shell};
+use crate::output;
 use keystile_console as console;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
@@ -20,19 +21,23 @@ use keystile_server::delivery::{self, Delivery, ResourceTemplate};
 use keystile_server::duties::{self, Duties};
 use keystile_server::exporter::{self, Destination, Exporter};
 use keystile_server::limits::RateLimits;
+use keystile_server::log::{self, LogForm};
 use keystile_server::outbox;
 use keystile_server::pool::StorePool;
 use keystile_server::proxy::Proxies;
 use keystile_server::scanner::{KeySource, Scanner};
 use keystile_server::tls::TlsFiles;
-use keystile_server::{ServerSettings, log};
+use keystile_server::{BoundAddresses, Listening, ServerSettings};
 use keystile_system as system;
 
 /// How long threads have to end what they do in a database, before a server ends without them. What
 /// it has not committed by then, the database takes back.
 const THREADS_END: Duration = Duration::from_secs(5);
 
+mod banner;
 mod oidc;
+
+pub(super) use banner::address;
 
 /// Serve the API and the console to people and programs, and keysets to Envoys
 #[derive(Args)]
@@ -44,7 +49,8 @@ Examples:
   KEYSTILE_TOKEN=… keystilectl --server https://keystile.example.com:8443 client list
 
 The console is at /console; /docs and /openapi.json describe the API. On SIGTERM the server finishes
-what it has begun and exits. Certificates are read again when their files change.")]
+what it has begun and exits. Certificates are read again when their files change. On a terminal it
+prints its addresses, then warnings; otherwise, or with `--log json`, everything as JSON lines.")]
 pub struct Serve {
     /// The address for the API and the console
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
@@ -142,8 +148,20 @@ pub struct Serve {
     /// What to do with a key that a scanner has found
     #[arg(long, value_name = "WHAT", default_value = "revoke")]
     leaked_keys: leak::LeakPolicy,
+    /// How the log on stderr looks [default: text on a terminal, otherwise json]
+    #[arg(long, value_name = "FORM")]
+    log: Option<LogOption>,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogOption {
+    /// Addresses, warnings and errors, for a person
+    Text,
+    /// Everything, one JSON object a line
+    Json,
 }
 
 /// A single address is a range of one.
@@ -167,7 +185,31 @@ impl Serve {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
-        log::begin();
+        let form = match self.log {
+            Some(form) => form,
+            None if output::is_watched() => LogOption::Text,
+            None => LogOption::Json,
+        };
+        let home = cx.home.clone();
+        match form {
+            LogOption::Json => {
+                log::begin(LogForm::Json);
+                self.work(cx, Box::new(move |bound| banner::record(&home, bound)))
+            }
+            LogOption::Text => {
+                log::begin(LogForm::Text);
+                let out = cx.out;
+                let shown = move |bound: &BoundAddresses| {
+                    banner::record(&home, bound);
+                    banner::print(out, &home, bound);
+                };
+                self.work(cx, Box::new(shown))
+            }
+        }
+    }
+
+    /// Serves until a signal; `listening` is called once it listens.
+    pub(super) fn work(self, cx: &Context, listening: Listening) -> Result<()> {
         // Before anything is read: a restore may be putting another store in place.
         let alone = cx.home.hold()?;
         let pool = StorePool::open(cx.home.held(&alone))?;
@@ -196,7 +238,7 @@ impl Serve {
             rotation: Duration::from_secs(self.rotation_every.max(1)),
             pages: Box::new(move |app, delivery| console::mount(app, delivery, pages)),
         };
-        let settings = self.settings();
+        let settings = self.settings(listening);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -209,6 +251,7 @@ impl Serve {
             })?;
         let is_elsewhere = pool.replicas().is_some();
         let served = runtime.block_on(duties::run(pool, settings, limits, duties));
+        banner::forget(&cx.home);
         if is_elsewhere {
             // Threads that wait for a database which stands still would keep the process for as long.
             runtime.shutdown_timeout(THREADS_END);
@@ -255,7 +298,7 @@ impl Serve {
         })
     }
 
-    fn settings(self) -> ServerSettings {
+    fn settings(self, listening: Listening) -> ServerSettings {
         let files = |certificate: Option<PathBuf>, key: Option<PathBuf>, client_ca, client_crl| {
             Some(TlsFiles {
                 certificate: certificate?,
@@ -281,6 +324,7 @@ impl Serve {
                 protocol: self.proxy_protocol,
             },
             connections: self.max_connections as usize,
+            listening: Some(listening),
         }
     }
 }

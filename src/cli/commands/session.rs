@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Context;
+use super::pages::nothing;
 use crate::output::{self, cell};
 use keystile_api::session::{self, SessionView};
 use keystile_model::error::Result;
@@ -40,7 +41,11 @@ impl SessionCommand {
         match self {
             Self::List(_) => {
                 let all = cx.perform(session::List {})?.sessions;
-                cx.out.show(&all, || table(&all, cx.now()))
+                cx.out.show(&all, || table(&all, cx.now()))?;
+                if all.is_empty() {
+                    nothing(cx.out, "nobody is signed in to the console");
+                }
+                Ok(())
             }
             Self::End(end) => {
                 let ended = cx.perform(session::End { id: end.session })?;

@@ -155,18 +155,29 @@ impl Export {
             line.push_str(variable);
             line.push('=');
         }
-        for (i, entry) in entries.iter().enumerate() {
-            if i > 0 {
-                line.push(',');
-            }
-            line.push_str(entry);
-        }
+        line.push_str(&joined(&entries));
         if cx.out.is_json() {
             return cx.out.json(&json!({variable: line.as_str()}));
         }
         line.push('\n');
         output::raw(line.as_bytes())
     }
+}
+
+/// The value of `KEYSTILE_SIGNING_KEYS`.
+pub(super) fn secret_value(cx: &Context) -> Result<Zeroizing<String>> {
+    Ok(joined(&secret(cx)?))
+}
+
+fn joined(entries: &[Zeroizing<String>]) -> Zeroizing<String> {
+    let mut all = Zeroizing::new(String::new());
+    for (i, entry) in entries.iter().enumerate() {
+        if i > 0 {
+            all.push(',');
+        }
+        all.push_str(entry);
+    }
+    all
 }
 
 /// The secrets, which leave the store only on its own machine; that of the active key first.

@@ -3,11 +3,14 @@
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use keystile_core::key::KeyId;
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::Context;
 use super::pages::AllPages;
+use super::serve;
 use crate::output::{self, cell};
-use keystile_api::token::{self, TokenView};
+use keystile_api::token::{self, CreatedToken, TokenView};
 use keystile_model::caller::Role;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::rules;
@@ -28,6 +31,7 @@ pub enum TokenCommand {
 Examples:
   keystilectl token create ci --role issuer --expires 30d --cidr 10.0.0.0/8
   keystilectl token create acme-self --role client --client acme --scope read --max-expiry 90d
+  keystilectl token create ops --role owner --invite      # a link that signs in to the console, once
 
 A token of the role `client` manages only the keys of that client, and issues none beyond the scopes,
 plans, lifetime and number that are given here.")]
@@ -53,13 +57,17 @@ pub struct Create {
     /// How many keys may be valid at once
     #[arg(long, value_name = "N")]
     max_keys: Option<u32>,
-    /// When the token expires [default: 90d, and 7d for an invitation]
+    /// When the token expires [default: 90d; an invitation: 7d to the role `client`, 1h to others]
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
-    /// Create an invitation instead: a code that its receiver exchanges once for the token, at
-    /// /console/invitation (role `client`)
+    /// Print a link instead, which works once: whoever opens it in a browser gets the token there, and
+    /// is signed in to the console
     #[arg(long)]
     invite: bool,
+    /// With --invite: the address at which browsers reach the server [default: the one that this
+    /// command works through, or the server that works on this store]
+    #[arg(long, value_name = "URL", requires = "invite")]
+    at: Option<String>,
     /// An address range from which the token may be used; can be repeated
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     cidr: Vec<IpNet>,
@@ -70,7 +78,11 @@ pub struct Create {
 #[command(after_help = "\
 Example:
   keystilectl token list")]
-pub struct List {}
+pub struct List {
+    /// List this many at most [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
 
 /// Revoke a token permanently
 #[derive(Args)]
@@ -94,8 +106,9 @@ impl TokenCommand {
     pub fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Create(c) => c.run(cx),
-            Self::List(_) => {
-                let pages = AllPages::all(cx.out, |cursor| {
+            Self::List(c) => {
+                let most = c.limit.map(|n| n as usize);
+                let pages = AllPages::first(cx.out, most, |cursor| {
                     let found = cx.perform(token::List {
                         cursor,
                         limit: Some(PAGE),
@@ -103,7 +116,8 @@ impl TokenCommand {
                     })?;
                     Ok((found.tokens, found.next))
                 })?;
-                pages.end(|all| table(&all, cx.now()))
+                let next = "`keystilectl token create NAME --role ROLE` creates a token";
+                pages.end_or(next, |all| table(&all, cx.now()))
             }
             Self::Revoke(c) => {
                 let token = cx.perform(token::Revoke { id: Id(c.token) })?;
@@ -129,9 +143,22 @@ impl Create {
             expires: self.expires.map(TimeWords),
             invite: self.invite,
         })?;
-        let shown = cx.out.show(&made, || {
+        let server = match self.at {
+            Some(url) => ConsoleAddress::Known(url),
+            None => address(cx),
+        };
+        let link = self.invite.then(|| link(&server, &made)).flatten();
+        let json = TokenOutput {
+            made: &made,
+            link: link.as_ref().map(|l| l.as_str()),
+        };
+        let shown = cx.out.show(&json, || {
             let text = made.token.as_ref().map_or("-", Secret::expose_secret);
-            format!("token  {text}\n\n{}", fields(&made.view, cx.now()))
+            let secret = match &link {
+                Some(link) => format!("link  {}", link.as_str()),
+                None => format!("token  {text}"),
+            };
+            format!("{secret}\n\n{}", fields(&made.view, cx.now()))
         });
         shown.map_err(|e| {
             let id = made.view.id.0;
@@ -142,14 +169,62 @@ impl Create {
             )
         })?;
         if !cx.out.is_json() {
-            cx.out.note(if self.invite {
-                "pass on the link `SERVER/console/invitation#CODE` now: the code is not shown again, and works once"
-            } else {
-                "save it now: it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
+            cx.out.note(match (self.invite, &server) {
+                (true, ConsoleAddress::Known(_)) => {
+                    "pass the link on now: it is not shown again, and works once"
+                }
+                (true, ConsoleAddress::Usual) => {
+                    "pass the link on now: it is not shown again, and works once, when `keystilectl serve` runs; if that listens elsewhere, give the address with `--at`"
+                }
+                (false, _) => {
+                    "save it now: it is not shown again; give it to `keystilectl --server` as KEYSTILE_TOKEN"
+                }
             });
         }
         Ok(())
     }
+}
+
+/// A new token for programs.
+#[derive(Serialize)]
+struct TokenOutput<'t> {
+    #[serde(flatten)]
+    made: &'t CreatedToken,
+    /// With `--invite`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'t str>,
+}
+
+/// Where browsers reach a server.
+enum ConsoleAddress {
+    /// A server that there is.
+    Known(String),
+    /// Where `serve` listens if it is not told otherwise.
+    Usual,
+}
+
+impl ConsoleAddress {
+    fn url(&self) -> &str {
+        match self {
+            Self::Known(url) => url.trim_end_matches('/'),
+            Self::Usual => "http://127.0.0.1:8080",
+        }
+    }
+}
+
+fn address(cx: &Context) -> ConsoleAddress {
+    let known = match &cx.server {
+        Some(server) => Some(server.url().to_owned()),
+        None => serve::address(cx),
+    };
+    known.map_or(ConsoleAddress::Usual, ConsoleAddress::Known)
+}
+
+/// The code stands behind `#`, which browsers do not send: it is in no log on the way.
+fn link(server: &ConsoleAddress, made: &CreatedToken) -> Option<Zeroizing<String>> {
+    let base = server.url();
+    let code = made.token.as_ref()?.expose_secret();
+    Some(Zeroizing::new(format!("{base}/console/invitation#{code}")))
 }
 
 fn fields(token: &TokenView, now: u64) -> String {

@@ -21,6 +21,9 @@ struct Part<'e> {
     /// As the API calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'e str>,
+    /// The line of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
     /// The fact, with the place and the field in front.
     message: String,
     /// The next step, in the words of the command line.
@@ -49,6 +52,7 @@ impl<'e> Part<'e> {
         Self {
             code: fault.code,
             field: fault.field.as_deref(),
+            line: fault.line,
             message: fault.statement(),
             next: (!next.is_empty()).then_some(next),
         }

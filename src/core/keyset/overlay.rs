@@ -134,7 +134,9 @@ impl Overlay {
             foreign: manifest.foreign,
             addresses: manifest.addresses,
             certificates: manifest.certificates,
-            report: report.map_err(|e| KeysetRefusal::Policy(e.to_string()))?,
+            report: report.map_err(|e| {
+                KeysetRefusal::Policy(e.first().map(ToString::to_string).unwrap_or_default())
+            })?,
             table: Table::new(manifest.shape(), pages)?,
         })
     }

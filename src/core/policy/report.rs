@@ -1,5 +1,6 @@
 //! Where Envoys report to.
 
+use super::check::Errors;
 use super::error::PolicyError;
 use super::raw::*;
 use super::words::seconds;
@@ -35,41 +36,47 @@ impl ReportTarget {
     }
 
     /// Checks what the file says.
-    ///
-    /// # Errors
-    /// The first mistake.
     #[inline(never)]
-    pub fn new(raw: &RawReport) -> Result<Self, PolicyError> {
-        let wrong = |field: &str, problem: Advice| PolicyError {
-            field: format!("report.{field}"),
-            problem,
-            beside: None,
-        };
+    pub(super) fn checked(raw: &RawReport, e: &mut Errors) -> Option<Self> {
+        let before = e.0.len();
         let fits = (1..=128).contains(&raw.cluster.len());
         if !fits || !raw.cluster.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(wrong(
-                "cluster",
+            e.push(
+                "report.cluster",
                 Advice::new(
                     "is not the name of a cluster",
                     "use 1 to 128 printable ASCII characters without spaces",
                 ),
-            ));
+            );
         }
-        match seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX) {
-            Some(every) => Ok(Self {
-                cluster: raw.cluster.clone(),
-                every,
-                usage: raw.usage,
-                address: raw.address,
-                agent: raw.agent,
-            }),
-            None => Err(wrong(
-                "every",
+        let every = seconds(&raw.every).filter(|s| *s <= Self::EVERY_MAX);
+        if every.is_none() {
+            e.push(
+                "report.every",
                 Advice::new(
                     format!("`{}` is not a duration of 1 s to 5 m", raw.every),
                     "write `10s`",
                 ),
-            )),
+            );
         }
+        if before != e.0.len() {
+            return None;
+        }
+        Some(Self {
+            cluster: raw.cluster.clone(),
+            every: every?,
+            usage: raw.usage,
+            address: raw.address,
+            agent: raw.agent,
+        })
+    }
+
+    /// The same outside a policy.
+    ///
+    /// # Errors
+    /// Every mistake.
+    pub fn new(raw: &RawReport) -> Result<Self, Vec<PolicyError>> {
+        let mut e = Errors(Vec::new());
+        Self::checked(raw, &mut e).ok_or(e.0)
     }
 }

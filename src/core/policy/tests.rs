@@ -1,5 +1,7 @@
 use super::*;
 
+mod together;
+
 fn parse(json: &str) -> Result<Policy, Vec<(String, String)>> {
     let raw: RawPolicy = serde_json::from_str(json).unwrap();
     Policy::new(&raw, []).map_err(|e| {

@@ -177,3 +177,171 @@ fn the_fact_and_the_next_step_of_a_mistake_in_meaning_are_apart() {
         assert!(words.starts_with(next), "{fault:?}");
     }
 }
+
+/// The lines of what is wrong.
+fn wrong_lines(text: &str) -> Vec<(Option<u64>, String)> {
+    let error = parse("policy.yaml", text.to_owned()).err().unwrap();
+    let one = |f: &Fault| (f.line, f.field.as_deref().unwrap_or_default().to_owned());
+    error.faults().iter().map(one).collect()
+}
+
+#[test]
+fn mistakes_of_every_kind_are_told_in_one_run_in_the_order_of_the_file() {
+    let found = wrong_lines(
+        "version: 2
+mod: shadow
+mode: off
+environments: [live, 5]
+realm: api
+realm: other
+report: {cluster: \"two words\", every: 1h}
+brute_force: {attempts: 0, per: soon}
+plans:
+  free: {limits: [{requests: many, per: 1m}, {requests: 0, per: fortnight}]}
+  gold: {quota: {requests: 5, per: month, time_zone: Europe/Bern}}
+routes:
+- {path: users, methods: [get], hosts: [\"bad host\"], cost: 0}
+- {methods: [GET], hosts: [\"*\"]}
+- nonsense
+- {path: /a, auth: maybe, limit: {requests: 1, per: 1s}, cost: 5}
+- {path: /b, auth: none, scopes: [read]}
+",
+    );
+    let expected = [
+        (1, "version"),
+        (2, "mod"),
+        (3, "mode"),
+        (4, "environments[1]"),
+        (6, ""),
+        (7, "report.cluster"),
+        (7, "report.every"),
+        (8, "brute_force.attempts"),
+        (8, "brute_force.per"),
+        (10, "plans.free.limits[0].requests"),
+        (10, "plans.free.limits[1].requests"),
+        (10, "plans.free.limits[1].per"),
+        (11, "plans.gold.quota.time_zone"),
+        (13, "routes[0].path"),
+        (13, "routes[0].hosts[0]"),
+        (13, "routes[0].methods[0]"),
+        (13, "routes[0].cost"),
+        (14, "routes[1].hosts[0]"),
+        (14, "routes[1]"),
+        (15, "routes[2]"),
+        (16, "routes[3].cost"),
+        (16, "routes[3].auth"),
+        (17, "routes[4].auth"),
+    ];
+    let mut found: Vec<(u64, String)> = found.into_iter().map(|(l, f)| (l.unwrap(), f)).collect();
+    let mut expected: Vec<(u64, String)> = expected
+        .iter()
+        .map(|(l, f)| (*l, (*f).to_owned()))
+        .collect();
+    let lines: Vec<u64> = found.iter().map(|(l, _)| *l).collect();
+    assert!(lines.is_sorted(), "{found:#?}");
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn nothing_seems_wrong_because_of_another_mistake() {
+    for (text, only) in [
+        // Its methods may tell it apart from the other.
+        (
+            "routes:\n- {path: /a}\n- {path: /a, methods: GET}\n",
+            "routes[1].methods",
+        ),
+        (
+            "routes:\n- {path: /a, metods: [GET]}\n- {path: /a}\n",
+            "routes[0].metods",
+        ),
+        (
+            "routes:\n- {path: /a}\n- {path: /a, hosts: [\"no host\"]}\n",
+            "routes[1].hosts[0]",
+        ),
+        (
+            "routes:\n- {path: 5}\n- {path: 5.5}\n- {path: /a}\n- {path: /b}\n",
+            "routes[0].path routes[1].path",
+        ),
+        (
+            "routes:\n- {path: /a, cost: 5, limit: {requests: lots, per: 1s}}\n",
+            "routes[0].limit.requests",
+        ),
+        (
+            "routes:\n- {path: /a, cost: 5, limit: {requests: 1, per: 1s, burst: big}}\n",
+            "routes[0].limit.burst",
+        ),
+        (
+            "routes:\n- {path: /a, cost: 5, limit: 3}\n",
+            "routes[0].limit",
+        ),
+        (
+            "routes:\n- {path: /a, methods: {GET: 1}}\n- 7\n- {path: /a}\n",
+            "routes[0].methods routes[1]",
+        ),
+        (
+            "credentials:\n- {header: 7}\n- {heder: x}\n",
+            "credentials[0].header credentials[1].heder",
+        ),
+        (
+            "plans:\n  p.q: {limits: [{requests: x, per: 1s}, {requests: 2, per: y}]}\n",
+            "plans.p.q plans.p.q.limits[0].requests plans.p.q.limits[1].per",
+        ),
+        (
+            "plans:\n  p: {quota: {requests: 5, per: week, rolls_over: {day: 3}}}\n",
+            "plans.p.quota.per",
+        ),
+        ("plans: [free]\nroutes: {path: /a}\n", "plans routes"),
+    ] {
+        let found = wrong_lines(&format!("version: 1\n{text}"));
+        let mut fields: Vec<&str> = found.iter().map(|(_, f)| f.as_str()).collect();
+        fields.sort_unstable();
+        assert_eq!(fields.join(" "), only, "{text}");
+    }
+}
+
+#[test]
+fn very_many_mistakes_in_a_large_file_end_in_bounded_time() {
+    let routes: String = (0..20_000)
+        .map(|i| format!("- {{path: /r{i}, cost: x, padding: {}}}\n", "y".repeat(80)))
+        .collect();
+    let error = parse("policy.yaml", format!("version: 1\nroutes:\n{routes}"));
+    let count = error.err().unwrap().faults().len();
+    assert!((20..100).contains(&count), "{count}");
+}
+
+/// A random policy whose fields are right or wrong: whatever else is wrong, each wrong field is told.
+#[test]
+fn no_mistake_hides_another_wherever_they_are() {
+    // Right and wrong values that have nothing to do with one another.
+    let fields: [(&str, &str, &str); 8] = [
+        ("realm", "api", "\"a\\\"b\""),
+        ("brand", "ks", "Not_A_Brand"),
+        ("mode", "enforce", "off"),
+        ("require_tls", "true", "7"),
+        ("not_after", "7d", "10s"),
+        ("unmatched", "deny", "[]"),
+        ("preflight", "deny", "yes"),
+        ("identity", "{client: x-a}", "{client: host}"),
+    ];
+    for wrong in 0_u32..(1 << fields.len()) {
+        let is_wrong = |i: usize| wrong & (1 << i) != 0;
+        let mut text = "version: 1\n".to_owned();
+        let mut expected = Vec::new();
+        for (i, (name, right, bad)) in fields.iter().enumerate() {
+            let value = if is_wrong(i) { bad } else { right };
+            text.push_str(&format!("{name}: {value}\n"));
+            if is_wrong(i) {
+                expected.push(*name);
+            }
+        }
+        match parse("policy.yaml", text) {
+            Ok(_) => assert!(expected.is_empty(), "{expected:?}"),
+            Err(e) => {
+                let found: Vec<&str> = e.faults().iter().filter_map(Fault::base_field).collect();
+                assert_eq!(found, expected);
+            }
+        }
+    }
+}

@@ -27,7 +27,8 @@ pub struct TokenDraft {
     pub ceilings: Ceilings,
     /// Address ranges from which it may be used; any if empty.
     pub networks: Vec<IpNet>,
-    /// Seconds; by default 90 days from now, or a week for an invitation.
+    /// Seconds; by default 90 days from now, for an invitation a week, and an hour to another role
+    /// than `client`.
     pub expires: Option<u64>,
     /// Create an invitation: a code that can only be exchanged for the token.
     pub invitation: bool,
@@ -92,14 +93,6 @@ pub(super) fn check(tx: &Tx<'_>, world: &World, draft: &TokenDraft) -> Result<Op
             format_args!("a token may have {MOST} ranges, scopes or plans at most"),
             "use wider ranges or fewer of them",
         ));
-    }
-    if draft.invitation && draft.role != Role::Client {
-        return Err(refuse(
-            Code::FieldsConflict,
-            format_args!("there are no invitations to the role `{}`", draft.role),
-            "create a token, or invite to the role `client`",
-        )
-        .about("role"));
     }
     bound_client(tx, world, draft)
 }

@@ -88,7 +88,13 @@ impl Revoke {
             .keys;
         let words = || {
             keys.iter()
-                .map(|k| format!("key {} of {} revoked\n", k.id.0, k.client))
+                .map(|k| {
+                    let name = match k.name.as_str() {
+                        "" => String::new(),
+                        name => format!(" ({name})"),
+                    };
+                    format!("key {}{name} of {} revoked\n", k.id.0, k.client)
+                })
                 .collect()
         };
         match keys.as_slice() {
@@ -104,7 +110,7 @@ impl Revoke {
                 "in force on {}",
                 plural::count(waited.in_force, "Envoy")
             )),
-            None => cx.out.note("`keystilectl push` puts it in force"),
+            None => cx.out.note(cx.in_force("it")),
         }
         Ok(())
     }

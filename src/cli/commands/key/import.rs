@@ -64,7 +64,7 @@ impl Import {
             if self.dry_run {
                 format!("{number}{clients} would be imported; nothing was changed\n")
             } else {
-                format!("{number}{clients} imported; `keystilectl push` puts them in force\n")
+                format!("{number}{clients} imported; {}\n", cx.in_force("them"))
             }
         })
     }

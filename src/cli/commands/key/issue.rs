@@ -118,7 +118,8 @@ fn advise(cx: &Context, many: bool) {
             ("it", "it is")
         };
         cx.out.note(format_args!(
-            "save {it} now: {is} not shown again; `keystilectl push` puts {it} in force"
+            "save {it} now: {is} not shown again; {}",
+            cx.in_force(it)
         ));
     }
 }

@@ -121,9 +121,10 @@ impl Rotate {
         });
         show.map_err(|e| lost(new, format_args!("not shown: {e}")))?;
         if !cx.out.is_json() && self.exec.is_none() {
-            cx.out.note(
-                "save the new one now: it is not shown again; `keystilectl push` puts it in force",
-            );
+            cx.out.note(format_args!(
+                "save the new one now: it is not shown again; {}",
+                cx.in_force("it")
+            ));
         }
         Ok(())
     }

@@ -95,15 +95,14 @@ fn place(c: &RawCredential, field: &str, e: &mut Errors) -> Option<Credential> {
 
 #[inline(never)]
 fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Option<Credential> {
+    let before = e.0.len();
+    let lower = name.to_ascii_lowercase();
     if !is_token(name) {
         e.push(
             format!("{field}.header"),
             format!("`{name}` is not a header name"),
         );
-        return None;
-    }
-    let lower = name.to_ascii_lowercase();
-    if ELSEWHERE.contains(&lower.as_str()) {
+    } else if ELSEWHERE.contains(&lower.as_str()) {
         e.push(
             format!("{field}.header"),
             Advice::new(
@@ -111,7 +110,6 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
                 "choose a header of your own, such as `x-api-key`",
             ),
         );
-        return None;
     }
     if let Some(scheme) = scheme
         && !is_token(scheme)
@@ -123,6 +121,8 @@ fn header(name: &str, scheme: Option<&str>, field: &str, e: &mut Errors) -> Opti
                 "write `Bearer`",
             ),
         );
+    }
+    if before != e.0.len() {
         return None;
     }
     Some(Credential::Header {

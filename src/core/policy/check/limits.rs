@@ -193,18 +193,10 @@ pub(super) fn limit(field: &str, raw: &RawLimit, e: &mut Errors) -> Option<Limit
 /// The bucket of an address that tries unknown keys.
 #[inline(never)]
 pub(crate) fn attempts(raw: &RawAttempts, e: &mut Errors) -> Option<Bucket> {
-    if raw.attempts == 0 || raw.burst == Some(0) {
-        let field = match raw.attempts {
-            0 => "brute_force.attempts",
-            _ => "brute_force.burst",
-        };
-        let next = "write 1 or more, or leave `brute_force` out";
-        e.push(
-            field,
-            Advice::new("is 0, which would answer every unknown key with 429", next),
-        );
-        return None;
-    }
+    let zero = Advice::new(
+        "is 0, which would answer every unknown key with 429",
+        "write 1 or more, or leave `brute_force` out",
+    );
     let raw = RawLimit {
         requests: raw.attempts,
         per: raw.per.clone(),
@@ -214,8 +206,16 @@ pub(crate) fn attempts(raw: &RawAttempts, e: &mut Errors) -> Option<Bucket> {
     let before = e.0.len();
     let found = limit("brute_force", &raw, e);
     for error in e.0.iter_mut().skip(before) {
-        if error.field == "brute_force.requests" {
-            "brute_force.attempts".clone_into(&mut error.field);
+        let figure = match error.field.as_str() {
+            "brute_force.requests" => {
+                "brute_force.attempts".clone_into(&mut error.field);
+                Some(raw.requests)
+            }
+            "brute_force.burst" => raw.burst,
+            _ => None,
+        };
+        if figure == Some(0) {
+            error.problem.clone_from(&zero);
         }
     }
     found.map(|limit| limit.bucket)

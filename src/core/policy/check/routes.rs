@@ -17,10 +17,10 @@ pub(crate) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
     for (i, r) in raw.routes.iter().enumerate() {
         let field = format!("routes[{i}]");
         let template = match Template::parse(&r.path) {
-            Ok(t) => t,
+            Ok(t) => Some(t),
             Err(error) => {
                 e.push(format!("{field}.path"), error.advice());
-                continue;
+                None
             }
         };
         let hosts = hosts(raw, r, &field, e);
@@ -32,6 +32,10 @@ pub(crate) fn routes(raw: &RawPolicy, scopes: &[String], e: &mut Errors) -> (Vec
             .as_ref()
             .and_then(|l| limit(&format!("{field}.limit"), l, e));
         let cost = cost(r, own_limit.as_ref(), &field, e);
+        // Without its path or one of its hosts it matches other requests than its author meant.
+        let Some(template) = template.filter(|_| hosts.len() == r.hosts.len()) else {
+            continue;
+        };
         let places = Places {
             hosts: &hosts,
             virtual_hosts: &r.virtual_hosts,
