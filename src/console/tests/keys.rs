@@ -41,8 +41,10 @@ async fn several_keys_are_disabled_once_that_is_confirmed() {
     assert!(asked.text.contains("Disable 2 keys?") && asked.text.contains(&second));
     assert!(!site.stored(&first).await.disabled);
     let done = sent(&person, &format!("{form}&sure=true")).await;
-    let to = "/console/keys?search=ci&done=keys-disabled";
-    assert_eq!((done.status, done.header("location")), (303, to));
+    assert_eq!(done.status, 303);
+    let to = done.header("location");
+    assert!(to.starts_with("/console/keys?search=ci&version="), "{to}");
+    assert!(to.ends_with("&done=keys-disabled"), "{to}");
     for id in [&first, &second] {
         assert!(site.stored(id).await.disabled, "{id}");
     }
@@ -63,7 +65,9 @@ async fn several_keys_are_revoked_once_their_number_is_typed() {
     for typed in ["", "&confirm=", "&confirm=1", "&confirm=yes"] {
         let refused = sent(&person, &format!("{form}{typed}")).await;
         assert_eq!(refused.status, 422, "{typed}");
-        assert!(refused.text.contains("id=\"f-confirm-fault\""));
+        // A form of the page has the field.
+        let is_shown = refused.text.contains("id=\"f-confirm-fault\"");
+        assert_eq!(is_shown, !typed.is_empty(), "{typed}");
     }
     assert!(site.stored(&first).await.revoked.is_none());
     let done = sent(&person, &format!("{form}&confirm=2&reason=leaked")).await;
@@ -193,7 +197,7 @@ async fn tokens_and_openings_are_asked_about_first() {
     );
     assert_eq!(person.post(&path, "sure=true").await.status, 303);
 
-    let open = "do=apply&revision=1&text=version%3A%201%0D%0Arealm%3A%20one";
+    let open = "do=apply&revision=1&text=version%3A%201%0D%0Aroutes%3A%0D%0A-%20%7Bpath%3A%20%2Fopen%2C%20auth%3A%20none%7D";
     let asked = person.post("/console/policy/edit", open).await;
     assert_eq!(asked.status, 200);
     assert!(asked.text.contains("name=\"opens\""), "{}", asked.text);
