@@ -17,7 +17,7 @@ pub fn is_sure(form: &Form) -> bool {
 }
 
 /// What is asked.
-pub struct Question<'a> {
+pub struct Confirmation<'a> {
     /// The headline: `Revoke 3 keys?`
     pub title: String,
     /// What will happen, and to whom.
@@ -34,7 +34,7 @@ pub struct Question<'a> {
     pub instead: Markup,
 }
 
-impl Question<'_> {
+impl Confirmation<'_> {
     /// The page that asks; it sends the fields of the form once more.
     pub fn page(
         &self,

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::confirm::{Question, is_sure};
+use super::confirm::{Confirmation, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
@@ -337,7 +337,7 @@ async fn asking(cx: &PageContext, form: &Form) -> Result<Page, Problem> {
         .await?;
     let tried = attempt(cx, former.text).await?;
     let back = "/console/policy/history";
-    let question = Question {
+    let question = Confirmation {
         title: format!("Put revision {revision} in force again?"),
         effect: meaning(&tried),
         action: "/console/policy/rollback",

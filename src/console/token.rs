@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::confirm::{Question, is_sure};
+use super::confirm::{Confirmation, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
@@ -198,7 +198,7 @@ async fn asking(cx: &PageContext, id: &str, form: &Form) -> Result<Page, Problem
         .last_used
         .as_ref()
         .map(|t| when::relative(t.0, cx.now));
-    let question = Question {
+    let question = Confirmation {
         title: format!("Revoke the token {}?", token.name),
         effect: html! {
             p {

@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
-use super::confirm::{Question, is_sure};
+use super::confirm::{Confirmation, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
@@ -109,7 +109,7 @@ async fn asking(cx: &PageContext, name: &str, form: &Form) -> Result<Page, Probl
     let all = cx.with::<Delete, _>(name, |store, world| List {}.run(store, world));
     let all = all.await?.webhooks;
     let waiting = all.iter().find(|w| w.name == name).map_or(0, |w| w.waiting);
-    let question = Question {
+    let question = Confirmation {
         title: format!("Remove the webhook {name}?"),
         effect: html! {
             p {

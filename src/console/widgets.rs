@@ -79,9 +79,9 @@ pub fn alert(title: &str, messages: &[String]) -> Markup {
 }
 
 /// A message in which words stand between backticks, as text of a page.
-pub fn prose(message: &str) -> Markup {
+pub fn prose(words: &str) -> Markup {
     html! {
-        @for (i, part) in message.split('`').enumerate() {
+        @for (i, part) in words.split('`').enumerate() {
             @if i % 2 == 1 { code { (part) } } @else { (part) }
         }
     }

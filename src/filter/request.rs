@@ -110,6 +110,13 @@ fn virtual_host(keyset: Option<&InForce>) -> Option<String> {
     String::from_utf8(name).ok()
 }
 
+/// A header that was to be changed could not be.
+fn unchanged(status: host::Status, keyset: &InForce, headers: Headers<'_>) -> RequestOutcome {
+    complain("a header could not be changed", status);
+    let unavailable = Denial::KeysetUnavailable(Unavailable::None);
+    refuse(&unavailable, Some(keyset), None, Some(headers))
+}
+
 fn decided(
     root: Option<(u32, StoreId)>,
     in_force: Result<&InForce, Unavailable>,
@@ -168,17 +175,14 @@ fn decided(
         }
         metrics::shadow_refusal(denial.code());
     }
-    let unavailable = Denial::KeysetUnavailable(Unavailable::None);
     let Some(keyset) = keyset else {
+        let unavailable = Denial::KeysetUnavailable(Unavailable::None);
         return refuse(&unavailable, None, None, Some(headers));
     };
     // A request that still holds its key, or a claimed identity, is not passed on.
     let seen = match admit(root, keyset, &decision, headers) {
         Ok(seen) => seen,
-        Err(status) => {
-            complain("a header could not be changed", status);
-            return refuse(&unavailable, Some(keyset), None, Some(headers));
-        }
+        Err(status) => return unchanged(status, keyset, headers),
     };
     let always = keyset.policy().rate_limit_fields == RateLimitFields::Always && !shadow;
     let rate = decision.rate.as_ref().filter(|_| always);

@@ -389,11 +389,8 @@ impl Update {
 impl KeyView {
     /// When it stops working by itself, in seconds since the epoch.
     pub fn effective_expiry(&self) -> Option<u64> {
-        let of = |t: &Option<Time>| t.as_ref().map(|t| t.0);
-        match (of(&self.expires), of(&self.works_until)) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let ends = [&self.expires, &self.works_until];
+        ends.into_iter().flatten().map(|t| t.0).min()
     }
 }
 

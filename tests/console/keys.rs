@@ -3,7 +3,7 @@
 use crate::browser::{Browser, DESK, PHONE, Screen};
 use crate::pages::{lived_in, sign_in};
 use crate::server::{Server, token};
-use crate::support::word;
+use crate::support::{Home, word};
 
 fn several_keys_are_found_and_ended(screen: Screen) {
     let home = lived_in();
@@ -13,6 +13,12 @@ fn several_keys_are_found_and_ended(screen: Screen) {
     let b = &browser;
     sign_in(b, &server, &owner);
     b.go(&format!("{}/console", server.url()));
+    found(b, &home);
+    ended(b, &home);
+    not_found(b);
+}
+
+fn found(b: &Browser, home: &Home) {
     // `/` leads to the search, from any page and on the page itself.
     let slash = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true}))";
     let slash = slash.replace("document.", "document.body.");
@@ -40,7 +46,9 @@ fn several_keys_are_found_and_ended(screen: Screen) {
     b.follow(".filters button");
     assert_eq!(b.count("tbody tr"), 6);
     assert!(b.text("tbody tr:first-child th").contains("worker 0"));
+}
 
+fn ended(b: &Browser, home: &Home) {
     // Nothing can be done before something is chosen.
     let shown = "return getComputedStyle(document.querySelector('[value=disable]')).visibility";
     assert_eq!(b.script(shown, &[]), "hidden");
@@ -79,6 +87,9 @@ fn several_keys_are_found_and_ended(screen: Screen) {
     assert!(b.text(".note.good").contains("revoked permanently"));
     let left = home.json(&["key", "list", "--client", "acme", "--status", "revoked"]);
     assert_eq!(left.as_array().unwrap().len(), 6);
+}
+
+fn not_found(b: &Browser) {
     // A search without a match says so, and leads back.
     b.write("[name=search]", "no such key");
     b.follow(".filters button");

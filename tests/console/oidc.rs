@@ -154,7 +154,10 @@ fn a_way_back_that_this_browser_did_not_set_out_on_leads_nowhere() {
     let mut later = Visitor::default();
     let fresh = later.go_and_click(&site, "/console/oidc", "in");
     let replayed = later.get(&with(&fresh, "code", &of(&back, "code")));
-    replayed.is_refused(401, "The identity provider refused (`invalid_grant`)");
+    replayed.is_refused(
+        401,
+        "The identity provider refused (<code>invalid_grant</code>)",
+    );
     assert_eq!(site.idp.exchanges(), [200, 400]);
 }
 
@@ -167,7 +170,10 @@ fn the_code_of_one_sign_in_is_of_no_use_in_another() {
     let mut thief = Visitor::default();
     let own = thief.go_and_click(&site, "/console/oidc", "in");
     let injected = thief.get(&with(&own, "code", &of(&stolen, "code")));
-    injected.is_refused(401, "The identity provider refused (`invalid_grant`)");
+    injected.is_refused(
+        401,
+        "The identity provider refused (<code>invalid_grant</code>)",
+    );
     // And of another provider.
     let mut ana = Visitor::default();
     let back = ana.go_and_click(&site, "/console/oidc", "in");
@@ -179,11 +185,14 @@ fn the_code_of_one_sign_in_is_of_no_use_in_another() {
     let mut nobody = Visitor::default();
     let back = nobody.go_and_click(&site, "/console/oidc", "out");
     let denied = nobody.get(&back);
-    denied.is_refused(401, "The identity provider refused (`access_denied`)");
+    denied.is_refused(
+        401,
+        "The identity provider refused (<code>access_denied</code>)",
+    );
     let mut script = Visitor::default();
     let back = script.go_and_click(&site, "/console/oidc", "out");
     let shown = script.get(&with(&back, "error", "%3Cscript%3E"));
-    shown.is_refused(401, "The identity provider refused (`error`)");
+    shown.is_refused(401, "The identity provider refused (<code>error</code>)");
     assert!(!shown.text.contains("<script>"));
 }
 

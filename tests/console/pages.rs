@@ -5,6 +5,16 @@ use crate::browser::{Browser, DESK, PHONE, Screen};
 use crate::server::{Server, token};
 use crate::support::{Home, word};
 
+/// Envoys are not asked to report any more.
+pub fn without_report(home: &Home) {
+    let text = home.ok(&["policy", "show"]);
+    let lines = text.lines().filter(|l| !l.starts_with("report: {"));
+    let left: String = lines.map(|l| format!("{l}\n")).collect();
+    assert_ne!(left, text);
+    std::fs::write(home.path("policy.yaml"), left).unwrap();
+    home.ok(&["policy", "apply", "policy.yaml"]);
+}
+
 /// A store in which something has happened.
 pub fn lived_in() -> Home {
     let home = Home::new();

@@ -2,12 +2,13 @@
 //! client reads and does beside making keys.
 
 use crate::browser::{Browser, DESK, PHONE, Screen};
-use crate::pages::{client_token, lived_in, sign_in};
+use crate::pages::{client_token, lived_in, sign_in, without_report};
 use crate::server::{Server, token};
 use crate::support::word;
 
 fn settings_of_usage(screen: Screen) {
     let home = lived_in();
+    without_report(&home);
     let (owner, auditor) = (token(&home, "owner"), token(&home, "auditor"));
     let server = Server::start(&home, &[]);
     let browser = Browser::start(screen);
@@ -56,7 +57,7 @@ fn settings_of_usage(screen: Screen) {
     let log = home.json(&["audit", "list", "--action", "usage.forget"]);
     assert_eq!(log.as_array().unwrap().len(), 1);
 
-    let text = home.ok(&["policy", "show"]);
+    let text = home.ok(&["policy", "show", "--default"]);
     let asked = text.replace(
         "address: truncated, agent: false",
         "address: full, agent: true",

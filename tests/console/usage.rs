@@ -5,7 +5,7 @@ use keystile_core::report::usage::{Batch, KeyUse, Row, seal_batch};
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, DESK, PHONE, Screen};
-use crate::pages::{client_token, lived_in, sign_in};
+use crate::pages::{client_token, lived_in, sign_in, without_report};
 use crate::reading::{chart, figures, table};
 use crate::server::{Server, token};
 use crate::support::{Home, word};
@@ -106,6 +106,7 @@ fn counting_policy(home: &Home) {
 
 fn numbers_are_those_that_were_sent(screen: Screen) {
     let home = lived_in();
+    without_report(&home);
     let (owner, client) = (token(&home, "owner"), client_token(&home));
     let of = |client: &str, name: &str| {
         let listed = home.json(&["key", "list", "--client", client]);

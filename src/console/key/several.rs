@@ -14,7 +14,7 @@ use keystile_store::Store;
 use keystile_system as system;
 use maud::{Markup, html};
 
-use super::super::confirm::{Question, is_sure};
+use super::super::confirm::{Confirmation, is_sure};
 use super::super::context::{PageContext, SubmittedForm};
 use super::super::form::{Form, unconfirmed};
 use super::super::page::{Page, Section};
@@ -157,7 +157,7 @@ async fn asking(
     // Keys that need nothing done are not sent again.
     let ids = keys.iter().map(|k| k.id.0.to_string()).collect();
     let form = form.clone().with_all("id", ids);
-    let question = Question {
+    let question = Confirmation {
         title: match deed {
             Deed::Disable => format!("Disable {words}?"),
             Deed::Revoke => format!("Revoke {words} permanently?"),

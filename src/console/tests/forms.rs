@@ -194,7 +194,7 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
+async fn a_client_and_a_webhook_are_changed_as_they_were_shown() {
     let site = Site::new();
     let (owner, _) = site.token(Role::Owner, false).await;
     let person = site.sign_in(&owner).await;
@@ -250,7 +250,13 @@ async fn a_client_a_webhook_and_a_policy_are_changed_as_they_were_shown() {
     assert!(page.contains("https://two.example/hook"));
     let asked = Filled::find(&page, remove).send(&person).await.text;
     assert_eq!(Filled::find(&asked, remove).send(&person).await.status, 303);
+}
 
+#[tokio::test]
+async fn a_policy_is_changed_and_rolled_back_as_it_was_shown() {
+    let site = Site::new();
+    let (owner, _) = site.token(Role::Owner, false).await;
+    let person = site.sign_in(&owner).await;
     let apply = |revision: u32, realm: &str| {
         format!(
             "do=apply&opens=true&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}"

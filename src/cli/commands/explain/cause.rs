@@ -187,7 +187,7 @@ fn envoys(line: &LogLine) -> (&'static str, &'static str) {
         );
     }
     match line.status {
-        Some(503 | 504 | 502) => (
+        Some(502..=504) => (
             "Envoy did not reach the upstream, or got no answer from it",
             "look at the upstream, and at its cluster in `/clusters` of Envoy's admin interface",
         ),

@@ -252,7 +252,7 @@ impl Node {
             return "acknowledged, but it does not report what is in force; set `report` in the policy";
         }
         if self.report_refused().is_some() {
-            return "acknowledged, but its reports are refused, because no key that counts has signed them; correct its KEYSTILE_NODE_KEY or KEYSTILE_SIGNING_KEYS, or run `keystilectl node enroll` for it, and restart it";
+            return "acknowledged, but its reports are refused, because no key that counts has signed them; correct its KEYSTILE_NODE_KEY or KEYSTILE_SIGNING_KEYS, or enroll it again, and restart it";
         }
         "acknowledged, but it has not reported yet what is in force; if it never does, check that the cluster that `report` names leads to this server"
     }
