@@ -114,10 +114,13 @@ impl Pass {
     /// Sets what stays as it is for the rest of the request, unless it is there already. Envoy
     /// refuses to set it twice.
     fn set_once(self, stream: &mut Stream<'_>, name: &str, value: &[u8]) -> Result<(), Refused> {
-        match self == Self::Later && stream.has_state(name) {
-            true => Ok(()),
-            false => stream.set_state(name, value, true),
+        if self == Self::Later && stream.has_state(name) {
+            return Ok(());
         }
+        // A request that was refused before may come again, for a page that says so, with what that
+        // pass has left.
+        let set = stream.set_state(name, value, true);
+        set.or_else(|refused| stream.has_state(name).then_some(()).ok_or(refused))
     }
 }
 

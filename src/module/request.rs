@@ -257,7 +257,7 @@ fn refuse(
 }
 
 /// What a request is answered by whose headers are not being read.
-fn answered(stream: &Stream<'_>) -> AnsweredRequest {
+pub fn answered(stream: &Stream<'_>) -> AnsweredRequest {
     let read = stream.headers(Map::Request, AnsweredRequest::from_headers);
     read.unwrap_or_default()
 }
@@ -293,12 +293,12 @@ fn answer(
 }
 
 /// Refuses a request whose decision could not be carried out completely, unless it has been
-/// answered.
-pub fn close(stream: &mut Stream<'_>, state: &mut RequestState) {
+/// answered; `to` says whose it is.
+pub fn close(stream: &mut Stream<'_>, state: &mut RequestState, to: AnsweredRequest) {
     if !core::mem::replace(&mut state.answered, true) {
         let to = AnsweredRequest {
             protocol: Protocol::Plain,
-            ..answered(stream)
+            ..to
         };
         let mut answer = reply(&UNAVAILABLE, &to, None, None);
         answer.details = "keystile:internal_error".to_owned();

@@ -106,7 +106,14 @@ fn in_order(mut faults: Vec<Fault>) -> Error {
 /// the file may seem wrong because of it.
 fn stand_in(path: &str) -> Option<Value> {
     let field = path.rsplit(['.', ']']).next().unwrap_or(path);
+    let name = path.strip_prefix("plans.");
+    if name.is_some_and(|name| !name.contains(['.', '['])) {
+        // A plan, whatever it is called.
+        return None;
+    }
     Some(match field {
+        // The usual ones would be compared with other fields.
+        "credentials" => json!([{ "query": "unknown" }]),
         "version" => json!(1),
         // No limit and no cost of the file is compared with a lower figure.
         "requests" | "burst" | "attempts" => json!(1_000_000),
@@ -183,11 +190,18 @@ pub fn shape<T: DeserializeOwned>(name: &str, root: &YamlNode, help: &Next) -> R
 /// The parser's words with a next step.
 fn syntax(e: &yaml::SyntaxError) -> Error {
     let next = match &e.mistake {
+        Mistake::Twice(field) => {
+            let fact = match field {
+                Some(field) => format!("`{field}` appears twice in this mapping"),
+                None => "a field appears twice in this mapping".to_owned(),
+            };
+            return refuse(Code::FieldsConflict, fact, "remove one of the two");
+        }
         Mistake::InBraces => {
             "inside `{…}`, put a path with braces in quotes: `path: \"/users/{id}\"`"
         }
         Mistake::Tab => "indent with spaces",
-        Mistake::Twice(_) | Mistake::Other => "check the indentation and quotes around this line",
+        Mistake::Other => "check the indentation and quotes around this line",
     };
     refuse(Code::FileInvalid, &e.problem, next)
 }

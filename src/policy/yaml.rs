@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::localizer::ExternalMessageSource;
+use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter as _, Spanned};
 
 /// A value and where it is.
@@ -98,10 +99,27 @@ pub fn parse(text: &str) -> Result<YamlNode, SyntaxError> {
     }
 }
 
-/// The same of a document in which names may be repeated: [`YamlNode::repeated`] says which are.
+/// The same of a document in which names may be repeated: [`YamlNode::repeated`] says which are. If it
+/// says none, none is repeated.
 pub fn parse_repeated(text: &str) -> Result<YamlNode, SyntaxError> {
+    let strict = match read(text, DuplicateKeyPolicy::Error) {
+        Ok(root) => return Ok(root),
+        Err(e) => e,
+    };
+    if !matches!(strict.mistake, Mistake::Twice(_)) {
+        return Err(strict);
+    }
+    // Only for telling all of them: what is merged into a mapping is not passed through.
+    let root = read(text, DuplicateKeyPolicy::PassThrough)?;
+    match root.repeated().is_empty() {
+        true => Err(strict),
+        false => Ok(root),
+    }
+}
+
+fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<YamlNode, SyntaxError> {
     let options = serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::PassThrough,
+        duplicate_keys: duplicate_keys,
         // YAML 1.2: `off`, `no` and `y` are words.
         strict_booleans: true,
         reject_unsupported_tags: true,

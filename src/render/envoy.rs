@@ -33,6 +33,11 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Reads `127.0.0.1:8000`, `[::1]:8000`, `users.internal:80`.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let wrong = || {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::{Buffer, Configuration, Envoys, Header, Level, Stream, VERSION, load, log};
 use crate::config::Config;
+use crate::request::RequestState;
 use crate::{answers, push, request, tick};
+use keystile_core::reply::AnsweredRequest;
 
 mod filter;
 
@@ -38,6 +40,14 @@ fn caught<R>(entry: &'static str, otherwise: impl FnOnce() -> R, f: impl FnOnce(
         );
         otherwise()
     })
+}
+
+/// Refuses the request of an entry that panicked.
+fn closed(stream: &mut Stream<'_>, state: &mut RequestState) {
+    // If its headers are the reason, reading them panics again, and it is refused without its id.
+    let read = || request::answered(stream);
+    let to = caught("close_id", AnsweredRequest::default, read);
+    caught("close", || (), || request::close(stream, state, to));
 }
 
 #[unsafe(no_mangle)]
@@ -214,7 +224,7 @@ unsafe fn judged(
         };
         let done = caught(entry, || None, called);
         done.unwrap_or_else(|| {
-            caught("close", || (), || request::close(stream, state));
+            closed(stream, state);
             false
         })
     };
@@ -287,7 +297,7 @@ pub(super) unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
             },
         );
         if !done {
-            caught("close", || (), || request::close(stream, state));
+            closed(stream, state);
         }
     };
     // SAFETY: Envoy calls about a filter that is alive, on its thread.

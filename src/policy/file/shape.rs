@@ -9,10 +9,12 @@ use keystile_model::error::{Code, Error, Fault, Next, refuse};
 use keystile_model::nearest::nearest;
 use keystile_model::reading::{self, ActualType, Wrong};
 
-/// Reading again for each mistake costs the square of a file in which everything is wrong: this many
-/// bytes are read at most, and always twenty mistakes.
-const MOST_BYTES: usize = 64 << 20;
+/// Reading again for each mistake costs the square of a file in which everything is wrong: it is read
+/// this often at most, and this many bytes together; but twenty times if it is not large.
+const MOST: usize = 100;
+const MOST_BYTES: usize = 16 << 20;
 const ALWAYS: usize = 20;
+const LARGE: usize = 4 << 20;
 
 /// What could be read in spite of mistakes.
 pub(super) struct Salvaged<T> {
@@ -56,12 +58,11 @@ pub(super) fn salvage<T: DeserializeOwned>(
         faults: Vec::new(),
         unknown: Vec::new(),
     };
-    let rounds = (MOST_BYTES / value.to_string().len().max(1)).max(ALWAYS);
-    for _ in 0..rounds {
+    for _ in 0..rounds(value.to_string().len()) {
         let (path, wrong) = match reading::read::<T>(value.clone()) {
             Ok(read) => {
                 out.value = Some(read);
-                break;
+                return out;
             }
             Err(wrong) => wrong,
         };
@@ -98,10 +99,22 @@ pub(super) fn salvage<T: DeserializeOwned>(
             }
         };
         if !mended {
-            break;
+            return out;
         }
     }
+    let more = refuse(
+        Code::PolicyInvalid,
+        "there are so many mistakes that not all of them are named",
+        "correct these, and check again",
+    );
+    out.faults.extend(more.at(name).into_faults());
     out
+}
+
+/// How often a text of this length is read at most.
+fn rounds(len: usize) -> usize {
+    let least = if len > LARGE { 1 } else { ALWAYS };
+    (MOST_BYTES / len.max(1)).clamp(least, MOST)
 }
 
 fn unknown(field: &str, known: &[&str]) -> Error {

@@ -311,7 +311,31 @@ fn very_many_mistakes_in_a_large_file_end_in_bounded_time() {
     assert!((20..100).contains(&count), "{count}");
 }
 
-/// A random policy whose fields are right or wrong: whatever else is wrong, each wrong field is told.
+#[test]
+fn a_small_file_with_very_many_mistakes_is_read_a_bounded_number_of_times() {
+    let routes = "- {path: /a, cost: x}\n".repeat(1500);
+    let error = parse("policy.yaml", format!("version: 1\nroutes:\n{routes}"));
+    let error = error.err().unwrap();
+    assert_eq!(error.faults().len(), 101);
+    assert!(error.to_string().contains("not all of them are named"));
+}
+
+#[test]
+fn a_name_that_is_repeated_in_what_is_merged_is_refused() {
+    for text in [
+        "version: 1\nroutes: [{<<: {auth: none, auth: required}, path: /a}]\n",
+        "version: 1\nroutes:\n- &a {path: /a, auth: none, auth: required}\n- {<<: *a, path: /b}\n",
+    ] {
+        let refused = parse("policy.yaml", text.to_owned()).err().unwrap();
+        assert!(
+            refused.to_string().contains("`auth` appears twice"),
+            "{refused}"
+        );
+    }
+}
+
+/// Every policy of eight fields that are right or wrong: whatever else is wrong, each wrong field is
+/// told.
 #[test]
 fn no_mistake_hides_another_wherever_they_are() {
     // Right and wrong values that have nothing to do with one another.

@@ -6,6 +6,7 @@ use core::ffi::c_void;
 use super::super::{Envoys, Stream};
 use crate::config::Config;
 use crate::request;
+use keystile_core::reply::AnsweredRequest;
 
 /// What is behind a filter's pointer.
 ///
@@ -117,6 +118,7 @@ pub unsafe fn close(envoy: Envoys) {
     // SAFETY: as the caller promises.
     let stream = unsafe { Stream::new(envoy) };
     if let Some(mut stream) = stream {
-        request::close(&mut stream, &mut request::RequestState::default());
+        let to = AnsweredRequest::default();
+        request::close(&mut stream, &mut request::RequestState::default(), to);
     }
 }
