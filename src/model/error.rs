@@ -25,6 +25,18 @@ pub struct Error {
 /// The result of every operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Bytes of a fact, which may repeat what somebody has sent.
+const FACT: usize = 4096;
+
+/// A fact without its end, if it is very long.
+fn shortened(mut fact: String) -> String {
+    if fact.len() > FACT {
+        fact.truncate(fact.floor_char_boundary(FACT));
+        fact.push('…');
+    }
+    fact
+}
+
 /// A refusal: what happened, the fact in words, and the next step.
 pub fn refuse(code: Code, fact: impl Display, next: impl Into<Next>) -> Error {
     Error {
@@ -35,7 +47,7 @@ pub fn refuse(code: Code, fact: impl Display, next: impl Into<Next>) -> Error {
             place: String::new(),
             line: None,
             // Somebody may have put a key in place of a name.
-            fact: redacted(&fact.to_string()),
+            fact: shortened(redacted(&fact.to_string())),
             next: next.into().redacted(),
         }],
         more: 0,

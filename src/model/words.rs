@@ -144,6 +144,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_around_a_secret_stays() {
+        let secret = "Q0FW7dZ9mB_1xTq-5rEoLk3NvY8uHs2PaJcGi6Dw4Xe";
+        assert_eq!(
+            redacted(&format!("no signing key `k1:{secret}` there")),
+            "no signing key `k1:(left out: it looks like a key)` there"
+        );
+        assert_eq!(
+            redacted(&format!("a key {} and `x`", key())),
+            format!("a key {} and `x`", &key()[8..18])
+        );
+    }
+
+    #[test]
     fn a_key_is_found_where_a_blank_cuts_it_or_its_marks_are_encoded() {
         let key = key();
         let (first, rest) = key.split_at(30);

@@ -72,6 +72,12 @@ impl Timelines {
         })
     }
 
+    /// Whether a timeline has ended with a restore.
+    pub fn has_ended(&self, timeline: &str) -> bool {
+        let mut all = self.cuts.iter();
+        timeline != self.current && all.any(|(_, ended)| ended.as_deref() == Some(timeline))
+    }
+
     /// The timeline of a record; `None` if a restore by an old release did not record which one it
     /// ended.
     pub fn at(&self, seq: u64) -> Option<String> {

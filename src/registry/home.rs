@@ -155,8 +155,11 @@ impl Home {
     }
 
     /// Opens the store, and updates it if it has an earlier version and no server has it open.
+    /// A database that was put back to an earlier state is refused.
     pub fn open(&self) -> Result<Store> {
-        self.unlock().map(|(store, _)| store)
+        let (mut store, _) = self.unlock()?;
+        self.follows(&mut store)?;
+        Ok(store)
     }
 
     /// Opens the store, and updates nothing.

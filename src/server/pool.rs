@@ -3,7 +3,6 @@
 //! SQLite blocks, so everything runs on the runtime's blocking threads. Writers queue for one
 //! connection; readers see the last committed state and never wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use keystile_api::Pace;
 use keystile_model::error::{Code, Error, Kind, Result, Trouble, refuse};
 use keystile_model::world::World;
 use keystile_registry::home::{FileId, Home};
-use keystile_store::{BaseMark, Store, Tx};
+use keystile_store::{BaseMark, SeenHead, Store, Tx};
 use keystile_system as system;
 
 mod health;
@@ -65,8 +64,8 @@ pub struct StorePool {
     base: watch::Sender<BaseMark>,
     /// For looking whether anything has changed.
     watcher: Mutex<Option<Store>>,
-    /// The database holds less than it did: it was put back to an earlier state.
-    went_back: AtomicBool,
+    /// What was seen of the store, if it is in a database.
+    seen: Option<Arc<SeenHead>>,
     health: Health,
     /// The other servers of the store, if it is in a database.
     replicas: Option<Arc<Replicas>>,
@@ -80,7 +79,10 @@ impl StorePool {
     pub fn open(home: Home) -> Result<Arc<Self>> {
         let mut store = home.open()?;
         let file = home.file()?;
-        home.follows(&mut store)?;
+        let seen = home.database().map(|_| Arc::new(SeenHead::default()));
+        if let Some(seen) = &seen {
+            store.follow(Arc::clone(seen));
+        }
         let now = store.read(now::now)?;
         let replicas = home.database().map(Replicas::new).transpose()?;
         let turn = Arc::new(Turns::default());
@@ -99,7 +101,7 @@ impl StorePool {
             record: watch::Sender::new(now.record),
             base: watch::Sender::new(now.base),
             watcher: Mutex::default(),
-            went_back: AtomicBool::new(false),
+            seen,
             health: Health::default(),
             replicas,
         }))
@@ -172,9 +174,7 @@ impl StorePool {
                 "nothing was changed; put it back, or stop the server, check the folder and start it again",
             )
         };
-        if self.went_back.load(Ordering::Relaxed) {
-            return Err(gone_back());
-        }
+        self.seen.as_ref().map_or(Ok(()), |seen| seen.went_on())?;
         self.home.still_held()?;
         match self.home.file() {
             Ok(file) if file == self.file => Ok(()),
@@ -186,7 +186,7 @@ impl StorePool {
     /// Opens the store again, as a rotation of the master key requires. The reason names files, so
     /// it is only for the log.
     fn open_again(&self) -> Result<Store> {
-        self.home.open().map_err(|e| {
+        let mut store = self.home.open().map_err(|e| {
             let kind = match e.kind() {
                 kind @ (Kind::Store(_) | Kind::Unavailable) => kind,
                 _ => Kind::Store(Trouble::Access),
@@ -198,7 +198,11 @@ impl StorePool {
             )
             .with_kind(kind)
             .because(&e)
-        })
+        })?;
+        if let Some(seen) = &self.seen {
+            store.follow(Arc::clone(seen));
+        }
+        Ok(store)
     }
 
     fn heeded<T>(&self, done: Result<T>) -> Result<T> {
@@ -304,14 +308,6 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
             "nothing was changed; see the server's log",
         )),
     }
-}
-
-fn gone_back() -> Error {
-    refuse(
-        Code::StoreAccess,
-        "the database was put back to an earlier state while the server was running: it lacks changes that were acknowledged",
-        "nothing was changed; stop every server, and see `Restoring to a point in time` in operating.md",
-    )
 }
 
 fn closed() -> Error {

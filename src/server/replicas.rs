@@ -155,6 +155,12 @@ impl Replicas {
         is_old(*self.heard.borrow()) || is_old(*self.read.borrow())
     }
 
+    /// Whether its lease is renewed.
+    pub fn renews(&self) -> bool {
+        let heard = *self.heard.borrow();
+        heard.is_some_and(|then| system::instant().saturating_duration_since(then) < ALONE)
+    }
+
     /// The store was read, as it was at that time or later.
     pub fn has_read(&self, began: Instant) {
         self.read.send_replace(Some(began));

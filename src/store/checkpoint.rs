@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use super::meta::Timeline;
 use keystile_model::audit::Checkpoint;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_system::file::Partial;
@@ -30,7 +31,27 @@ pub fn keep(file: &Path, checkpoint: &Checkpoint) -> Result<()> {
     })
 }
 
-/// Reads the checkpoint in a file; nothing if there is no file.
+/// Writes the timeline that a checkpoint is of beside it.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn keep_timeline(file: &Path, timeline: Timeline) -> Result<()> {
+    let beside = file.with_extension("timeline");
+    let text = format!("{timeline}\n");
+    if fs::read_to_string(&beside).is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
+    keystile_system::file::replace(&beside, 0o600, text.as_bytes())
+}
+
+/// The timeline that a checkpoint is of, if that was noted.
+pub fn kept_timeline(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file.with_extension("timeline")).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Reads the checkpoint in a file; nothing if there is no file, or an empty one, as after a power
+/// failure.
 ///
 /// # Errors
 /// If the file cannot be read, or contains something else.
@@ -46,6 +67,9 @@ pub fn kept(file: &Path) -> Result<Option<Checkpoint>> {
             ));
         }
     };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
     text.trim().parse().map(Some).map_err(|e: String| {
         refuse(
             Code::FileInvalid,
@@ -81,7 +105,9 @@ mod tests {
     fn a_file_with_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.head");
-        for text in ["", "7", "7:00", &format!("7:{0}:{0}0", "a".repeat(64))] {
+        fs::write(&file, "").unwrap();
+        assert_eq!(kept(&file), Ok(None));
+        for text in ["7", "7:00", &format!("7:{0}:{0}0", "a".repeat(64))] {
             fs::write(&file, text).unwrap();
             assert!(kept(&file).is_err(), "{text}");
         }

@@ -51,6 +51,7 @@ pub mod rows;
 mod schema;
 mod scope;
 mod seal;
+mod seen;
 pub mod shared;
 mod sql;
 mod timeline;
@@ -69,6 +70,7 @@ pub use node::EnrolledNode;
 pub use outbox::DueMessage;
 pub use replay::Replay;
 pub use schema::ExclusiveHold;
+pub use seen::SeenHead;
 pub use sql::postgres::DatabaseAddress;
 pub use timeline::LostKey;
 pub use usage::*;
@@ -144,6 +146,8 @@ pub struct Store {
     usage: Option<UsageStore>,
     /// How often the end of the audit log could not be written beside it.
     unnoted: u64,
+    /// What this process has seen of it, if it is in a database.
+    seen: Option<Arc<SeenHead>>,
     /// Seals secrets, unless the whole store is encrypted.
     seal: Option<Arc<Seal>>,
 }
@@ -207,6 +211,7 @@ impl Store {
             alone: Some(schema::nobody_else()),
             usage: None,
             unnoted: 0,
+            seen: None,
             seal: None,
         }
     }
@@ -271,6 +276,7 @@ impl Store {
     }
 
     fn begin(&mut self, access: TransactionAccess, now_ms: u64) -> Result<Tx<'_>> {
+        let before = self.seen.as_ref().and_then(|seen| seen.head());
         let tx = TransactionScope::begin(&self.db, access, self.joined)?;
         schema::unchanged(&tx, THE_STORE, &SCRIPTS)?;
         let (meta, unsealed) = tx.one(
@@ -296,7 +302,7 @@ impl Store {
                 Ok((meta, r.get::<bool>(7)?))
             },
         )?;
-        Ok(Tx {
+        let tx = Tx {
             tx,
             meta,
             unsealed,
@@ -306,7 +312,17 @@ impl Store {
             stop: Arc::clone(&self.stop),
             seal: self.seal.clone(),
             unwritten: RefCell::default(),
-        })
+        };
+        // Within a larger change, there is also what that has not committed.
+        if let Some(seen) = self.seen.as_ref().filter(|_| !self.joined) {
+            seen.check(&tx, before)?;
+        }
+        Ok(tx)
+    }
+
+    /// From now on, nothing is read or written that lacks what was seen.
+    pub fn follow(&mut self, seen: Arc<SeenHead>) {
+        self.seen = Some(seen);
     }
 
     /// Where the end of the audit log is kept outside of the store.
@@ -327,9 +343,9 @@ impl Store {
         std::mem::take(&mut self.unnoted)
     }
 
-    /// Writes the end of the audit log beside the store, so that a truncated log is noticed. A
-    /// failure here undoes nothing: the change has been made.
-    fn note(&mut self) {
+    /// Writes the end of the audit log beside the store, and its timeline, so that a truncated log is
+    /// noticed. A failure here undoes nothing: the change has been made.
+    pub fn note(&mut self) {
         let file = self.head_file();
         let noted = self.read(|tx| {
             // A checkpoint that the log does not contain is evidence, and stays.
@@ -339,7 +355,10 @@ impl Store {
                 return Ok(());
             }
             match tx.checkpoint()? {
-                Some(checkpoint) => checkpoint::keep(&file, &checkpoint),
+                Some(checkpoint) => {
+                    checkpoint::keep(&file, &checkpoint)?;
+                    checkpoint::keep_timeline(&file, tx.meta().timeline)
+                }
                 None => Ok(()),
             }
         });

@@ -336,12 +336,17 @@ impl Tx<'_> {
         if !signed {
             return Ok(Some(Broken::ForgedKept));
         }
+        let there = self.continues(head)?;
+        Ok((!there).then_some(Broken::Kept(head.seq)))
+    }
+
+    /// Whether the log goes on from where it once ended.
+    pub(super) fn continues(&self, head: Head) -> Result<bool> {
         // What was removed since is covered by the beginning, which is checked separately.
-        let there = head.seq < self.meta.start.seq
+        Ok(head.seq < self.meta.start.seq
             || head == self.meta.start
             || (head.seq <= self.meta.head.seq
-                && self.audit_record(head.seq)?.map(|r| r.head()) == Some(head));
-        Ok((!there).then_some(Broken::Kept(head.seq)))
+                && self.audit_record(head.seq)?.map(|r| r.head()) == Some(head)))
     }
 
     fn audit_secret(&self) -> Result<Option<CheckpointSecret>> {

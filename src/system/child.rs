@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getppid};
 use tempfile::TempDir;
 
@@ -34,6 +34,10 @@ pub fn become_program(parent: u32, file: &Path, arguments: &[OsString]) -> Error
             "name a program that can be run",
         )
     };
+    // The one that started it holds some back.
+    if let Err(e) = SigSet::all().thread_unblock() {
+        return cannot(&e);
+    }
     if let Err(e) = prctl::set_pdeathsig(Signal::SIGTERM) {
         return cannot(&e);
     }
@@ -44,9 +48,48 @@ pub fn become_program(parent: u32, file: &Path, arguments: &[OsString]) -> Error
     cannot(&Command::new(file).args(arguments).exec())
 }
 
+/// Holds SIGINT and SIGTERM back until [`take_signals`], so that this process does not end while
+/// nothing would clean up; SIGHUP, which a terminal sends that is closed, becomes SIGTERM. To be called
+/// before there are other threads, which inherit it.
+///
+/// # Errors
+/// If the system refuses.
+pub fn hold_signals() -> Result<()> {
+    let cannot = |e: nix::Error| {
+        refuse(
+            Code::SystemFailed,
+            format_args!("signals cannot be held back ({e})"),
+            "try again",
+        )
+    };
+    held().thread_block().map_err(cannot)?;
+    let hangup = SigSet::from(Signal::SIGHUP);
+    hangup.thread_block().map_err(cannot)?;
+    std::thread::spawn(move || {
+        while hangup.wait().is_ok() {
+            end_self();
+        }
+    });
+    Ok(())
+}
+
+/// Takes those that were held back, and all that follow.
+pub fn take_signals() {
+    // Without it, the process would not end: it can be killed.
+    let _ = held().thread_unblock();
+}
+
+fn held() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
+}
+
 /// Asks a program to end, and kills it if it has not ended in time.
 pub fn end(child: &mut Child, patience: Duration) {
     const STEP: Duration = Duration::from_millis(20);
+    // Its number may be that of another process.
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
     if let Ok(pid) = i32::try_from(child.id()) {
         // It may have ended already.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
@@ -69,14 +112,19 @@ pub fn end_self() {
     let _ = kill(Pid::this(), Signal::SIGTERM);
 }
 
-/// This address if nothing listens there, otherwise another port.
+/// This address if nothing listens there and its port is not taken otherwise; else another port.
 ///
 /// # Errors
 /// If no port is free.
-pub fn free(address: SocketAddr) -> Result<SocketAddr> {
-    let other = || TcpListener::bind((address.ip(), 0));
-    let bound = TcpListener::bind(address).or_else(|_| other());
-    bound.and_then(|l| l.local_addr()).map_err(|e| {
+pub fn free(address: SocketAddr, taken: &[u16]) -> Result<SocketAddr> {
+    let is_free = |at: &SocketAddr| !taken.contains(&at.port());
+    let bind = |at: SocketAddr| TcpListener::bind(at).and_then(|l| l.local_addr());
+    let mut found = bind(address).ok().filter(is_free).map(Ok);
+    while found.is_none() {
+        let other = bind((address.ip(), 0).into());
+        found = Some(other).filter(|other| other.as_ref().map_or(true, is_free));
+    }
+    found.unwrap_or(Ok(address)).map_err(|e| {
         refuse(
             Code::SystemFailed,
             format_args!("no port of {} is free ({e})", address.ip()),

@@ -61,13 +61,21 @@ fn servers_work_on_a_database_that_went_back_only_after_somebody_has_looked() {
     }
     servers.into_iter().for_each(|mut server| server.kill());
 
-    // Nor do they after a start, until somebody has said that it was meant.
-    let refused = homes[0].refused(&["serve", "--listen", "127.0.0.1:0"]);
-    assert!(
-        refused.contains("it was put back to an earlier state"),
-        "{refused}"
-    );
-    assert!(refused.contains("`keystilectl restore`"), "{refused}");
+    // Nor do they after a start, until somebody has said that it was meant: not even where nothing was
+    // ever written.
+    for home in &homes {
+        for verb in [
+            &["serve", "--listen", "127.0.0.1:0"][..],
+            &["key", "issue", "acme"],
+        ] {
+            let refused = home.refused(verb);
+            assert!(
+                refused.contains("it was put back to an earlier state"),
+                "{refused}"
+            );
+            assert!(refused.contains("`keystilectl restore`"), "{refused}");
+        }
+    }
     let mut restored = String::new();
     eventually("the killed servers to count as gone", || {
         let output = homes[0].command(&["restore"]).output().unwrap();
@@ -82,4 +90,42 @@ fn servers_work_on_a_database_that_went_back_only_after_somebody_has_looked() {
     eventually("both to be ready", || servers.iter().all(is_ready));
     assert_eq!(issue(&servers[1]).0, 201);
     homes[1].ok(&["audit", "verify"]);
+}
+
+#[test]
+fn a_server_that_slept_while_others_wrote_on_notices_that_what_it_saw_is_gone() {
+    let database = Database::start();
+    let homes = Home::several(database.address(), 1);
+    let owner = token(&homes[0], "owner");
+    let server = Server::start(&homes[0], &[]);
+    let bearer = format!("Bearer {owner}");
+    let headers = [("authorization", &*bearer)];
+    let issue = || post(&server, "/v1/keys", &headers, r#"{"client": "acme"}"#);
+    let dump = dumped(&database);
+    assert_eq!(issue().0, 201);
+    server.signal("STOP");
+    put_back(&database, &dump);
+    // A folder that has seen nothing of it.
+    let other = &Home::several_of(&homes[0], 1)[0];
+    for _ in 0..5 {
+        other.ok(&["key", "issue", "acme"]);
+    }
+    server.signal("CONT");
+    eventually("it to notice", || !is_ready(&server));
+    assert_eq!(issue().0, 503);
+}
+
+#[test]
+fn a_folder_with_the_checkpoint_of_another_store_says_so() {
+    let database = Database::start();
+    let home = Home::new().in_database(database.address());
+    home.ok(&["init"]);
+    let refused = home.refused(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(
+        refused.contains("audit.head` is not of this store"),
+        "{refused}"
+    );
+    std::fs::rename(home.path("home/audit.head"), home.path("home/former")).unwrap();
+    let server = Server::start(&home, &[]);
+    eventually("it to be ready", || is_ready(&server));
 }

@@ -8,7 +8,7 @@ use keystile_model::record::{self, Status};
 use keystile_model::wire::Time;
 use keystile_model::world::World;
 use keystile_policy::file::PolicyFile;
-use keystile_registry::{self as registry, key};
+use keystile_registry::{self as registry, handover, key};
 use keystile_store::{Store, Tx, UsageTx};
 
 use super::used;
@@ -80,9 +80,8 @@ impl Judge {
             KeyConcern::NeverUsed => last.is_none() && key.created <= before(NEW),
             KeyConcern::Unused => last.is_some_and(|last| last <= before(LONG)),
             KeyConcern::Overdue => {
-                let every = rules.rotate_every.or(plan.and_then(|p| p.rotate_every));
-                every.is_some_and(|e| e > 0 && key.created <= before(e))
-                    && key.overlap_end.is_none()
+                let every = handover::schedule(&self.file.policy, key).every;
+                every.is_some_and(|every| key.created <= before(every)) && key.overlap_end.is_none()
             }
             KeyConcern::EveryScope => {
                 self.scopes.len() > 1 && self.scopes.iter().all(|s| rules.scopes.contains(s))

@@ -75,6 +75,11 @@ impl Last {
         last
     }
 
+    /// Whether its keys could be read.
+    pub fn is_known(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// The greatest number of a client in it.
     pub fn last_client(&self) -> u32 {
         let mut last = 0;

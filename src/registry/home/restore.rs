@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use keystile_core::key::KeyId;
 use serde_json::json;
@@ -11,8 +10,9 @@ use serde_json::json;
 use super::backup::{USAGE, verified};
 use super::published::{self, Last};
 use super::{Home, cannot_make};
+use crate::audit::Timelines;
 use crate::signing;
-use keystile_model::audit;
+use keystile_model::audit::{self, Broken};
 use keystile_model::error::{Act, Code, Error, Result, named, refuse};
 use keystile_model::world::World;
 use keystile_store::master_key::{self as seal, MasterKey};
@@ -38,6 +38,8 @@ pub struct Restored {
     pub in_use: Vec<KeyId>,
     /// Why the last published keyset could not be read, if it exists.
     pub unreadable: Option<String>,
+    /// What was published last is known, so that what is lost of it is, too.
+    pub is_known: bool,
 }
 
 impl Home {
@@ -122,14 +124,14 @@ impl Home {
         }
         let home = self.held(&self.hold()?);
         self.is_left_alone()?;
-        let mut store = home.open()?;
+        let (mut store, _) = home.unlock()?;
         let (head, backed_up) = verified(&mut store)?;
         let restored = self.begin_timeline(world, &mut store, None, head, backed_up)?;
         for name in [CHECKPOINT, published::BASE, published::OVERLAY] {
             self.put_former(name)?;
         }
-        // Writes the checkpoint of the new timeline.
-        store.together(|_| Ok(()))?;
+        // The checkpoint of the new timeline.
+        store.note();
         Ok(restored)
     }
 
@@ -145,16 +147,32 @@ impl Home {
         let Some(seen) = store.checkpoint_kept()? else {
             return Ok(());
         };
-        let (broken, began) = store.read(|tx| Ok((tx.holds(&seen)?, tx.meta().began)))?;
+        let noted = keystile_store::checkpoint::kept_timeline(&file);
+        let (broken, was_taken_up) = store.read(|tx| {
+            let all = Timelines::read(tx, 0)?;
+            Ok((
+                tx.holds(&seen)?,
+                noted.is_some_and(|noted| all.has_ended(&noted)),
+            ))
+        })?;
         if broken.is_none() {
             return Ok(());
         }
-        // Its restore was taken up on another machine, after this one had last seen it.
-        let written = fs::metadata(&file).and_then(|m| m.modified()).ok();
-        let written = written.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        if written.is_some_and(|t| t.as_millis() < u128::from(began)) {
+        if broken == Some(Broken::ForgedKept) {
+            return Err(refuse(
+                Code::FileInvalid,
+                format_args!("`{}` is not of this store", file.display()),
+                keystile_model::next![
+                    "move it away if it is of another store, or name another folder with ",
+                    named("home")
+                ],
+            ));
+        }
+        // Its restore was taken up on another machine: the timeline that this folder knows has ended.
+        if was_taken_up {
             self.put_former(CHECKPOINT)?;
-            return store.together(|_| Ok(()));
+            store.note();
+            return Ok(());
         }
         Err(refuse(
             Code::StoreAccess,
@@ -229,6 +247,7 @@ impl Home {
                 timeline,
                 lost,
                 in_use,
+                is_known: last.is_known(),
                 unreadable: last.unreadable,
             })
         })

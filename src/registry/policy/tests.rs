@@ -69,7 +69,7 @@ fn a_policy_that_holds_a_key_is_refused_by_its_line_and_never_in_the_audit_log()
     assert!(!words.contains(&held));
 
     // Written so that no line shows it.
-    let hidden = held.replace('_', "\\x5f");
+    let hidden: String = held.bytes().map(|b| format!("\\x{b:02x}")).collect();
     for (held_in, text) in [
         ("realm", format!("realm: \"{hidden}\"")),
         ("routes.0.path", format!("routes:\n  - path: \"/{hidden}\"")),

@@ -13,7 +13,7 @@ use keystile_policy::file::PolicyFile;
 /// The lines that do, or the values if it is not visible in a line.
 pub fn check_text(file: &PolicyFile) -> Result<()> {
     let lines = file.text.lines().zip(1..);
-    let held = lines.filter(|(line, _)| words::holds_key(line));
+    let held = lines.filter(|(line, _)| words::holds_secret(line));
     let refusals: Vec<Fault> = held
         .flat_map(|(_, number)| {
             holds_secret()
@@ -46,14 +46,14 @@ fn held_in(value: &Value) -> Option<String> {
         false => format!("{name}.{rest}"),
     };
     match value {
-        Value::String(text) => words::holds_key(text).then(String::new),
+        Value::String(text) => words::holds_secret(text).then(String::new),
         Value::Array(all) => all
             .iter()
             .enumerate()
             .find_map(|(n, v)| held_in(v).map(|rest| join(&n.to_string(), rest))),
         Value::Object(all) => all
             .iter()
-            .find_map(|(name, v)| match words::holds_key(name) {
+            .find_map(|(name, v)| match words::holds_secret(name) {
                 true => Some(String::new()),
                 false => held_in(v).map(|rest| join(name, rest)),
             }),
@@ -65,10 +65,10 @@ fn held_in(value: &Value) -> Option<String> {
 pub(super) fn without_keys(text: &str) -> String {
     let hides_one = keystile_policy::file::parse("policy", text.to_owned())
         .is_ok_and(|file| check_text(&file).is_err());
-    if hides_one && !text.lines().any(words::holds_key) {
+    if hides_one && !text.lines().any(words::holds_secret) {
         return "# a policy that held a key\n".to_owned();
     }
-    let shown = |line| match words::holds_key(line) {
+    let shown = |line| match words::holds_secret(line) {
         true => "# a line that held a key\n",
         false => line,
     };

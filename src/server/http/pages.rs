@@ -22,7 +22,20 @@ const READY: Duration = Duration::from_millis(200);
 
 pub(super) async fn ready(State(app): State<App>) -> Response {
     // Reads may work where changes, and so this server's lease, do not.
-    if app.pool().replicas().is_some_and(|r| r.is_alone()) {
+    let replicas = app.pool().replicas().filter(|r| r.is_alone());
+    if let Some(replicas) = replicas
+        && replicas.renews()
+    {
+        let why = app.pool().is_well().await.err().unwrap_or_else(|| {
+            refuse(
+                Code::StoreUnreachable,
+                "this server could not read the store for some seconds",
+                "see the server's log",
+            )
+        });
+        return Problem::from(why.with_kind(Kind::Unavailable)).into_response();
+    }
+    if replicas.is_some() {
         let away = refuse(
             Code::StoreUnreachable,
             "this server's lease in the database cannot be renewed",

@@ -1,7 +1,6 @@
 //! What changes by whichever process: other servers of the store, a command on the same machine.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -91,7 +90,12 @@ impl StorePool {
                 None => pool.open_again()?,
             };
             let asked = system::now().ms();
-            let (clock, now) = (store.read(|tx| tx.clock())?, pool.state_of(&mut store)?);
+            let (clock, now) = store.read(|tx| Ok((tx.clock()?, now(tx)?)))?;
+            // Beside this folder, too, stands what other servers have written.
+            if clock.is_some() && now.record > *pool.record.borrow() {
+                store.note();
+                pool.health.heed_beside(store.take_unnoted());
+            }
             *watcher = Some(store);
             if let Some(clock) = clock {
                 agrees(asked, clock, system::now().ms())?;
@@ -102,23 +106,8 @@ impl StorePool {
     }
 
     pub(super) fn look(&self, store: &mut Store) -> Result<()> {
-        self.announce(self.state_of(store)?);
+        self.announce(store.read(now)?);
         Ok(())
-    }
-
-    /// The state of the store, which does not go back: a database that was put back to an earlier
-    /// state lacks what was acknowledged since, revocations perhaps.
-    ///
-    /// # Errors
-    /// Those of the store; or if it holds less than was seen before.
-    pub(super) fn state_of(&self, store: &mut Store) -> Result<CommittedState> {
-        let seen = *self.record.borrow();
-        let now = store.read(now)?;
-        if now.record < seen {
-            self.went_back.store(true, Ordering::Relaxed);
-            return Err(super::gone_back());
-        }
-        Ok(now)
     }
 
     fn announce(&self, now: CommittedState) {

@@ -115,10 +115,6 @@ impl StorePool {
                 *store = pool.open_again()?;
                 store.break_off_when(pool.turn.hurry());
             }
-            if pool.replicas.is_some() {
-                // Not after the change, which would be made in a store that lacks others.
-                pool.state_of(&mut store)?;
-            }
             let out = f(&mut store);
             let hurried = turn.is_hurried();
             pool.health.heed_beside(store.take_unnoted());

@@ -55,8 +55,9 @@ fn a_checkpoint_beside_that_is_not_the_stores_own_is_noticed() {
     std::fs::write(b.store.head_file(), format!("{forged}\n")).unwrap();
     let words = verified(&mut b).unwrap_err().to_string();
     assert!(words.contains("was not signed by this store"), "{words}");
+    // As after a power failure; whoever can empty the file can also remove it.
     std::fs::write(b.store.head_file(), "").unwrap();
-    assert!(verified(&mut b).is_err());
+    assert_eq!(verified(&mut b).unwrap().kept, None);
     std::fs::remove_file(b.store.head_file()).unwrap();
     assert_eq!(verified(&mut b).unwrap().kept, None);
 }

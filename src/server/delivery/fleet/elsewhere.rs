@@ -140,7 +140,8 @@ impl Fleet {
             if forgotten {
                 inner.forget(&row.node);
             }
-            if observed.streams == 0 && observed.reports.is_empty() {
+            let is_silent = observed.reports.is_empty() && observed.report_refused.is_none();
+            if observed.streams == 0 && is_silent {
                 inner.not_elsewhere(&row.node, replica, now);
                 continue;
             }

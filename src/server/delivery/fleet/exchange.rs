@@ -132,7 +132,7 @@ async fn stand_alone(delivery: &Delivery, replicas: &Replicas) {
         });
         if changed && alone {
             tracing::error!(
-                "this server cannot reach the database; its Envoys are sent to other servers until it can"
+                "this server cannot reach the database, or cannot read the store in it; its Envoys are sent to other servers until it can"
             );
         }
     }
