@@ -139,15 +139,32 @@ impl Through {
 impl Context {
     /// Opens the store.
     pub fn store(&self) -> Result<Store> {
-        self.local()?;
+        self.only_local()?;
         self.home.open()
     }
 
     /// Opens the store without updating its schema: for commands that read it, even if they reissue
     /// the keyset when that is due.
     pub fn store_as_it_is(&self) -> Result<Store> {
-        self.local()?;
+        self.only_local()?;
         self.home.open_as_it_is()
+    }
+
+    /// Checks that no server is meant, not even that of `login`: what belongs to one store must not be
+    /// taken from another.
+    fn only_local(&self) -> Result<()> {
+        self.local()?;
+        match &self.server {
+            None => Ok(()),
+            Some(server) => Err(refuse(
+                Code::FieldsConflict,
+                format_args!(
+                    "this command works on a store itself, but you are logged in to `{}`",
+                    server.url
+                ),
+                "name the store with `--home` or `--store`, or run `keystilectl logout`",
+            )),
+        }
     }
 
     /// Checks that this process works on the store itself.

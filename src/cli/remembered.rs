@@ -1,6 +1,7 @@
 //! The server that `keystilectl login` remembers, and its token, in a file that only its user can read.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub fn place() -> Option<PathBuf> {
 /// # Errors
 /// If the file cannot be read: what was meant for a server must not go to the store of this machine.
 pub fn kept() -> Result<Option<LoggedIn>> {
-    let Some(path) = place().filter(|p| p.exists()) else {
+    let Some(path) = place() else {
         return Ok(None);
     };
     let wrong = |why: &dyn std::fmt::Display| {
@@ -64,7 +65,11 @@ pub fn kept() -> Result<Option<LoggedIn>> {
             "log in again with `keystilectl login`, or remove it with `keystilectl logout`",
         )
     };
-    let text = Zeroizing::new(fs::read_to_string(&path).map_err(|e| wrong(&e))?);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(wrong(&e)),
+    };
     // Nothing of the text, which holds a token.
     serde_json::from_str(&text)
         .map(Some)

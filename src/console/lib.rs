@@ -173,8 +173,8 @@ pub fn router(console: Console) -> Router {
             "/console/policy/edit",
             get(policy::edit).post(policy::submit),
         )
-        .route("/console/policy/history", get(policy::history))
-        .route("/console/policy/rollback", post(policy::rollback))
+        .route("/console/policy/history", get(policy::history::show))
+        .route("/console/policy/rollback", post(policy::history::rollback))
         .route("/console/explain", get(explain::form).post(explain::ask))
         .route("/console/audit", get(audit::list))
         .route("/console/audit/verify", post(audit::verify))

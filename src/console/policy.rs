@@ -1,20 +1,19 @@
 //! The policy: what routes require, an editor that shows the effects of a change, and the history.
 
+pub mod history;
+
 use axum::response::Response;
 use maud::{Markup, html};
+use sha2::{Digest as _, Sha256};
 
-use super::confirm::{Confirmation, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
 use super::page::{FormState, Page, Section};
-use super::snapshot::SEEN;
-use super::widgets::{self, chip, field, number, time};
-use keystile_api::policy::{
-    Apply, Check, Checked, Compare, Compared, History, PolicyChangeView, RevisionView, Rollback,
-    Show,
-};
+use super::widgets::{self, chip, field};
+use keystile_api::policy::{Apply, Check, Checked, Compare, Compared, PolicyChangeView, Show};
 use keystile_api::{Operation as _, guide};
+use keystile_core::hex;
 use keystile_model::error::{Code, Result, Surface, refuse};
 use keystile_server::problem::Problem;
 
@@ -121,12 +120,22 @@ impl Tried {
     }
 }
 
+/// The answer to the question below: it is for this text, compared with this policy, and no other.
+fn intended(text: &str, tried: &Tried) -> String {
+    let digest = Sha256::new()
+        .chain_update(tried.compared.revision.to_string())
+        .chain_update("\n")
+        .chain_update(text);
+    hex::text(digest.finalize())
+}
+
 /// Asks before something is opened.
-fn opening(form: &Form) -> Markup {
+fn opening(form: &Form, tried: &Tried) -> Markup {
+    let intended = intended(&form.lines("text"), tried);
     html! {
         div.note.warn {
             label.check {
-                input type="checkbox" name="opens" value="true" required checked[form.has("opens", "true")];
+                input type="checkbox" name="opens" value=(intended) required checked[form.text("opens") == intended];
                 span { "This lets in requests that are refused at the moment, as marked above. That is intended." }
             }
         }
@@ -146,7 +155,7 @@ fn editor(cx: &PageContext, form: &Form, problem: Option<&Problem>, tried: Optio
             @if !mistakes.is_empty() { (widgets::alert("The policy has mistakes.", &mistakes)) }
             @if let Some(tried) = tried { (meaning(tried)) }
             (field("text", "policy.yaml").needed().hint("Nothing takes effect until you apply it.").area(&draft, 28))
-            @if cx.may::<Apply>() && tried.is_some_and(|t| t.opens() > 0) { (opening(form)) }
+            @if let Some(tried) = tried.filter(|t| cx.may::<Apply>() && t.opens() > 0) { (opening(form, tried)) }
             div.row {
                 @let ready = tried.is_some() && cx.may::<Apply>();
                 button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
@@ -209,8 +218,10 @@ fn meaning(tried: &Tried) -> Markup {
 pub async fn submit(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     let text = form.lines("text");
     if form.text("do") == "apply" {
-        if let Some(page) = unconfirmed(&cx, &form).await {
-            return cx.shown(Ok(page));
+        match unconfirmed(&cx, &form).await {
+            Ok(None) => {}
+            Ok(Some(page)) => return cx.shown(Ok(page)),
+            Err(problem) => return cx.shown(Ok(editor(&cx, &form, Some(&problem), None))),
         }
         match apply(&cx, &form, text.clone()).await {
             Ok(true) => return cx.go("/console/policy", "applied"),
@@ -231,13 +242,14 @@ pub async fn submit(SubmittedForm { cx, form }: SubmittedForm) -> Response {
 }
 
 /// The editor once more, if the policy opens something and that was not confirmed.
-async fn unconfirmed(cx: &PageContext, form: &Form) -> Option<Page> {
-    if form.has("opens", "true") {
-        return None;
-    }
-    // What cannot be compared is refused when it is applied.
-    let tried = attempt(cx, form.lines("text")).await.ok()?;
-    (tried.opens() > 0).then(|| editor(cx, form, None, Some(&tried)))
+///
+/// # Errors
+/// It cannot be compared with the one in force; it is not applied then.
+async fn unconfirmed(cx: &PageContext, form: &Form) -> Result<Option<Page>, Problem> {
+    let text = form.lines("text");
+    let tried = attempt(cx, text.clone()).await?;
+    let is_asked = tried.opens() > 0 && form.text("opens") != intended(&text, &tried);
+    Ok(is_asked.then(|| editor(cx, form, None, Some(&tried))))
 }
 
 /// Somebody applied another policy while this one was being written: the text is kept, and its
@@ -284,105 +296,4 @@ async fn apply(cx: &PageContext, form: &Form, text: String) -> Result<bool, Prob
             })
         })
         .await
-}
-
-/// The revisions of the policy.
-pub async fn history(cx: PageContext) -> Response {
-    let page = former(&cx).await;
-    cx.shown(page)
-}
-
-async fn former(cx: &PageContext) -> Result<Page, Problem> {
-    let all = cx.run(History {}).await?.revisions;
-    let last = all.last().map(|r| r.revision);
-    let row = |r: &RevisionView| {
-        let n = r.revision;
-        vec![
-            html! { a href={ "/console/policy?revision=" (n) } { "Revision " (n) } },
-            time(r.applied.0, cx.now),
-            html! { (number(r.lines)) " lines" },
-            html! {
-                @if Some(n) == last {
-                    (chip("active")) " in force"
-                } @else if cx.may::<Rollback>() {
-                    form method="post" action="/console/policy/rollback" {
-                        (cx.seal())
-                        input type="hidden" name="revision" value=(n);
-                        input type="hidden" name=(SEEN) value=(last.unwrap_or_default());
-                        button.quiet.small type="submit" aria-label={ "Put revision " (n) " in force again" } { "Put in force again" }
-                    }
-                }
-            },
-        ]
-    };
-    let body = widgets::table(
-        "Revisions",
-        &["Revision", "Applied", "Size", ""],
-        all.iter().rev().map(row).collect(),
-        "No policy has been applied yet.",
-    );
-    Ok(Page::new(Section::Policy, "History of the policy", body).up("/console/policy", "Policy"))
-}
-
-/// Shows what a former revision would change, before it is put in force again.
-async fn asking(cx: &PageContext, form: &Form) -> Result<Page, Problem> {
-    let asked = form.operation::<Rollback>(&[])?;
-    // What may not be done is refused before it is asked about.
-    cx.with::<Rollback, _>("", |_, _| Ok(())).await?;
-    let revision = asked.revision;
-    let former = cx
-        .run(Show {
-            revision: Some(revision),
-        })
-        .await?;
-    let tried = attempt(cx, former.text).await?;
-    let back = "/console/policy/history";
-    let question = Confirmation {
-        title: format!("Put revision {revision} in force again?"),
-        effect: meaning(&tried),
-        action: "/console/policy/rollback",
-        button: &format!("Put revision {revision} in force"),
-        back,
-        typed: None,
-        instead: html! {},
-    };
-    let page = question.page(cx, Section::Policy, form, None);
-    Ok(page.up(back, "History"))
-}
-
-/// Puts one of them in force again, once that is confirmed, if the one in force is the one that
-/// the page showed.
-pub async fn rollback(SubmittedForm { cx, form }: SubmittedForm) -> Response {
-    if !is_sure(&form) {
-        let page = asking(&cx, &form).await;
-        return cx.shown(page);
-    }
-    let done = match form.operation::<Rollback>(&[]) {
-        Ok(asked) => rolled_back(&cx, &form, asked).await,
-        Err(e) => Err(e.into()),
-    };
-    match done {
-        Ok(true) => cx.go("/console/policy", "applied"),
-        Ok(false) => cx.go("/console/policy", "unchanged"),
-        Err(problem) => cx.shown(Err(problem)),
-    }
-}
-
-async fn rolled_back(cx: &PageContext, form: &Form, asked: Rollback) -> Result<bool, Problem> {
-    let seen = form.text(SEEN).to_owned();
-    let (asked, ahead) = cx.read_ahead(asked).await?;
-    cx.with::<Rollback, _>("", move |store, world| {
-        store.together(|store| {
-            let current = Show { revision: None }.run(store, world)?.revision;
-            if current.to_string() != seen {
-                return Err(refuse(
-                    Code::ChangedMeanwhile,
-                    format_args!("revision {current} was applied since you loaded the history"),
-                    "reload the page, then choose again",
-                ));
-            }
-            Ok(asked.run_after(store, world, &ahead)?.changed)
-        })
-    })
-    .await
 }

@@ -19,6 +19,9 @@ pub const VERSION: &str = "version";
 impl Console {
     /// Watches until every Envoy has a version, and remembers how long that took since `began`.
     fn watch(&self, version: u64, began: u64) {
+        if !self.0.proofs.begin(version) {
+            return;
+        }
         let console = self.clone();
         tokio::spawn(async move {
             let waited = (console.0.envoys.wait)(version).await;
@@ -74,7 +77,7 @@ impl PageContext {
         let (n, all) = (proven.count(), plural::count(nodes.len(), "Envoy"));
         match nodes.len() {
             0 => (
-                "No Envoy is connected: each takes it when it connects.".to_owned(),
+                "No Envoy is known yet; each gets this change when it first connects.".to_owned(),
                 false,
             ),
             most if n == most => (format!("In force on {n} of {all}."), true),

@@ -87,6 +87,17 @@ fn a_server_is_remembered_until_logging_out_and_a_named_store_comes_first() {
     let listed = typed(&home, &list, "");
     assert!(text(&listed.stdout).contains("acme"), "still the server");
 
+    // What belongs to one store is not taken from another, though there is one in this folder.
+    let export = ["signing-key", "export"];
+    let all = ["key", "rotate", "--all", "--out", "new-keys"];
+    for args in [&export[..], &all[..]] {
+        let refused = typed(&home, args, "");
+        let words = text(&refused.stderr);
+        assert!(!refused.status.success(), "{args:?}");
+        assert!(words.contains("you are logged in to"), "{args:?}: {words}");
+        assert!(refused.stdout.is_empty(), "{args:?}");
+    }
+
     let out = typed(&home, &["logout"], "");
     assert!(out.status.success() && !file.exists());
     let listed = typed(&home, &list, "");

@@ -235,9 +235,13 @@ fn broken(to: &Path) -> Error {
 
 /// Warns of what would otherwise go unnoticed until a caller is affected.
 fn tell_what_is_lost(cx: &Context, restored: &Restored, unknown: &[&LostKey], again: &[&LostKey]) {
-    cx.out.warn(
-        "changes since the backup are undone: revoke again the keys that were revoked since, then push",
-    );
+    cx.out.warn(match cx.home.database() {
+        None => "changes since the backup are undone: revoke again the keys that were revoked since, then push",
+        Some(_) => "changes since that point in time are undone: revoke again the keys that were revoked since, then start the servers",
+    });
+    if !restored.is_known && restored.unreadable.is_none() {
+        cx.out.warn("no published keyset was found in this folder, so it is not known what the restore loses; compare the audit log with an exported one, or, if the store is in a database, restore in the folder of a server");
+    }
     let some = |ids: Vec<String>| {
         let more = ids.len().saturating_sub(SHOWN);
         let shown = ids.into_iter().take(SHOWN).collect::<Vec<_>>().join(" ");

@@ -21,7 +21,7 @@ use keystile_api::key::{Issue, IssuedKey};
 use keystile_api::signing_key::SigningAlgorithm;
 use keystile_api::token;
 use keystile_model::caller::Role;
-use keystile_model::error::{Code, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::when::When;
 use keystile_model::wire::{Secret, TimeWords};
 use keystile_policy::file::{self as policy_file, PolicyFile};
@@ -31,8 +31,12 @@ use keystile_server::log::{self, LogForm};
 use keystile_system::child::{self, TemporaryFolder};
 use sample::Sample;
 
-/// The client, and the name of the token.
+/// The client.
 const NAME: &str = "dev";
+/// The token, under a name that nobody else uses.
+const TOKEN: &str = "keystilectl dev";
+/// How long the key works, unless the policy allows less.
+const LIFETIME: u64 = 86_400;
 
 /// Run all of it on this machine until Ctrl-C: a store, the server, an Envoy, an upstream
 #[derive(Args)]
@@ -152,6 +156,8 @@ impl Dev {
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
         let program = children::program(self.envoy.as_deref())?;
+        // Before there is anything that has to be removed, and before there are threads.
+        child::hold_signals()?;
         let folder = Folder::new(self.keep.clone())?;
         let home = Home::new(folder.path().join("store"), None);
         let cx = &Context {
@@ -163,13 +169,21 @@ impl Dev {
         let policy = self.store(cx)?;
         log::begin(LogForm::File(log_file(&folder.path().join("serve.log"))?));
         let sample = Sample::from_policy(&policy);
-        let api = child::free(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
-        let discovery = child::free(SocketAddr::from(([127, 0, 0, 1], 18_000)))?;
-        let listen = child::free(self.listen)?;
         let (upstream, is_own) = match &self.upstream {
             Some(given) => (given.clone(), false),
             None => (upstream::start()?, true),
         };
+        // The upstream's may be free because it does not run yet.
+        let mut taken = vec![upstream.port()];
+        let mut free = |address| {
+            let found = child::free(address, &taken)?;
+            taken.push(found.port());
+            Ok::<_, Error>(found)
+        };
+        let listen = free(self.listen)?;
+        let api = free(SocketAddr::from(([127, 0, 0, 1], 8080)))?;
+        let discovery = free(SocketAddr::from(([127, 0, 0, 1], 18_000)))?;
+        let admin = free(SocketAddr::from(([127, 0, 0, 1], 9901)))?;
         let issued = key(cx, &policy)?;
         let text = issued.key.as_ref().map_or("", Secret::expose_secret);
         let console = format!("http://{api}");
@@ -194,6 +208,7 @@ impl Dev {
             program,
             folder: folder.path(),
             listen,
+            admin,
             discovery,
             control: api,
             upstream,
@@ -204,7 +219,7 @@ impl Dev {
         let watch = Watch::begin(child, sample.asking(listen, text), move || {
             running.print(out)
         });
-        let served = serve.work(cx, Box::new(|_| {}));
+        let served = serve.work(cx, Box::new(|_| child::take_signals()));
         watch.end(folder.path()).and(served)
     }
 
@@ -217,17 +232,13 @@ impl Dev {
                 None => policy_file::parse("default policy", policy_file::DEFAULT.to_owned())?,
             };
             init::create(cx, &file, SigningAlgorithm::HmacSha256)?;
-            cx.perform(client::Create {
-                name: NAME.to_owned(),
-                plan: None,
-                description: "made by `keystilectl dev`".to_owned(),
-                labels: std::collections::BTreeMap::default(),
-            })?;
+            client(cx)?;
             return Ok(file);
         }
         if let Some(PolicyFile { name, text, .. }) = given {
             cx.perform(keystile_api::policy::Apply { name, text })?;
         }
+        client(cx)?;
         let shown = cx.perform(keystile_api::policy::Show { revision: None })?;
         policy_file::parse("policy", shown.text)
     }
@@ -254,13 +265,30 @@ impl Dev {
     }
 }
 
-/// A key with every scope, which ends tomorrow.
+/// The client, if there is none.
+fn client(cx: &Context) -> Result<()> {
+    let made = cx.perform(client::Create {
+        name: NAME.to_owned(),
+        plan: None,
+        description: "made by `keystilectl dev`".to_owned(),
+        labels: std::collections::BTreeMap::default(),
+    });
+    match made {
+        Err(e) if !e.is(Code::ClientExists) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// A key with every scope, which ends tomorrow at the latest.
 fn key(cx: &Context, policy: &PolicyFile) -> Result<IssuedKey> {
+    let longest = policy.policy.longest_life("live", false, None);
     let mut issue = Issue {
         client: NAME.to_owned(),
         name: "made by `keystilectl dev`".to_owned(),
         scopes: policy.policy.scopes.clone(),
-        expires: Some(TimeWords(When::After(86_400))),
+        expires: Some(TimeWords(When::After(
+            longest.unwrap_or(LIFETIME).min(LIFETIME),
+        ))),
         ..Issue::default()
     };
     issue.count = None;
@@ -278,11 +306,11 @@ fn invitation(cx: &Context) -> Result<String> {
         living: true,
         ..token::List::default()
     })?;
-    for token in former.tokens.into_iter().filter(|t| t.name == NAME) {
+    for token in former.tokens.into_iter().filter(|t| t.name == TOKEN) {
         cx.perform(token::Revoke { id: token.id })?;
     }
     let made = cx.perform(token::Create {
-        name: NAME.to_owned(),
+        name: TOKEN.to_owned(),
         role: Role::Owner,
         client: None,
         scopes: Vec::new(),

@@ -68,7 +68,13 @@ impl Login {
             })?;
         }
         let kept = LoggedIn::new(self.server.clone(), ca, &token);
-        let text = Zeroizing::new(serde_json::to_vec(&kept).unwrap_or_default());
+        let text = Zeroizing::new(serde_json::to_vec(&kept).map_err(|e| {
+            refuse(
+                Code::InvalidValue,
+                format_args!("this cannot be kept ({e})"),
+                "name the file of `--server-ca` in UTF-8",
+            )
+        })?);
         file::replace(&path, 0o600, &text)?;
         let shown = path.display().to_string();
         let json = serde_json::json!({"server": self.server, "file": shown});
@@ -96,7 +102,9 @@ fn typed() -> Result<Zeroizing<String>> {
     }
     let mut text = Zeroizing::new(String::new());
     let read = stdin.lock().take(TOKEN).read_to_string(&mut text);
-    match (read, text.trim()) {
+    // What `token create` prints begins with the word and the token.
+    let first = text.trim().lines().next().unwrap_or_default();
+    match (read, first.strip_prefix("token ").unwrap_or(first).trim()) {
         (Ok(_), token) if !token.is_empty() => Ok(Zeroizing::new(token.to_owned())),
         _ => Err(missing()),
     }
@@ -127,7 +135,7 @@ impl Logout {
         cx.out
             .show(&serde_json::json!({"logged_out": was}), || match was {
                 true => "logged out; the token stays valid until it is revoked\n".to_owned(),
-                false => "nobody was logged in\n".to_owned(),
+                false => "you were not logged in\n".to_owned(),
             })
     }
 }

@@ -12,6 +12,7 @@ use super::super::context::PageContext;
 use super::super::form::Form;
 use super::super::page::{FormState, Page, Section, see_other};
 use super::super::proof::VERSION;
+use super::super::sign_in::is_client;
 use super::super::widgets::{self, ListColumn, ago, chip, field, number};
 use super::clients;
 
@@ -48,8 +49,9 @@ pub async fn list(cx: PageContext) -> Response {
 
 /// The id in a key, whole or cut short.
 fn pasted(text: &str) -> Option<KeyId> {
-    let (_, rest) = text.strip_prefix("ks_")?.rsplit_once('_')?;
-    rest.get(..10)?.parse().ok()
+    // Whatever its brand.
+    let (_, rest) = text.rsplit_once('_')?;
+    rest.get(..10).filter(|_| rest.len() > 10)?.parse().ok()
 }
 
 async fn listing(cx: &PageContext) -> Result<Page, Problem> {
@@ -71,7 +73,8 @@ async fn listing(cx: &PageContext) -> Result<Page, Problem> {
 
 /// How many there are: all, or those that match.
 async fn totals(cx: &PageContext, keys: &KeyPage) -> Result<Markup, Problem> {
-    if is_narrowed(&cx.query) {
+    // Of the whole store.
+    if is_narrowed(&cx.query) || is_client(cx) {
         return Ok(html! {});
     }
     let all = cx.with::<List, _>("", |store, _| store.read(|tx| tx.numbers()));

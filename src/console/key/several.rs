@@ -1,5 +1,7 @@
 //! Disabling and revoking several keys at once: all of them, or none.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 use keystile_api::Operation as _;
 use keystile_api::Pace;
@@ -96,7 +98,9 @@ fn back(form: &Form) -> String {
 
 /// The keys as they are now.
 async fn chosen(cx: &PageContext, form: &Form) -> Result<Vec<KeyView>, Problem> {
-    let ids: Vec<String> = form.all("id").iter().take(MOST).cloned().collect();
+    let mut ids: Vec<String> = form.all("id").iter().take(MOST).cloned().collect();
+    let mut seen = BTreeSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
     let asked = |id: &String| {
         Form::default()
             .with("id", id.as_str())
@@ -176,7 +180,7 @@ async fn asking(
                 }
                 form method="post" action=(ALL) {
                     (cx.seal())
-                    (form.clone().without("csrf").without("confirm").without("reason").with("do", "disable").hidden())
+                    (form.clone().without("csrf").without("confirm").without("reason").without("sure").with("do", "disable").hidden())
                     button.quiet type="submit" { "Disable instead" }
                 }
             }

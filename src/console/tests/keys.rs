@@ -200,10 +200,19 @@ async fn tokens_and_openings_are_asked_about_first() {
     let open = "do=apply&revision=1&text=version%3A%201%0D%0Aroutes%3A%0D%0A-%20%7Bpath%3A%20%2Fopen%2C%20auth%3A%20none%7D";
     let asked = person.post("/console/policy/edit", open).await;
     assert_eq!(asked.status, 200);
-    assert!(asked.text.contains("name=\"opens\""), "{}", asked.text);
+    let (_, tick) = asked.text.split_once("name=\"opens\" value=\"").unwrap();
+    let tick = tick.split('"').next().unwrap();
     let policy = site.pool.read(|tx| tx.policy()).await.unwrap();
     assert_eq!(policy.revision, 1);
-    let sure = format!("{open}&opens=true");
+    // The answer for another text is none for this one.
+    for not_sure in [
+        format!("{open}&opens=true"),
+        format!("{}&opens={tick}", open.replace("open", "closed")),
+    ] {
+        let asked = person.post("/console/policy/edit", &not_sure).await;
+        assert_eq!(asked.status, 200, "{not_sure}");
+    }
+    let sure = format!("{open}&opens={tick}");
     assert_eq!(person.post("/console/policy/edit", &sure).await.status, 303);
 }
 

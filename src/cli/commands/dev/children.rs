@@ -49,16 +49,11 @@ pub(super) fn program(given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// In `.tools/envoy-VERSION/envoy/_bin/`, of the checkout that this program was built in or of the
-/// folder that it is run in.
+/// In `.tools/envoy-VERSION/envoy/_bin/` of the checkout that this program was built in.
 fn installed() -> Option<PathBuf> {
     let built = system::executable_folder();
-    let checkouts = built
-        .iter()
-        .flat_map(|f| f.ancestors().skip(1).take(2))
-        .map(Path::to_owned);
-    let here = PathBuf::from(".");
-    checkouts.chain([here]).find_map(|checkout| {
+    let mut checkouts = built.iter().flat_map(|f| f.ancestors().skip(1).take(2));
+    checkouts.find_map(|checkout| {
         let tools = fs::read_dir(checkout.join(".tools")).ok()?;
         let names = tools.flatten().map(|entry| entry.path());
         let mut programs: Vec<PathBuf> = names
@@ -92,6 +87,7 @@ pub(super) struct DevEnvoy<'a> {
     /// For its configuration and its log.
     pub(super) folder: &'a Path,
     pub(super) listen: SocketAddr,
+    pub(super) admin: SocketAddr,
     pub(super) discovery: SocketAddr,
     pub(super) control: SocketAddr,
     pub(super) upstream: HostPort,
@@ -101,7 +97,6 @@ pub(super) struct DevEnvoy<'a> {
 impl DevEnvoy<'_> {
     /// Starts it, from the thread that lives as long as this process.
     pub(super) fn start(self, signing_keys: &str) -> Result<Child> {
-        let admin = child::free(SocketAddr::from(([127, 0, 0, 1], 9901)))?;
         let place = |address: SocketAddr| {
             HostPort::parse(&address.to_string()).map_err(keystile_model::error::defect)
         };
@@ -112,7 +107,7 @@ impl DevEnvoy<'_> {
         let config = Bootstrap {
             listen: place(self.listen)?,
             upstream: self.upstream,
-            admin: place(admin)?,
+            admin: place(self.admin)?,
             source: KeysetSource::Discovery {
                 discovery: &place(self.discovery)?,
                 control: &place(self.control)?,

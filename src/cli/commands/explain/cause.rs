@@ -13,18 +13,27 @@ pub struct Cause {
 /// What a line says, as far as the line alone tells.
 pub fn cause(line: &LogLine) -> Cause {
     let (what, next) = match line.refusal() {
+        // Where keys were imported, anything may be one.
+        Some(("unknown_api_key", _)) if line.claimed_key().is_none() => (
+            "this Envoy's keyset does not have what was sent as a key; it may also be a key that was not copied whole",
+            ours("unknown_api_key", "").1,
+        ),
         Some((code, detail)) => ours(code, detail),
         None => envoys(line),
     };
     let key = line.known_key().map(|id| id.to_string());
-    let client = line.client.as_deref();
+    let next = next.replace("ID", key.as_deref().unwrap_or("ID"));
+    let next = next.replace("CLIENT", plain(line.client.as_deref()).unwrap_or("CLIENT"));
     Cause {
         what: what.to_owned(),
-        next: next
-            .replace("ID", key.as_deref().unwrap_or("ID"))
-            .replace("CLIENT", client.unwrap_or("CLIENT"))
-            .replace("PATH", line.path.as_deref().unwrap_or("PATH")),
+        next: next.replace("PATH", plain(line.path.as_deref()).unwrap_or("PATH")),
     }
+}
+
+/// What may stand in a command: callers choose it, and somebody will paste it into a shell.
+fn plain(text: Option<&str>) -> Option<&str> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._~-".contains(&b);
+    text.filter(|text| text.bytes().all(is_plain) && !text.starts_with('-'))
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -39,7 +48,7 @@ fn ours(code: &str, detail: &str) -> (&'static str, &'static str) {
             "have the caller copy the key again; `keystilectl explain --key - --path PATH`, with the text on stdin, says what is wrong with it",
         ),
         ("malformed_api_key", _) => (
-            "what was sent has not the form of a key: it was not copied whole, or belongs to something else",
+            "what was sent does not have the form of a key: it was not copied whole, or belongs to something else",
             "have the caller copy the key again; `keystilectl explain --key - --path PATH`, with the text on stdin, says what is missing",
         ),
         ("multiple_api_keys", _) => (
@@ -60,7 +69,7 @@ fn ours(code: &str, detail: &str) -> (&'static str, &'static str) {
         ),
         ("inactive_api_key", _) => (
             "the key was not valid yet",
-            "`keystilectl key show ID` says from when it is; `keystilectl key update ID --no-not-before` and a push make it valid at once",
+            "`keystilectl key show ID` says when it becomes valid; `keystilectl key update ID --no-not-before` and a push make it valid at once",
         ),
         ("disabled_api_key", _) => (
             "the key is disabled",
@@ -72,7 +81,7 @@ fn ours(code: &str, detail: &str) -> (&'static str, &'static str) {
         ),
         ("insufficient_scope", _) => (
             "the key lacks a scope that the route requires",
-            "`keystilectl key show ID` says which it holds; `keystilectl key update ID --scope …`, with all that it shall hold, and a push change that",
+            "`keystilectl key show ID` says which it holds; `keystilectl key update ID --scope …`, listing every scope that it should have, and a push change that",
         ),
         ("route_denied", _) => (
             "no route of the policy matches this method, host and path",
@@ -227,5 +236,49 @@ mod tests {
             ..line
         };
         assert!(cause(&line).next.contains("key issue acme"));
+    }
+
+    #[test]
+    fn nothing_that_a_shell_would_run_stands_in_the_next_step() {
+        for text in [
+            "/a`touch x`",
+            "/a;reboot",
+            "/$(id)",
+            "/a b",
+            "--help",
+            "/a\nb",
+            "'",
+        ] {
+            let line = LogLine {
+                reason: Some("keystile:malformed_api_key:checksum".to_owned()),
+                path: Some(text.to_owned()),
+                ..LogLine::default()
+            };
+            let next = cause(&line).next;
+            assert!(
+                next.contains("--path PATH`") && !next.contains(text),
+                "{next}"
+            );
+            let line = LogLine {
+                reason: Some("keystile:environment_denied".to_owned()),
+                client: Some(text.to_owned()),
+                ..LogLine::default()
+            };
+            assert!(cause(&line).next.contains("--client CLIENT`"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_called_whole_only_if_that_is_known() {
+        let of = |key: Option<&str>| {
+            let line = LogLine {
+                reason: Some("keystile:unknown_api_key".to_owned()),
+                key: key.map(str::to_owned),
+                ..LogLine::default()
+            };
+            cause(&line).what
+        };
+        assert!(of(Some("unverified:0Ab3dEfGh1")).contains("is whole"));
+        assert!(of(None).contains("not copied whole"));
     }
 }

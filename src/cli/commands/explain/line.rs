@@ -5,6 +5,7 @@ use std::io::BufRead;
 use keystile_core::key::KeyId;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when::When;
+use keystile_model::words;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -39,6 +40,8 @@ pub struct LogLine {
     pub limit: Option<String>,
 }
 
+/// Before what an unknown key claims as id.
+const UNVERIFIED: &str = "unverified:";
 /// Longer lines are none of ours.
 const MAX_LINE: usize = 64 << 10;
 
@@ -86,12 +89,13 @@ impl LogLine {
             address: text(&["address", "downstream_remote_address"]).map(without_port),
             method: text(&["method"]),
             host: text(&["host", "authority"]),
-            path: text(&["path"]).map(without_query),
+            // Callers put keys there, too.
+            path: text(&["path"]).map(|path| words::redacted(&without_query(path))),
             status: text(&["status", "response_code"]).and_then(|s| s.parse().ok()),
             reason: text(&["reason", "response_code_details"]),
             flags: text(&["flags", "response_flags"]),
             client: text(&["client"]),
-            key: text(&["key"]),
+            key: text(&["key"]).filter(|key| is_id(key)),
             route: text(&["route"]),
             limit: text(&["limit"]),
         };
@@ -112,11 +116,7 @@ impl LogLine {
 
     /// The id that an unknown key claims.
     pub fn claimed_key(&self) -> Option<KeyId> {
-        self.key
-            .as_deref()?
-            .strip_prefix("unverified:")?
-            .parse()
-            .ok()
+        self.key.as_deref()?.strip_prefix(UNVERIFIED)?.parse().ok()
     }
 
     /// When the request began.
@@ -124,6 +124,12 @@ impl LogLine {
         let at = self.time.as_deref()?.parse().ok();
         at.filter(|at| matches!(at, When::At(_)))
     }
+}
+
+/// Whether a text is the id of a key, or what one claims as id: and not a whole key.
+fn is_id(text: &str) -> bool {
+    let id = text.strip_prefix(UNVERIFIED).unwrap_or(text);
+    id.parse::<KeyId>().is_ok()
 }
 
 /// A value as text; `-` is how text formats write that there is none.
@@ -179,6 +185,24 @@ mod tests {
             (istio.flags.clone(), istio.at()),
             (None, Some(When::At(1_767_225_600)))
         );
+    }
+
+    #[test]
+    fn no_key_that_somebody_has_put_into_a_line_is_taken_over() {
+        let name = |n: &str| n.parse().unwrap();
+        let entropy = |b: &mut [u8]| {
+            b.iter_mut().zip(7..).for_each(|(to, byte)| *to = byte);
+            Ok::<(), ()>(())
+        };
+        let key = keystile_core::key::generate(&name("ks"), &name("live"), entropy);
+        let key = key.unwrap().text.expose_secret().to_owned();
+        let line = read(&format!(
+            r#"{{"status":401,"reason":"keystile:x","path":"/v1/{key}/a","key":"{key}"}}"#
+        ));
+        assert_eq!(line.key, None);
+        let path = line.path.unwrap();
+        assert!(path.starts_with("/v1/") && path.ends_with("/a"), "{path}");
+        assert!(!path.contains(&key[20..]));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn words(line: &LogLine, cause: &Cause, again: Option<&Explanation>) -> String {
         ("answer", format!("{status} {}", text(&reason.cloned()))),
         ("key", key),
         ("route", text(&line.route)),
-        ("limit", text(&line.limit)),
+        ("limit", limit(line)),
         ("what", cause.what.clone()),
         ("next", cause.next.clone()),
     ];
@@ -143,4 +143,13 @@ fn claimed(cx: &Context, line: &LogLine) -> Result<Option<&'static str>> {
             "This store has no key with the id that it claims: it is one of another store, or was removed"
         }
     }))
+}
+/// The limit that was used up. A filter in shadow mode may have left one in a request that another
+/// refused for something else.
+fn limit(line: &LogLine) -> String {
+    let is_of_limit = |code| matches!(code, "rate_limited" | "quota_exceeded");
+    match line.refusal() {
+        Some((code, _)) if !is_of_limit(code) => String::new(),
+        _ => line.limit.clone().unwrap_or_default(),
+    }
 }

@@ -42,8 +42,12 @@ pub(super) fn forget(home: &Home) {
     let _ = fs::remove_file(place(home));
 }
 
-/// Where the server is that works on the store of this machine.
+/// Where the server is that works on the store of this machine. One that was killed has left its
+/// address, which may be somebody else's since.
 pub(crate) fn address(cx: &Context) -> Option<String> {
+    if cx.home.hold().is_ok() {
+        return None;
+    }
     let kept = fs::read_to_string(place(&cx.home)).ok()?;
     Some(kept.trim().to_owned()).filter(|url| !url.is_empty())
 }
