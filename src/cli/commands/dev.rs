@@ -34,7 +34,7 @@ use sample::Sample;
 /// The client.
 const NAME: &str = "dev";
 /// The token, under a name that nobody else uses.
-const TOKEN: &str = "keystilectl dev";
+const TOKEN: &str = "keystilectl-dev";
 /// How long the key works, unless the policy allows less.
 const LIFETIME: u64 = 86_400;
 
