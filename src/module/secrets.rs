@@ -59,6 +59,13 @@ impl SecretSource {
                 "`KEYSTILE_SECRET` is set, and so is a variable with the secret itself. Keep one of them",
             ));
         }
+        // Whoever can send Envoy its configuration must not be able to sign keysets as well.
+        let is_ads = |rest: &str| rest.trim_start().starts_with(':');
+        if source.split("\"ads\"").skip(1).any(is_ads) {
+            return Err(Unusable::Unsupported(
+                "`KEYSTILE_SECRET_SOURCE` is `ads`, so that whoever configures Envoy could also sign keysets. Take the secret from a file (`path_config_source`) or from a secret discovery service of its own (`api_config_source`)",
+            ));
+        }
         let subscribed = host.subscribe(&name, &source);
         let secret = subscribed.map_err(|why| {
             Unusable::Unsupported(match why {

@@ -123,6 +123,16 @@ fn a_secret_that_envoy_cannot_hand_over_refuses_the_configuration() {
         "`KEYSTILE_SECRET_SOURCE` is set, but",
     );
     refused(
+        &[
+            NAME,
+            (
+                "KEYSTILE_SECRET_SOURCE",
+                "{\"resource_api_version\": \"V3\", \"ads\" : {}}",
+            ),
+        ],
+        "could also sign keysets",
+    );
+    refused(
         &[NAME, ("KEYSTILE_NODE_KEY", "n:x")],
         "so is a variable with the secret itself",
     );
