@@ -127,6 +127,12 @@ impl Database {
         assert_eq!(self.ask_at("5433", "SELECT pg_promote()"), "t");
     }
 
+    /// The process that all others of it come from.
+    pub fn pid(&self) -> u32 {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().trim().parse().unwrap()
+    }
+
     /// Its socket.
     pub fn socket(&self) -> Place {
         Place::Socket(self.folder.join(".s.PGSQL.5432"))
