@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 mod tidy {
     mod circles;
     mod danger;
+    mod events;
     mod modules;
     mod names;
     mod pages;

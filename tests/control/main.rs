@@ -12,6 +12,7 @@ mod keeping;
 mod pages;
 mod policies;
 mod programs;
+mod released;
 mod schemas;
 mod stolen;
 mod transcripts;

@@ -41,19 +41,21 @@ pub fn run(options: &Options) -> bool {
     println!("endure: the seed is {seed}");
     let mut network = Network::new();
     let folder = options.folder();
-    let database = (options.store == Where::Postgres).then(Database::start);
+    let database = (options.store == Where::Postgres).then(Database::with_standby);
     let disk = database
         .is_none()
         .then(|| Disk::mount(&folder.join("store")));
     let mut bed = Bed::new(folder, database, network.here());
     let ledger = keys(&bed);
-    let (clocks, _door) = build(&mut bed, &mut network);
+    let (clocks, door) = build(&mut bed, &mut network);
     settled(&bed, &ledger);
     let restarts = bed.edges.iter().map(|_| Vec::new()).collect();
     let mut site = Site {
         network,
         disk,
         clocks,
+        door,
+        has_failed_over: false,
         restarts,
     };
     let ground = Ground {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use keystile_tests::door::Door;
+
 use crate::bed::Bed;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -30,6 +32,8 @@ pub enum Fault {
     StopDatabase,
     /// A process of the database is killed: the others drop all connections, and recover.
     KillBackend,
+    /// The database dies for good, and its standby takes its place.
+    FailOver,
 }
 
 /// What can be broken.
@@ -38,6 +42,10 @@ pub struct Site {
     pub disk: Option<Disk>,
     /// One for each server.
     pub clocks: Vec<Option<Clock>>,
+    /// Where servers reach the database.
+    pub door: Option<Door>,
+    /// Whether the standby has taken the database's place.
+    pub has_failed_over: bool,
     /// For each Envoy, when it was started again.
     pub restarts: Vec<Vec<Instant>>,
 }
@@ -69,6 +77,7 @@ impl Fault {
         }
         if bed.database.is_some() {
             all.extend([Self::StopDatabase, Self::KillBackend]);
+            all.extend((!site.has_failed_over).then_some(Self::FailOver));
         }
         all
     }
@@ -89,6 +98,7 @@ impl Fault {
             Self::EnvoyLink(n, trouble) => format!("{}:{}", word(*trouble), envoy(*n)),
             Self::StopDatabase => "stop:postgres".to_owned(),
             Self::KillBackend => "kill:postgres-backend".to_owned(),
+            Self::FailOver => "fail-over:postgres".to_owned(),
         }
     }
 
@@ -101,7 +111,7 @@ impl Fault {
     }
 
     /// Breaks it.
-    pub fn begin(&self, bed: &Bed, site: &Site) {
+    pub fn begin(&self, bed: &Bed, site: &mut Site) {
         match self {
             Self::KillServer(n) => bed.controls[*n].program.kill(),
             Self::StopServer(n) => bed.controls[*n].program.signal("STOP"),
@@ -113,10 +123,21 @@ impl Fault {
             Self::KillEnvoy(n) => bed.edges[*n].program.kill(),
             Self::StopEnvoy(n) => bed.edges[*n].program.signal("STOP"),
             Self::EnvoyLink(n, trouble) => site.network.break_link(&bed.edges[*n].host, *trouble),
-            Self::StopDatabase => database(bed, "STOP"),
+            Self::StopDatabase => database(bed, site, "STOP"),
             Self::KillBackend => {
-                let killed = backends(bed).into_iter().next_back();
+                let killed = backends(bed, site).into_iter().next_back();
                 killed.into_iter().for_each(|pid| signal(pid, "KILL"));
+            }
+            Self::FailOver => {
+                site.has_failed_over = true;
+                let places = bed.database.iter().map(|database| {
+                    database.fail_over();
+                    database.standby_socket()
+                });
+                let places = places.collect();
+                site.door
+                    .iter()
+                    .for_each(|door| door.lead(Clone::clone(&places)));
             }
         }
     }
@@ -135,8 +156,8 @@ impl Fault {
             }
             Self::StopEnvoy(n) => bed.edges[*n].program.signal("CONT"),
             Self::EnvoyLink(n, _) => site.network.heal(&bed.edges[*n].host),
-            Self::StopDatabase => database(bed, "CONT"),
-            Self::KillBackend => {}
+            Self::StopDatabase => database(bed, site, "CONT"),
+            Self::KillBackend | Self::FailOver => {}
         }
     }
 }
@@ -155,23 +176,25 @@ fn set(site: &Site, server: usize, seconds: i64) {
     site.clocks[server].iter().for_each(|c| c.set(seconds));
 }
 
-/// The processes of the database but the first.
-fn backends(bed: &Bed) -> Vec<u32> {
-    let Some(database) = &bed.database else {
-        return Vec::new();
-    };
-    let pid = database.pid();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    children
-        .split_whitespace()
-        .filter_map(|p| p.parse().ok())
-        .collect()
+/// The process of the database that all others come from.
+fn first(bed: &Bed, site: &Site) -> Option<u32> {
+    let database = bed.database.as_ref()?;
+    match site.has_failed_over {
+        true => database.standby_pid(),
+        false => Some(database.pid()),
+    }
 }
 
-fn database(bed: &Bed, name: &str) {
-    for pid in backends(bed) {
-        signal(pid, name);
-    }
-    bed.database.iter().for_each(|d| signal(d.pid(), name));
+/// Those others.
+fn backends(bed: &Bed, site: &Site) -> Vec<u32> {
+    let children = first(bed, site)
+        .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
+    let children = children.unwrap_or_default();
+    let pids = children.split_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn database(bed: &Bed, site: &Site, name: &str) {
+    let all = backends(bed, site).into_iter().chain(first(bed, site));
+    all.for_each(|pid| signal(pid, name));
 }
