@@ -30,6 +30,8 @@ use crate::writer::{Writer, lost, proof};
 
 /// What does not recover by then is waited for so long, so that the next fault meets a sound site.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// After so long, a change counts as unanswered: it may have been made or not.
+const UNHEARD: Duration = Duration::from_secs(3);
 /// Times of a fault, in seconds.
 const SHORTEST: usize = 4;
 const LONGEST: usize = 16;
@@ -110,7 +112,12 @@ fn endure(
     let start = |edge: &crate::bed::Edge| Load::start(ground, edge.address, each, dice);
     let loads: Vec<Load> = bed.edges.iter().map(start).collect();
     let apis: Vec<Api> = bed.controls.iter().map(|c| c.api.clone()).collect();
-    let mut writer = Writer::new(ground, apis.clone(), dice.another());
+    let impatient = |api: &Api| Api {
+        patience: UNHEARD,
+        ..api.clone()
+    };
+    let servers = apis.iter().map(impatient).collect();
+    let mut writer = Writer::new(ground, servers, dice.another());
     writer.has_clock = false;
     let stop = AtomicBool::new(false);
     let mut recoveries = Vec::new();
@@ -147,7 +154,8 @@ fn endure(
     }
 }
 
-/// All faults once, in an order of chance, as long as there is time; whether there were any.
+/// All faults once and some two at a time, in an order of chance, as long as there is time; whether
+/// there were any.
 fn round(
     options: &Options,
     ground: &Ground,
@@ -157,30 +165,59 @@ fn round(
     recoveries: &mut Vec<Recovery>,
     began: Instant,
 ) -> bool {
-    let mut faults = Fault::all(bed, site);
-    let names = &options.faults;
-    faults.retain(|fault| names.is_empty() || names.contains(&fault.name(bed)));
-    dice.shuffle(&mut faults);
-    for fault in &faults {
+    let blows = blows(options, bed, site, dice);
+    for blow in &blows {
         let lasts = Duration::from_secs((SHORTEST + dice.below(LONGEST - SHORTEST)) as u64);
         if began.elapsed() + lasts >= options.length && !recoveries.is_empty() {
             break;
         }
-        let name = fault.name(bed);
+        let name = name(blow, bed);
         ground
             .recorder
             .event(format!("{name} for {} s", lasts.as_secs()));
-        fault.begin(bed, site);
-        thread::sleep(lasts);
-        fault.end(bed, site);
-        let took = recover(ground, bed, &name, fault.bound());
+        blow.iter().for_each(|fault| fault.begin(bed, site));
+        // What was broken last is mended first: an Envoy may start while its server is cut off.
+        for fault in blow.iter().rev() {
+            thread::sleep(lasts / blow.len() as u32);
+            fault.end(bed, site);
+        }
+        let bound = blow.iter().map(Fault::bound).max().unwrap_or_default();
+        let took = recover(ground, bed, &name, bound);
         recoveries.push(Recovery {
             fault: name,
             lasted: lasts,
             took,
         });
     }
-    !faults.is_empty()
+    !blows.is_empty()
+}
+
+/// What is broken at the same time.
+type Blow = Vec<Fault>;
+
+/// Those that were asked for; otherwise every fault, and half as many pairs.
+fn blows(options: &Options, bed: &Bed, site: &Site, dice: &mut Dice) -> Vec<Blow> {
+    let all = Fault::all(bed, site);
+    let mut blows: Vec<Blow> = all.iter().map(|fault| vec![*fault]).collect();
+    if options.faults.is_empty() {
+        for _ in 0..all.len() / 2 {
+            blows.push(vec![*dice.pick(&all), *dice.pick(&all)]);
+        }
+    } else {
+        let named = |words: &str| all.iter().copied().find(|fault| fault.name(bed) == words);
+        let asked = options.faults.iter();
+        blows = asked
+            .map(|words| words.split('+').filter_map(named).collect())
+            .collect();
+        blows.retain(|blow| !blow.is_empty());
+    }
+    dice.shuffle(&mut blows);
+    blows
+}
+
+fn name(blow: &[Fault], bed: &Bed) -> String {
+    let names: Vec<String> = blow.iter().map(|fault| fault.name(bed)).collect();
+    names.join("+")
 }
 
 /// Until everything works again; how long that took.

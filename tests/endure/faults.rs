@@ -128,6 +128,7 @@ impl Fault {
                 let killed = backends(bed, site).into_iter().next_back();
                 killed.into_iter().for_each(|pid| signal(pid, "KILL"));
             }
+            Self::FailOver if site.has_failed_over => {}
             Self::FailOver => {
                 site.has_failed_over = true;
                 let places = bed.database.iter().map(|database| {

@@ -190,6 +190,9 @@ impl Connection {
             caller: &caller,
         };
         let outcome = outcome(response);
+        if response.status == 503 {
+            self.ground.recorder.unavailable(self.address);
+        }
         if let Some(breach) = judge(asked, &answer, self.ground.weather) {
             let id = held(asked).map_or("no key", |held| &held.id);
             let words = format!("{}: {id}: {} {outcome}", self.address, answer.status);
@@ -212,7 +215,7 @@ impl Connection {
 }
 
 /// What a filter says of it: `ok`, or the code of the refusal.
-pub fn outcome(response: &Response) -> String {
+fn outcome(response: &Response) -> String {
     match response.status {
         200 => "ok".to_owned(),
         status => response.code().unwrap_or_else(|| format!("{status}")),

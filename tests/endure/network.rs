@@ -96,12 +96,12 @@ impl Network {
                 rule(&format!("-A OUTPUT -o eth0 {chance} -j DROP"));
             }
             Trouble::Slow if self.has_delay => {
-                let words = "qdisc add dev eth0 root netem delay 100ms 20ms rate 500kbit";
+                let words = "qdisc replace dev eth0 root netem delay 100ms 20ms rate 500kbit";
                 inside(host, "tc", words);
             }
             Trouble::Slow => {
                 // A queue that fills up delays as well, though only what is sent in plenty.
-                let words = "qdisc add dev eth0 root tbf rate 500kbit burst 4k latency 400ms";
+                let words = "qdisc replace dev eth0 root tbf rate 500kbit burst 4k latency 400ms";
                 inside(host, "tc", words);
             }
         }

@@ -24,7 +24,7 @@ pub struct Options {
     /// What is random comes from this number; a run with the same one does the same in the same order
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Only these faults, as the report names them
+    /// Only these faults, as the report names them; two at once as in kill:server-1+cut-off:edge-wasm
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<String>,
     #[arg(long, hide = true)]

@@ -65,6 +65,9 @@ impl Program {
 
     /// Starts it again, as what watches over it would.
     pub fn restart(&self) {
+        if self.pid().is_some() && !self.has_ended() {
+            return;
+        }
         let log = File::options().create(true).append(true).open(&self.log);
         let mut command = (self.make)();
         command

@@ -1,6 +1,7 @@
 //! What is seen, from all threads.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,24 @@ use crate::judge::Breach;
 
 /// How many breaches of a kind are told in full.
 const TOLD: usize = 20;
+/// Refusals that are further apart are two outages.
+const APART: Duration = Duration::from_secs(1);
 
 /// Collects what did not hold, and what happened when.
 pub struct Recorder {
     pub began: Instant,
     breaches: Mutex<BTreeMap<Breach, Breaches>>,
     events: Mutex<Vec<(Duration, String)>>,
+    outages: Mutex<Vec<Outage>>,
+}
+
+/// A time in which an Envoy refused whatever it was asked.
+#[derive(Clone)]
+pub struct Outage {
+    pub edge: SocketAddr,
+    pub from: Duration,
+    pub until: Duration,
+    pub answers: u64,
 }
 
 /// Those of a kind.
@@ -29,6 +42,7 @@ impl Recorder {
             began: Instant::now(),
             breaches: Mutex::default(),
             events: Mutex::default(),
+            outages: Mutex::default(),
         }
     }
 
@@ -49,6 +63,29 @@ impl Recorder {
         let at = self.began.elapsed();
         println!("endure: {:.1} s: {words}", at.as_secs_f64());
         self.events.lock().unwrap().push((at, words));
+    }
+
+    /// An Envoy answered 503.
+    pub fn unavailable(&self, edge: SocketAddr) {
+        let now = self.began.elapsed();
+        let mut outages = self.outages.lock().unwrap();
+        let mut known = outages.iter_mut().rev();
+        match known.find(|o| o.edge == edge && now < o.until + APART) {
+            Some(outage) => {
+                outage.until = now.max(outage.until);
+                outage.answers += 1;
+            }
+            None => outages.push(Outage {
+                edge,
+                from: now,
+                until: now,
+                answers: 1,
+            }),
+        }
+    }
+
+    pub fn outages(&self) -> Vec<Outage> {
+        self.outages.lock().unwrap().clone()
     }
 
     pub fn events(&self) -> Vec<(Duration, String)> {

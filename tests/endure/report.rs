@@ -144,6 +144,7 @@ pub fn chaos(options: &Options, ground: &Ground, endured: &Endured) {
         yes(endured.has_clocks, clocks),
     );
     recoveries(&mut text, &endured.recoveries);
+    outages(&mut text, ground);
     proofs(&mut text, &endured.changes);
     outcomes(&mut text, &all.outcomes);
     let _ = writeln!(text, "\n## What happened\n");
@@ -151,6 +152,18 @@ pub fn chaos(options: &Options, ground: &Ground, endured: &Endured) {
         let _ = writeln!(text, "- {:.1} s: {words}", at.as_secs_f64());
     }
     write(options, &text);
+}
+
+fn outages(text: &mut String, ground: &Ground) {
+    let _ = writeln!(
+        text,
+        "\n## Outages\n\nTimes in which an Envoy answered 503, which lets nobody in.\n\n| Envoy | from s | to s | answers |\n| --- | --: | --: | --: |"
+    );
+    for outage in ground.recorder.outages() {
+        let (from, until) = (outage.from.as_secs_f64(), outage.until.as_secs_f64());
+        let (edge, answers) = (outage.edge, outage.answers);
+        let _ = writeln!(text, "| {edge} | {from:.1} | {until:.1} | {answers} |");
+    }
 }
 
 fn recoveries(text: &mut String, recoveries: &[Recovery]) {

@@ -196,7 +196,8 @@ impl Writer {
     /// does not come.
     fn prove(&mut self, api: &Api, then: impl FnOnce(Instant) + Send + 'static) {
         self.proofs.retain(|proof| !proof.is_finished());
-        let (api, ground) = (api.clone(), self.ground.clone());
+        let (mut api, ground) = (api.clone(), self.ground.clone());
+        api.patience = PROVED + Duration::from_secs(5);
         let changes = Arc::clone(&self.changes);
         let push = Arc::clone(&self.push);
         let answered = Instant::now();
