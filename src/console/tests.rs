@@ -265,9 +265,17 @@ const PAGES: [&str; 21] = [
 
 #[test]
 fn a_next_step_leads_to_a_page_or_a_button_that_there_is() {
-    let folder = std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
-    let sources: String = folder
-        .map(|e| e.unwrap().path())
+    let all = |path: &std::path::Path| {
+        let folder = std::fs::read_dir(path).into_iter().flatten();
+        folder.map(|e| e.unwrap().path()).collect::<Vec<_>>()
+    };
+    let top = all(env!("CARGO_MANIFEST_DIR").as_ref());
+    let below = top
+        .iter()
+        .filter(|p| !p.ends_with("tests"))
+        .flat_map(|p| all(p));
+    let sources: String = below
+        .chain(top.iter().cloned())
         .filter(|p| p.extension().is_some_and(|e| e == "rs") && !p.ends_with("tests.rs"))
         .map(|p| std::fs::read_to_string(p).unwrap())
         .collect();

@@ -136,8 +136,17 @@ impl WebhookCommand {
             }
             Self::Deliveries(c) => {
                 let (name, limit) = (c.name, Some(c.limit));
-                let all = cx.perform(webhook::Deliveries { name, limit })?.deliveries;
-                cx.out.show(&all, || attempts(&all, cx.now()))
+                let asked = webhook::Deliveries {
+                    name: name.clone(),
+                    limit,
+                };
+                let all = cx.perform(asked)?.deliveries;
+                cx.out.show(&all, || match all.is_empty() {
+                    true => format!(
+                        "nothing has been sent to {name} yet: `keystilectl webhook test {name}` sends a test event\n"
+                    ),
+                    false => attempts(&all, cx.now()),
+                })
             }
             Self::Test(c) => queued(cx, &cx.perform(webhook::Test { name: c.name })?),
             Self::Resend(c) => {
