@@ -1,6 +1,7 @@
 //! The companion as a person and a script meet it: transcripts that hold its exact words,
 //! and faults that must not cost a key.
 
+mod alerts;
 mod cluster;
 mod database;
 mod faults;
@@ -13,6 +14,7 @@ mod policies;
 mod programs;
 mod schemas;
 mod stolen;
+mod terminal;
 mod transcripts;
 mod updating;
 
