@@ -2,6 +2,7 @@
 //! and faults that must not cost a key.
 
 mod alerts;
+mod chart;
 mod cluster;
 mod database;
 mod faults;
@@ -12,6 +13,7 @@ mod keeping;
 mod pages;
 mod policies;
 mod programs;
+mod released;
 mod schemas;
 mod stolen;
 mod terminal;
