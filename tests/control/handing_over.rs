@@ -53,7 +53,7 @@ fn typed(home: &Home, line: &str) -> Output {
 /// The commands of the page that hand a key over, one for each of its examples.
 fn examples() -> Vec<String> {
     let page =
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("src/server/operating.md");
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("src/book/pages/operating.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, section) = page.split_once("\n## Handing a new key over\n").unwrap();
     let section = section.split("\n## ").next().unwrap();

@@ -210,7 +210,7 @@ fn page(name: &str) -> Vec<String> {
 #[test]
 fn the_page_for_istio_is_typed_from_top_to_bottom() {
     let reader = Reader::new();
-    for block in page("envoy/istio.md") {
+    for block in page("src/book/pages/istio.md") {
         reader.run(&block);
     }
     let kubernetes = [
@@ -244,7 +244,7 @@ fn the_page_for_istio_is_typed_from_top_to_bottom() {
 #[test]
 fn the_page_for_envoy_gateway_is_typed_from_top_to_bottom() {
     let reader = Reader::new();
-    for block in page("envoy/envoy-gateway.md") {
+    for block in page("src/book/pages/envoy-gateway.md") {
         reader.run(&block);
     }
     let shell = ["EnvoyProxy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy"];
@@ -256,7 +256,7 @@ fn the_page_for_envoy_gateway_is_typed_from_top_to_bottom() {
 fn the_page_for_kubernetes_is_typed_from_top_to_bottom() {
     let reader = Reader::new();
     let mut shown = String::new();
-    for block in page("envoy/kubernetes.md") {
+    for block in page("src/book/pages/kubernetes.md") {
         shown.push_str(&text(&reader.run(&block).stdout));
     }
     assert_eq!(reader.applied().len(), 6);
