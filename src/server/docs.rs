@@ -29,7 +29,7 @@ pub fn page(document: &Value) -> String {
     );
     out.push_str(
         "<p>Send an admin token: <code>Authorization: Bearer kst_…</code>. Bodies are JSON; a refusal is \
-         answered as a problem (RFC 9457). The same as <a href=\"/openapi.json\">OpenAPI 3.1</a>.</p>\n",
+         answered as a problem (RFC 9457). The same as <a href=\"/openapi.json\">OpenAPI 3.1</a>. How to use it all: <a href=\"/docs/guide/\">the guide</a>.</p>\n",
     );
     let operations = operations(document);
     out.push_str("<nav><ul>\n");

@@ -3,6 +3,7 @@
 //! Screenshots land in `target/console/`, for looking at.
 
 mod client;
+mod guide;
 mod idp;
 mod keys;
 mod oidc;

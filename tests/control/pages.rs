@@ -264,9 +264,9 @@ fn the_page_for_kubernetes_is_typed_from_top_to_bottom() {
 }
 
 #[test]
-fn each_host_of_the_readme_gets_its_configuration() {
+fn each_host_of_the_guide_gets_its_configuration() {
     let reader = Reader::new();
-    let blocks = page("README.md");
+    let blocks = page("src/book/pages/hosts.md");
     let block = blocks.iter().find(|b| b.contains("# a mesh")).unwrap();
     let whole = text(&reader.run(block).stdout);
     for kind in [

@@ -114,7 +114,7 @@ pub(super) async fn style() -> Response {
     (css, docs::STYLE).into_response()
 }
 
-pub(super) async fn nowhere() -> Problem {
+pub(in super::super) async fn nowhere() -> Problem {
     refuse(
         Code::PathNotFound,
         "there is nothing at this path",
