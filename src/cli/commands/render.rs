@@ -123,7 +123,7 @@ impl EnvoyArgs {
         }
         if self.inline {
             let wasm = self.filter.file(cx)?;
-            let keyset = publish::ready(&mut cx.store_as_it_is()?, &cx.world)?
+            let keyset = publish::ready(&mut cx.store_to_publish()?, &cx.world)?
                 .seal(publish::nonce(&cx.world)?);
             return print(KeysetSource::Inline {
                 keyset: &keyset,
