@@ -10,7 +10,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../book/pages/events.md
 const HEAD: &str = "# Events
 
 Every record of the audit log is an event: `keystilectl audit list` shows them, webhooks send them
-([Webhooks and audit export](operating.md#webhooks-and-audit-export)), and `audit export` writes them as JSON lines. A webhook names those
+([Webhooks and audit export](webhooks.md)), and `audit export` writes them as JSON lines. A webhook names those
 that it wants (`key.revoke`), or all of a kind (`key.*`).
 
 A record with the outcome `done` has one of these actions. An attempt that was refused is recorded with the outcome `refused` and

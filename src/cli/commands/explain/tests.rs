@@ -16,7 +16,7 @@ const HEAD: &str = "# Refusals, code by code
 
 What the filter answers, what the access log says of it in `reason`, and what to do. `keystilectl explain --log -` prints the same
 from a line of the log, with the names of the key and the client in it
-([From a status code to its cause](operating.md#from-a-status-code-to-its-cause)).
+([From a status code to its cause](trouble.md#from-a-status-code-to-its-cause)).
 
 ";
 
