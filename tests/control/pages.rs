@@ -88,6 +88,8 @@ fn codes(line: &str) -> BTreeSet<String> {
     executable(&home.path("bin/keystilectl"), &shim);
     let line = line.trim_end_matches('…').replace("…", "x");
     let line = line.replace("KEY_ID", "0123456789");
+    // Nothing is written outside of the test's folder.
+    let line = line.replace("> /", "> /dev/null # ");
     let status = Command::new("/usr/bin/timeout")
         .args(["30", "/bin/bash", "-c", &line])
         .current_dir(home.path(""))

@@ -191,6 +191,23 @@ fn default(function: &str) -> String {
     }
 }
 
+/// Of a struct whose fields have the defaults that it has as a whole.
+fn by_struct(item: &str, field: &str) -> String {
+    let whole = match item {
+        "RawIdentity" => serde_json::to_value(raw::RawIdentity::default()),
+        "RollOver" => serde_json::to_value(raw::RollOver::default()),
+        "RawPublishable" => serde_json::to_value(raw::RawPublishable::default()),
+        "RawLifetimes" => serde_json::to_value(raw::RawLifetimes::default()),
+        other => panic!("say here what `{other}` is"),
+    };
+    let value = whole.unwrap()[field].take();
+    let text = value.as_str().map(str::to_owned);
+    text.unwrap_or_else(|| match value.is_number() {
+        true => value.to_string(),
+        false => String::new(),
+    })
+}
+
 fn inside<'k>(kind: &'k str, outer: &str) -> Option<&'k str> {
     kind.strip_prefix(outer)?.strip_suffix('>')
 }
@@ -268,10 +285,11 @@ fn wanted() -> String {
                 };
                 write!(says, "<br>`{}`{mark}: {}", word.name, word.says).unwrap();
             }
-            let default = match &part.default {
-                Some(function) => default(function),
-                None if item.all_default => String::new(),
-                None => "needed".to_owned(),
+            let default = match (&part.default, part.kind.as_str()) {
+                (Some(function), "bool") if function.is_empty() => "false".to_owned(),
+                (Some(function), _) => default(function),
+                (None, _) if item.all_default => by_struct(&item.name, &part.name),
+                (None, _) => "needed".to_owned(),
             };
             let default = match default.as_str() {
                 "" | "needed" => default,
