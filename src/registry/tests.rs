@@ -17,7 +17,6 @@ use keystile_store::Query;
 use keystile_system as system;
 
 mod ceilings;
-mod events;
 mod lifetimes;
 mod store;
 mod tokens;

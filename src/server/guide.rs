@@ -23,7 +23,7 @@ pub struct ServedFile {
 }
 
 /// Finds a file by its name below `/docs/guide/`; the first page, if that is empty.
-pub type Lookup = fn(&str) -> Option<ServedFile>;
+pub type FindFile = fn(&str) -> Option<ServedFile>;
 
 /// The page for a name that there is not.
 const NOWHERE: &str = "404.html";
@@ -35,7 +35,7 @@ const PICTURE: &str =
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox";
 
 /// The routes, for these files.
-pub fn routes(find: Lookup) -> Router {
+pub fn routes(find: FindFile) -> Router {
     let first = async move |headers: HeaderMap| answer(find, "", &headers).await;
     let file = async move |Path(name): Path<String>, headers: HeaderMap| {
         answer(find, &name, &headers).await
@@ -52,7 +52,7 @@ async fn enter() -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, "guide/")]).into_response()
 }
 
-async fn answer(find: Lookup, name: &str, headers: &HeaderMap) -> Response {
+async fn answer(find: FindFile, name: &str, headers: &HeaderMap) -> Response {
     if let Some(file) = find(name) {
         return found(file, headers);
     }

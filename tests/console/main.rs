@@ -3,6 +3,7 @@
 //! Screenshots land in `target/console/`, for looking at.
 
 mod client;
+mod going;
 mod guide;
 mod idp;
 mod keys;
@@ -11,5 +12,6 @@ mod owner;
 mod pages;
 mod settings;
 mod usage;
+mod webhooks;
 
 use keystile_tests::{browser, reading, server, support};

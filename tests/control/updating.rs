@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::support::Home;
 
 /// The store's database, opened behind the program's back.
-fn database(home: &Home) -> Connection {
+pub fn database(home: &Home) -> Connection {
     let db = Connection::open_with_flags(home.store(), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
     let key = fs::read_to_string(home.path("home/master.key")).unwrap();
     let key = URL_SAFE_NO_PAD.decode(key.trim()).unwrap();
@@ -18,7 +18,8 @@ fn database(home: &Home) -> Connection {
     db
 }
 
-fn version(home: &Home) -> u32 {
+/// Of its schema.
+pub fn version(home: &Home) -> u32 {
     let read = |db: Connection| db.query_row("PRAGMA user_version", [], |r| r.get(0));
     read(database(home)).unwrap()
 }

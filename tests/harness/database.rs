@@ -120,16 +120,36 @@ impl Database {
 
     /// The first server dies, and the standby takes its place.
     pub fn fail_over(&self) {
-        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap().to_owned();
+        let pid = self.pid().to_string();
         let mut kill = Command::new("kill");
         assert!(kill.args(["-s", "QUIT", &pid]).status().unwrap().success());
         assert_eq!(self.ask_at("5433", "SELECT pg_promote()"), "t");
     }
 
+    /// The process that all others of it come from.
+    pub fn pid(&self) -> u32 {
+        self.pid_in("data").unwrap()
+    }
+
+    /// That of the standby.
+    pub fn standby_pid(&self) -> Option<u32> {
+        self.pid_in("standby")
+    }
+
+    fn pid_in(&self, folder: &str) -> Option<u32> {
+        let file = self.folder.join(folder).join("postmaster.pid");
+        let file = std::fs::read_to_string(file).ok()?;
+        file.lines().next()?.trim().parse().ok()
+    }
+
     /// Its socket.
     pub fn socket(&self) -> Place {
         Place::Socket(self.folder.join(".s.PGSQL.5432"))
+    }
+
+    /// The standby's.
+    pub fn standby_socket(&self) -> Place {
+        Place::Socket(self.folder.join(".s.PGSQL.5433"))
     }
 
     /// Its address behind a door.

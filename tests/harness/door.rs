@@ -1,7 +1,7 @@
 //! What stands between processes: doors that a test closes.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,12 @@ struct Inner {
 impl Door {
     /// Opens one.
     pub fn to(places: Vec<Place>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(Ipv4Addr::LOCALHOST, places)
+    }
+
+    /// Opens one at another address of this machine.
+    pub fn at(address: Ipv4Addr, places: Vec<Place>) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::new(Inner::default());
         inner.places.lock().unwrap().clone_from(&places);

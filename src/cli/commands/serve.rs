@@ -38,6 +38,7 @@ const THREADS_END: Duration = Duration::from_secs(5);
 
 mod banner;
 mod oidc;
+mod portal;
 
 pub(super) use banner::address;
 
@@ -155,6 +156,8 @@ pub struct Serve {
     log: Option<LogOption>,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
+    #[command(flatten)]
+    portal: portal::PortalArgs,
 }
 
 /// How the log looks.
@@ -219,6 +222,7 @@ impl Serve {
         let pages = console::ConsoleSettings {
             idle: Duration::from_secs(self.console_idle.max(1)),
             oidc: self.oidc.way_in()?,
+            brand: self.portal.brand()?,
             ..console::ConsoleSettings::default()
         };
         let duties = Duties {

@@ -1,6 +1,7 @@
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// A request as bytes: nothing here keeps a test from sending what no client would.
 #[derive(Clone, Debug)]
@@ -82,9 +83,19 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?, super::PATIENCE)
+    }
+
+    /// To a machine that may be gone: no step takes longer than this.
+    pub fn within(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_write_timeout(Some(patience))?;
+        Self::over(stream, patience)
+    }
+
+    fn over(stream: TcpStream, patience: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(super::PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
         Ok(Self {
             stream: BufReader::new(stream),
         })
