@@ -126,7 +126,7 @@ fn shown<O: Operation>(other: O, store: &mut Store, world: &World) -> Result<Opt
 pub fn tag(value: &Value) -> String {
     let mut value = value.clone();
     if let Value::Object(fields) = &mut value {
-        for use_of_it in ["usage", "exposed", "last_used", "waiting"] {
+        for use_of_it in ["usage", "exposed", "last_used", "waiting", "last_delivery"] {
             fields.remove(use_of_it);
         }
         // For a client, `revision` stands for all its keys, not only for those of one page.

@@ -100,6 +100,13 @@ pub struct PolicyChangeView {
     pub hosts: Vec<String>,
     /// The change in words.
     pub change: String,
+    /// Living keys that can call it afterwards and could not before; null if that was not counted,
+    /// as for changes on every route.
+    #[serde(default)]
+    pub keys_gained: Option<u64>,
+    /// Living keys that could call it and cannot afterwards; null if that was not counted.
+    #[serde(default)]
+    pub keys_lost: Option<u64>,
 }
 
 /// Puts a policy in force.
@@ -211,24 +218,36 @@ impl Operation for Compare {
     )
     .carries_file();
 
-    fn run(self, store: &mut Store, _: &World) -> Result<Compared> {
+    fn run(self, store: &mut Store, world: &World) -> Result<Compared> {
         let after = policy_file::parse(&self.name, self.text)?;
+        let now = world.now.seconds();
         let (revision, before) =
             store.read(|tx| Ok((tx.policy()?.revision, registry::policy(tx)?)))?;
         let diff = policy_diff::diff(&before, &after)?;
-        let routes = diff.routes.into_iter().map(|r| PolicyChangeView {
-            effect: r.effect.as_str().to_owned(),
-            at: r.path,
-            methods: r.methods,
-            hosts: r.hosts,
-            change: r.change,
-        });
+        let both = (&before.policy, &after.policy);
+        let keys = store.read(|tx| registry::policy::concerned(tx, now, both, &diff.routes))?;
+        let keys = keys.into_iter().map(Some).chain(std::iter::repeat(None));
+        let routes = diff
+            .routes
+            .into_iter()
+            .zip(keys)
+            .map(|(r, keys)| PolicyChangeView {
+                effect: r.effect.as_str().to_owned(),
+                at: r.path,
+                methods: r.methods,
+                hosts: r.hosts,
+                change: r.change,
+                keys_gained: keys.map(|k| k.gain),
+                keys_lost: keys.map(|k| k.lose),
+            });
         let everywhere = diff.everywhere.into_iter().map(|e| PolicyChangeView {
             effect: e.effect.as_str().to_owned(),
             at: e.field,
             methods: Vec::new(),
             hosts: Vec::new(),
             change: e.change,
+            keys_gained: None,
+            keys_lost: None,
         });
         Ok(Compared {
             revision,

@@ -12,7 +12,7 @@ use keystile_registry as registry;
 use keystile_registry::key;
 use keystile_registry::usage::question::{self, Breakdown, UsageQuestion};
 use keystile_registry::usage::{Step, UsageSettings};
-use keystile_store::{Dimension, Store, Tx, UsageTx, Whose};
+use keystile_store::{Dimension, OnlyThese, Store, Tx, UsageTx, Whose};
 
 mod anomalies;
 mod left;
@@ -42,6 +42,12 @@ pub struct Show {
     /// Only requests of this key.
     #[serde(default)]
     pub key: Option<Id>,
+    /// Only requests that matched this route.
+    #[serde(default)]
+    pub route: Option<String>,
+    /// Only requests with this outcome: `ok`, or the code of the refusal.
+    #[serde(default)]
+    pub outcome: Option<String>,
     /// Since this time: `24h` and `90d` are counted back from now. 7 days by default.
     #[serde(default)]
     pub since: Option<TimeWords>,
@@ -179,6 +185,7 @@ impl Operation for Show {
                 let settings = UsageSettings::read(tx)?;
                 let question = UsageQuestion {
                     whose: whose.counted(number),
+                    only: self.only(tx)?,
                     span: question::Span::new((since, until), step, &settings, now)?,
                     by: self.by,
                     most: usize::try_from(most).unwrap_or(1),
@@ -223,6 +230,19 @@ impl Subject {
 }
 
 impl Show {
+    /// What is counted of somebody's requests.
+    fn only(&self, tx: &UsageTx<'_>) -> Result<OnlyThese> {
+        let number = |by, name: &Option<String>| -> Result<Option<i64>> {
+            let Some(name) = name else { return Ok(None) };
+            let known = tx.number_of(by, name)?;
+            Ok(Some(known.unwrap_or(OnlyThese::NEVER)))
+        };
+        Ok(OnlyThese {
+            route: number(Dimension::Route, &self.route)?,
+            outcome: number(Dimension::Outcome, &self.outcome)?,
+        })
+    }
+
     fn shown(
         &self,
         tx: &UsageTx<'_>,

@@ -4,42 +4,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+mod control;
+mod view;
+
+pub use control::{Deliveries, DeliveryViews, Pause, QueuedEvent, Resend, Resume, Test};
+pub use view::{DeliveryView, WebhookView};
+
 use super::{Endpoint, Method, OWNERS, Operation, STAFF};
 use keystile_model::error::Result;
-use keystile_model::record;
 use keystile_model::webhook::WebhookSecret as Signer;
-use keystile_model::wire::{Secret, Time};
+use keystile_model::wire::Secret;
 use keystile_model::world::World;
 use keystile_registry::webhook::{self, WebhookDraft};
 use keystile_store::Store;
-
-/// Everything about a webhook except its secret.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[schema(as = Webhook)]
-pub struct WebhookView {
-    /// Its name.
-    pub name: String,
-    /// Where messages are sent.
-    pub url: String,
-    /// The events that it is sent: actions of the audit log.
-    pub events: Vec<String>,
-    /// Messages that it has not accepted yet.
-    pub waiting: u64,
-    /// When it was created.
-    pub created: Time,
-}
-
-impl WebhookView {
-    fn from_record(hook: &record::Webhook) -> Self {
-        Self {
-            name: hook.name.clone(),
-            url: hook.url.clone(),
-            events: hook.events.clone(),
-            waiting: hook.waiting,
-            created: Time(hook.created),
-        }
-    }
-}
 
 /// Webhooks.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -132,7 +109,7 @@ impl Operation for Create {
         let (hook, secret) = webhook::create(store, world, draft)?;
         Ok(CreatedWebhook {
             secret: Some(Secret::new(&secret.expose_secret())),
-            view: WebhookView::from_record(&hook),
+            view: WebhookView::from_record(&hook, None),
         })
     }
 }
@@ -144,8 +121,15 @@ impl Operation for List {
 
     fn run(self, store: &mut Store, world: &World) -> Result<WebhookViews> {
         let all = webhook::list(store, world)?;
+        let last = webhook::control::last_deliveries(store, world)?;
         Ok(WebhookViews {
-            webhooks: all.iter().map(WebhookView::from_record).collect(),
+            webhooks: all
+                .iter()
+                .map(|w| {
+                    let of_it = last.iter().find(|(number, _)| *number == w.number);
+                    WebhookView::from_record(w, of_it.map(|(_, one)| one))
+                })
+                .collect(),
         })
     }
 }
@@ -161,11 +145,9 @@ impl Operation for Show {
     .tagged();
 
     fn run(self, store: &mut Store, world: &World) -> Result<WebhookView> {
-        let all = webhook::list(store, world)?;
-        let found = all.iter().find(|w| w.name == self.name);
-        found
-            .map(WebhookView::from_record)
-            .ok_or_else(|| webhook::unknown(&self.name))
+        let all = List {}.run(store, world)?.webhooks;
+        let found = all.into_iter().find(|w| w.name == self.name);
+        found.ok_or_else(|| webhook::unknown(&self.name))
     }
 }
 

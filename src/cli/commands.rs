@@ -150,6 +150,14 @@ impl Context {
         self.home.open_as_it_is()
     }
 
+    /// Opens the store, likewise, for what Envoys are to have: a database that was put back to an
+    /// earlier state is refused.
+    pub fn store_to_publish(&self) -> Result<Store> {
+        let mut store = self.store_as_it_is()?;
+        self.home.follows(&mut store)?;
+        Ok(store)
+    }
+
     /// Checks that no server is meant, not even that of `login`: what belongs to one store must not be
     /// taken from another.
     fn only_local(&self) -> Result<()> {

@@ -8,6 +8,9 @@ use super::form::sentence;
 use super::widgets;
 use keystile_server::problem::Problem;
 
+/// The name in the title of every page, but for those of an operator.
+const OURS: &str = "Keystile";
+
 /// To another page, with `GET`.
 pub fn see_other(target: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
@@ -37,16 +40,34 @@ pub fn messages(problem: &Problem) -> Vec<String> {
 
 /// A document.
 pub fn bare(title: &str, version: &str, body: Markup) -> Html<String> {
-    document(title, version, html! {}, body)
+    let [lead, style] = [(); 2].map(|()| html! {});
+    document(&format!("{title} · {OURS}"), version, (lead, style), body)
 }
 
 /// A document that redirects to another one.
 pub fn onward(title: &str, version: &str, body: Markup, target: &str) -> Html<String> {
     let lead = html! { meta http-equiv="refresh" content={ "0; url=" (target) }; };
-    document(title, version, lead, body)
+    document(
+        &format!("{title} · {OURS}"),
+        version,
+        (lead, html! {}),
+        body,
+    )
 }
 
-fn document(title: &str, version: &str, head: Markup, body: Markup) -> Html<String> {
+/// A document of the operator with this name; `style` refers to their colours, if they chose some.
+pub fn named(title: &str, name: &str, version: &str, style: Markup, body: Markup) -> Html<String> {
+    let title = format!("{title} · {name}");
+    document(&title, version, (html! {}, style), body)
+}
+
+/// `style` comes behind our own, of which it changes a part.
+fn document(
+    title: &str,
+    version: &str,
+    (lead, style): (Markup, Markup),
+    body: Markup,
+) -> Html<String> {
     let document = html! {
         (DOCTYPE)
         html lang="en" {
@@ -54,10 +75,11 @@ fn document(title: &str, version: &str, head: Markup, body: Markup) -> Html<Stri
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                (head)
-                title { (title) " · Keystile" }
+                (lead)
+                title { (title) }
                 link rel="icon" type="image/svg+xml" href="/console/icon.svg";
                 link rel="stylesheet" href={ "/console/style.css?v=" (version) };
+                (style)
                 script src={ "/console/console.js?v=" (version) } defer {}
             }
             body { (body) }

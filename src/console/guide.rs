@@ -53,10 +53,26 @@ fn send(guide: &Guide, key: &str) -> Markup {
                 }
             }
             p.soft { "Keys begin with " code { (guide.prefix) } ". Treat a key like a password: keep it out of repositories and web pages." }
-            div.examples {
-                (widgets::copyable("curl", "curl", &curl(guide, key)))
-                (widgets::copyable("python", "Python", &python(guide, key)))
-                (widgets::copyable("javascript", "JavaScript", &javascript(guide, key)))
+            (examples(guide, key))
+        }
+    }
+}
+
+/// A request in each language, one at a time: the tabs are radio buttons, which need no script.
+fn examples(guide: &Guide, key: &str) -> Markup {
+    let all = [
+        ("curl", "curl", curl(guide, key)),
+        ("python", "Python", python(guide, key)),
+        ("javascript", "JavaScript", javascript(guide, key)),
+    ];
+    html! {
+        div.tabs role="group" aria-label="Language" {
+            @for (i, (id, word, _)) in all.iter().enumerate() {
+                input.tab type="radio" name="language" id={ "tab-" (id) } checked[i == 0];
+                label for={ "tab-" (id) } { (word) }
+            }
+            @for (id, word, text) in &all {
+                div class={ "of-" (id) } { (widgets::copyable(id, word, text)) }
             }
         }
     }

@@ -244,9 +244,7 @@ fn before(cx: &PageContext) -> Page {
         "/console/keys"
     };
     let body = html! {
-        (widgets::hint(html! {
-            p { strong { "This was already done." } " The secret was shown then and is stored nowhere. If it is lost, revoke the key and issue another one." }
-        }))
+        (widgets::already_done("If it is lost, revoke the key and issue another one."))
         p { a.button.quiet href=(target) { "To the keys" } }
     };
     Page::new(Section::Keys, "Shown once", body)

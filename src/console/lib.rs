@@ -38,6 +38,7 @@ use keystile_store::Store;
 
 pub mod audit;
 pub mod book;
+pub mod brand;
 pub mod chart;
 pub mod client;
 mod confirm;
@@ -46,6 +47,7 @@ mod document;
 pub mod explain;
 pub mod fleet;
 pub mod form;
+mod go;
 pub mod guide;
 pub mod issue;
 pub mod key;
@@ -58,6 +60,7 @@ pub mod portal;
 pub mod posture;
 mod proof;
 mod proven;
+mod secret;
 pub mod session;
 pub mod settings;
 mod setup;
@@ -71,6 +74,7 @@ pub mod usage;
 pub mod webhook;
 pub mod widgets;
 
+pub use brand::Brand;
 pub use setup::{ConsoleSettings, Envoys, Forgetting, Waiting};
 pub use state::Console;
 use state::{SCRIPT, STYLE};
@@ -180,6 +184,8 @@ pub fn router(console: Console) -> Router {
         .route("/console/audit/verify", post(audit::verify))
         .route("/console/audit/export", get(audit::export))
         .route("/console/proof", get(proof::show))
+        .route("/console/go", get(go::show))
+        .route("/console/go.json", get(go::offer))
         .route("/console/fleet", get(fleet::show))
         .route("/console/fleet/forget", post(fleet::forget))
         .route("/console/lost-keys", get(lost::show))
@@ -191,7 +197,24 @@ pub fn router(console: Console) -> Router {
             "/console/webhooks",
             get(webhook::list).post(webhook::create),
         )
+        .route("/console/webhooks/{name}", get(webhook::attempts::show))
         .route("/console/webhooks/{name}/delete", post(webhook::delete))
+        .route(
+            "/console/webhooks/{name}/test",
+            post(webhook::attempts::test),
+        )
+        .route(
+            "/console/webhooks/{name}/resend",
+            post(webhook::attempts::resend),
+        )
+        .route(
+            "/console/webhooks/{name}/pause",
+            post(webhook::attempts::pause),
+        )
+        .route(
+            "/console/webhooks/{name}/resume",
+            post(webhook::attempts::resume),
+        )
         .route(
             "/console/settings",
             get(settings::show).post(settings::update),
@@ -211,6 +234,8 @@ fn assets() -> Router<Console> {
             "/console/console.js",
             get(|| asset("text/javascript", SCRIPT)),
         )
+        .route("/console/logo", get(portal::logo))
+        .route("/console/brand.css", get(portal::style))
         .route("/console/icon.svg", get(|| asset("image/svg+xml", ICON)))
 }
 

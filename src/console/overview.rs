@@ -108,7 +108,7 @@ fn hand(nodes: &[FleetNode], version: u64, soon: u64, used: &usage::UsageShown) 
     }
     html! {
         section aria-labelledby="hand" {
-            h2 #hand { "Needs a hand" }
+            h2 #hand { "Needs attention" }
             @if all.is_empty() { p.soft { "Nothing at the moment." } }
             @else { ul.plainly { @for line in &all { li { (line) } } } }
             p { a href="/console/posture" { "What else deserves a look" } }

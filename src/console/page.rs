@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 
+use super::brand::{self, Brand};
 use super::context::PageContext;
 pub use super::document::{bare, failure, mark, messages, onward, see_other};
 pub use super::form::FormState;
@@ -43,8 +44,11 @@ pub enum Section {
     Guide,
 }
 
-/// The menu: section, word, target, who sees it.
-const MENU: [(Section, &str, &str, &[Role]); 12] = [
+/// Section, word, target, who sees it.
+type MenuLine = (Section, &'static str, &'static str, &'static [Role]);
+
+/// The menu.
+const MENU: [MenuLine; 12] = [
     (Section::Overview, "Overview", "/console", STAFF),
     (Section::Clients, "Clients", "/console/clients", STAFF),
     (Section::Keys, "Keys", "/console/keys", STAFF),
@@ -59,7 +63,7 @@ const MENU: [(Section, &str, &str, &[Role]); 12] = [
     (Section::Guide, "Guide", "/console/guide", STAFF),
 ];
 
-const PORTAL: [(Section, &str, &str, &[Role]); 2] = [
+const PORTAL: [MenuLine; 2] = [
     (Section::Keys, "Your keys", "/console", &[Role::Client]),
     (
         Section::Guide,
@@ -172,22 +176,39 @@ pub fn told(cx: &PageContext, problem: &Problem) -> Response {
     cx.shown(Ok(page))
 }
 
+/// The lines of the menu that a person sees.
+fn lines(cx: &PageContext) -> impl Iterator<Item = (Section, &'static str, &'static str)> {
+    let role = cx.role();
+    let all: &'static [MenuLine] = match role {
+        Role::Client => &PORTAL,
+        _ => &MENU,
+    };
+    let seen = all.iter().filter(move |line| line.3.contains(&role));
+    seen.map(|(section, word, target, _)| (*section, *word, *target))
+}
+
+/// The pages of the menu that a person sees: words and targets.
+pub fn menu(cx: &PageContext) -> impl Iterator<Item = (&'static str, &'static str)> {
+    lines(cx).map(|(_, word, target)| (word, target))
+}
+
 fn framed(cx: &PageContext, page: &Page) -> Html<String> {
-    let client = cx.role() == Role::Client;
-    let menu: &[(Section, &str, &str, &[Role])] = if client { &PORTAL } else { &MENU };
+    // The operator's own people see whose program this is.
+    let ours = Brand::default();
+    let brand = match cx.role() {
+        Role::Client => cx.console().brand(),
+        _ => &ours,
+    };
     let body = html! {
         a.skip href="#main" { "Skip to the content" }
         header.side {
-            a.brand href="/console" { (mark()) "Keystile" }
+            a.brand href="/console" { (brand.mark()) }
+            a.go href="/console/go" data-go { span { "Go to…" } kbd { "Ctrl K" } }
             nav aria-label="Main" {
                 ul {
-                    @for (section, word, target, roles) in menu {
-                        @if roles.contains(&cx.role()) {
-                            li {
-                                a href=(target) aria-current=[(*section == page.section).then_some("page")] {
-                                    (word)
-                                }
-                            }
+                    @for (section, word, target) in lines(cx) {
+                        li {
+                            a href=(target) aria-current=[(section == page.section).then_some("page")] { (word) }
                         }
                     }
                 }
@@ -221,7 +242,7 @@ fn framed(cx: &PageContext, page: &Page) -> Html<String> {
             (page.body)
         }
     };
-    bare(&page.title, cx.version(), body)
+    brand::document(brand, &page.title, cx.version(), body)
 }
 
 /// What is at no path.

@@ -1,20 +1,20 @@
 //! The policy: what routes require, an editor that shows the effects of a change, and the history.
 
+mod editor;
 pub mod history;
 
 use axum::response::Response;
 use maud::{Markup, html};
-use sha2::{Digest as _, Sha256};
 
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::guide::{limits_words, methods, needs};
-use super::page::{FormState, Page, Section};
-use super::widgets::{self, chip, field};
-use keystile_api::policy::{Apply, Check, Checked, Compare, Compared, PolicyChangeView, Show};
+use super::page::{Page, Section};
+use super::widgets;
+use editor::{Tried, editor, intended};
+use keystile_api::policy::{Apply, Check, Compare, Show};
 use keystile_api::{Operation as _, guide};
-use keystile_core::hex;
-use keystile_model::error::{Code, Result, Surface, refuse};
+use keystile_model::error::{Code, Result, refuse};
 use keystile_server::problem::Problem;
 
 /// What is in force.
@@ -104,114 +104,6 @@ pub async fn edit(cx: PageContext) -> Response {
         Err(problem) => Err(problem),
     };
     cx.shown(page)
-}
-
-/// A valid policy, and what it would change.
-struct Tried {
-    checked: Checked,
-    compared: Compared,
-}
-
-impl Tried {
-    /// How many changes let in requests that are refused today.
-    fn opens(&self) -> usize {
-        let all = self.compared.everywhere.iter().chain(&self.compared.routes);
-        all.filter(|c| c.effect == "opens").count()
-    }
-}
-
-/// The answer to the question below: it is for this text, compared with this policy, and no other.
-fn intended(text: &str, tried: &Tried) -> String {
-    let digest = Sha256::new()
-        .chain_update(tried.compared.revision.to_string())
-        .chain_update("\n")
-        .chain_update(text);
-    hex::text(digest.finalize())
-}
-
-/// Asks before something is opened.
-fn opening(form: &Form, tried: &Tried) -> Markup {
-    let intended = intended(&form.lines("text"), tried);
-    html! {
-        div.note.warn {
-            label.check {
-                input type="checkbox" name="opens" value=(intended) required checked[form.text("opens") == intended];
-                span { "This lets in requests that are refused at the moment, as marked above. That is intended." }
-            }
-        }
-    }
-}
-
-fn editor(cx: &PageContext, form: &Form, problem: Option<&Problem>, tried: Option<&Tried>) -> Page {
-    // A mistake names its line, so all of them are shown above the text.
-    let draft = FormState::new(form, None);
-    let mistakes: Vec<String> = problem
-        .map(|p| p.words(Surface::Console))
-        .unwrap_or_default();
-    let body = html! {
-        form.editor method="post" action="/console/policy/edit" {
-            (cx.seal())
-            input type="hidden" name="revision" value=(form.text("revision"));
-            @if !mistakes.is_empty() { (widgets::alert("The policy has mistakes.", &mistakes)) }
-            @if let Some(tried) = tried { (meaning(tried)) }
-            (field("text", "policy.yaml").needed().hint("Nothing takes effect until you apply it.").area(&draft, 28))
-            @if let Some(tried) = tried.filter(|t| cx.may::<Apply>() && t.opens() > 0) { (opening(form, tried)) }
-            div.row {
-                @let ready = tried.is_some() && cx.may::<Apply>();
-                button.quiet[ready] type="submit" name="do" value="check" { "Check and compare" }
-                @if ready { button type="submit" name="do" value="apply" { "Apply" } }
-            }
-            @if !cx.may::<Apply>() {
-                p.soft { "Applying it requires a token of the role " (roles()) "." }
-            }
-        }
-    };
-    Page::new(Section::Policy, "Edit the policy", body)
-        .up("/console/policy", "Policy")
-        .refused(problem)
-}
-
-fn roles() -> String {
-    let names: Vec<&str> = Apply::ENDPOINT.roles.iter().map(|r| r.as_str()).collect();
-    names.join(" or ")
-}
-
-fn meaning(tried: &Tried) -> Markup {
-    let changes: Vec<&PolicyChangeView> = tried
-        .compared
-        .everywhere
-        .iter()
-        .chain(&tried.compared.routes)
-        .collect();
-    let row = |c: &&PolicyChangeView| {
-        vec![
-            html! { code { (c.at) } },
-            chip(&c.effect),
-            html! {
-                @if c.methods.is_empty() { span.soft { "any" } } @else { (widgets::tags(&c.methods)) }
-                @if !c.hosts.is_empty() { " at " (widgets::tags(&c.hosts)) }
-            },
-            html! { (c.change) },
-        ]
-    };
-    let checked = &tried.checked;
-    html! {
-        section.card aria-labelledby="meaning" {
-            h2 #meaning { "Changes for callers" }
-            p.soft {
-                "No mistakes: " (checked.routes) " routes, " (checked.plans) " plans, " (checked.scopes.len())
-                " scopes. Compared with revision " (tried.compared.revision) "."
-            }
-            (widgets::table("Changes", &["Where", "Effect", "Methods", "Change"], changes.iter().map(row).collect(),
-                "No request is answered differently."))
-            @if !checked.warnings.is_empty() {
-                div.note.warn role="status" {
-                    @for warning in &checked.warnings { p { (super::form::sentence(warning)) } }
-                }
-            }
-            @for note in &checked.notes { p.soft { (super::form::sentence(note)) } }
-        }
-    }
 }
 
 /// Checks a policy and shows its effects, or applies it.

@@ -1,9 +1,13 @@
 //! The portal: what a client sees of itself.
 
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
 use super::context::PageContext;
 use super::page::{Page, Section};
+use super::state::Console;
 use super::widgets;
 use super::{key, usage};
 use keystile_api::client;
@@ -55,6 +59,32 @@ pub async fn home(cx: &PageContext) -> Result<Page, Problem> {
     };
     Ok(Page::new(Section::Keys, "Your keys", body)
         .actions(html! { a.button href=(issue) { "Create a key" } }))
+}
+
+/// The operator's logo.
+pub async fn logo(State(console): State<Console>) -> Response {
+    match console.brand().logo() {
+        Some((kind, bytes)) => asset(kind, bytes.to_vec()),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// The operator's colours.
+pub async fn style(State(console): State<Console>) -> Response {
+    match console.brand().style() {
+        Some(style) => asset("text/css; charset=utf-8", style.as_bytes().to_vec()),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn asset(kind: &'static str, bytes: Vec<u8>) -> Response {
+    // Pages name them by their content.
+    let cached = "public, max-age=31536000, immutable";
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, cached),
+    ];
+    (headers, bytes).into_response()
 }
 
 fn works(key: &KeyView) -> bool {

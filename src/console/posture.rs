@@ -46,7 +46,7 @@ pub fn words(concern: KeyConcern) -> (&'static str, &'static str) {
         ),
         KeyConcern::EveryScope => (
             "With every scope",
-            "If it leaks, everything is open. Take the scopes that it does not need.",
+            "If it leaks, everything is open. Remove the scopes that it does not need.",
         ),
         KeyConcern::Ownerless => (
             "Nobody is named as responsible",

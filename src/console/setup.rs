@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::brand::Brand;
 use super::oidc::Oidc;
 use keystile_api::fleet::FleetView;
 use keystile_model::error::Result;
@@ -17,6 +18,8 @@ pub struct ConsoleSettings {
     pub most: Duration,
     /// Through an identity provider.
     pub oidc: Option<Oidc>,
+    /// What clients see of the operator.
+    pub brand: Brand,
 }
 
 impl Default for ConsoleSettings {
@@ -25,6 +28,7 @@ impl Default for ConsoleSettings {
             idle: Duration::from_secs(30 * 60),
             most: Duration::from_secs(12 * 3600),
             oidc: None,
+            brand: Brand::default(),
         }
     }
 }

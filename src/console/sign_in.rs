@@ -7,9 +7,10 @@ use keystile_core::key::KeyId;
 use maud::{Markup, html};
 use zeroize::Zeroizing;
 
+use super::brand;
 use super::context::{PageContext, RequestSource, SubmittedForm};
 use super::form::Form;
-use super::page::{self, FormState, mark};
+use super::page::{self, FormState};
 use super::session::{Visitor, Who};
 use super::widgets::{self, field};
 use super::{Console, oidc, page::see_other};
@@ -49,7 +50,7 @@ pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> 
     let next = next(form);
     let body = html! {
         main.door {
-            div.brand { (mark()) "Keystile" }
+            div.brand { (console.brand().mark()) }
             form.card method="post" action="/console/sign-in" {
                 h1 { "Sign in" }
                 @if !messages.is_empty() { (widgets::alert("Sign-in failed.", &messages)) }
@@ -72,7 +73,7 @@ pub fn signing_in(console: &Console, form: &Form, problem: Option<&Problem>) -> 
         }
     };
     let status = problem.and_then(|p| StatusCode::from_u16(p.status).ok());
-    let page = page::bare("Sign in", &console.0.version, body);
+    let page = brand::document(console.brand(), "Sign in", &console.0.version, body);
     (status.unwrap_or(StatusCode::OK), page).into_response()
 }
 
@@ -178,7 +179,7 @@ fn inviting(console: &Console, problem: Option<&Problem>) -> Response {
     let draft = FormState::new(&form, problem);
     let body = html! {
         main.door {
-            div.brand { (mark()) "Keystile" }
+            div.brand { (console.brand().mark()) }
             form.card method="post" action="/console/invitation" data-invitation {
                 h1 { "Accept an invitation" }
                 (draft.summary())
@@ -190,7 +191,7 @@ fn inviting(console: &Console, problem: Option<&Problem>) -> Response {
         }
     };
     let status = problem.and_then(|p| StatusCode::from_u16(p.status).ok());
-    let page = page::bare("Invitation", &console.0.version, body);
+    let page = brand::document(console.brand(), "Invitation", &console.0.version, body);
     (status.unwrap_or(StatusCode::OK), page).into_response()
 }
 
@@ -225,7 +226,7 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
     let session = console.sessions().begin(visitor, entropy).await;
     let body: Markup = html! {
         main.door {
-            div.brand { (mark()) "Keystile" }
+            div.brand { (console.brand().mark()) }
             div.card {
                 h1 { "Welcome" }
                 p { "This is your token. Use it to sign in here, and as " code { "KEYSTILE_TOKEN" } "." }
@@ -234,7 +235,8 @@ pub async fn accept(State(console): State<Console>, request: Request) -> Respons
             }
         }
     };
-    let mut response = page::bare("Welcome", &console.0.version, body).into_response();
+    let mut response =
+        brand::document(console.brand(), "Welcome", &console.0.version, body).into_response();
     match session {
         Ok(session) => source.set_cookie(Some(&session), &mut response),
         // They have the token, and can sign in with it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::book::Book;
+use super::brand::Brand;
 use super::oidc::Oidc;
 use super::proven::Proofs;
 use super::setup::{ConsoleSettings, Envoys};
@@ -19,6 +20,7 @@ pub(super) struct Inner {
     pub(super) app: App,
     pub(super) sessions: Arc<Book>,
     pub(super) oidc: Option<Oidc>,
+    pub(super) brand: Brand,
     pub(super) envoys: Envoys,
     pub(super) proofs: Proofs,
     /// The version of style and script, so that browsers cache them until they change.
@@ -37,6 +39,7 @@ impl Console {
             sessions: Arc::new(Book::new(&settings, app.pool().replicas())),
             app,
             oidc: settings.oidc,
+            brand: settings.brand,
             envoys,
             proofs: Proofs::default(),
             version,
@@ -49,6 +52,10 @@ impl Console {
 
     pub(super) fn sessions(&self) -> &Book {
         &self.0.sessions
+    }
+
+    pub(super) fn brand(&self) -> &Brand {
+        &self.0.brand
     }
 
     pub(super) fn oidc(&self) -> Option<&Oidc> {

@@ -30,6 +30,7 @@ mod keys;
 mod lists;
 mod sessions;
 mod walls;
+mod webhooks;
 
 const HOST: &str = "keystile.example.com";
 
@@ -186,6 +187,12 @@ impl Site {
         }
     }
 
+    /// An owner who is signed in.
+    async fn owner(&self) -> Person<'_> {
+        let (owner, _) = self.token(Role::Owner, false).await;
+        self.sign_in(&owner).await
+    }
+
     /// Actions and outcomes of the log, the latest first.
     async fn log(&self) -> Vec<String> {
         self.pool
@@ -232,7 +239,7 @@ fn post_from(path: &str, cookie: &str, form: &str, origin: &str) -> Request<Body
         .unwrap()
 }
 
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 21] = [
     "/console",
     "/console/clients",
     "/console/clients/new",
@@ -253,6 +260,7 @@ const PAGES: [&str; 20] = [
     "/console/webhooks",
     "/console/settings",
     "/console/guide",
+    "/console/go",
 ];
 
 #[test]

@@ -142,9 +142,7 @@ pub async fn create(SubmittedForm { cx, form }: SubmittedForm) -> Response {
         Ok(None) => Ok(Page::new(
             Section::Tokens,
             "Shown once",
-            widgets::hint(
-                html! { p { strong { "This was already done." } " The token was shown then and is stored nowhere." } },
-            ),
+            widgets::already_done("If it is lost, revoke the token and create another one."),
         )
         .up("/console/tokens", "Tokens")),
         Err(problem) => page(&cx, &form, Some(&problem)).await,

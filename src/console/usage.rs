@@ -2,6 +2,7 @@
 
 mod charts;
 mod lately;
+mod only;
 mod range;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use keystile_registry::usage::question::Breakdown;
 use keystile_server::problem::Problem;
 use keystile_store::Store;
 pub use lately::{DayCounts, in_use, last_day};
+use only::OnlyCounted;
 use range::{Range, Span};
 
 /// Groups of a table.
@@ -47,6 +49,7 @@ pub enum UsageOf {
 pub struct UsageShown {
     counts: Option<Counts>,
     range: Range,
+    only: OnlyCounted,
     /// Whether `report` with `usage` is in the policy; `None` for callers that may not see that.
     reported: Option<bool>,
 }
@@ -56,14 +59,18 @@ struct Counts {
     outcomes: Usage,
     /// By what suits the page.
     busiest: Usage,
+    /// By route, unless that is what suits the page.
+    routes: Option<Usage>,
     /// The period of the same length before it.
     before: Option<Usage>,
     odd: Vec<AnomalyView>,
 }
 
 impl UsageOf {
-    fn asked(&self, (since, until): Span, by: Breakdown, limit: u32) -> Show {
+    fn asked(&self, only: &OnlyCounted, (since, until): Span, by: Breakdown, limit: u32) -> Show {
         let mut asked = Show {
+            route: only.route.clone(),
+            outcome: only.reason.clone(),
             since: Some(since),
             until,
             by: Some(by),
@@ -94,9 +101,10 @@ impl UsageOf {
 /// Those of the operations, unless it is only that usage cannot be read.
 pub async fn seen(cx: &PageContext, of: UsageOf) -> std::result::Result<UsageShown, Problem> {
     let range = Range::asked(&cx.query)?;
-    let wanted = range.clone();
+    let only = OnlyCounted::asked(&cx.query);
+    let wanted = (range.clone(), only.clone());
     let counts = cx.with::<Show, _>("", move |store, world| {
-        readable(counts(&of, &wanted, store, world))
+        readable(counts(&of, &wanted.0, &wanted.1, store, world))
     });
     let counts = counts.await?;
     let nothing = counts
@@ -113,11 +121,18 @@ pub async fn seen(cx: &PageContext, of: UsageOf) -> std::result::Result<UsageSho
     Ok(UsageShown {
         counts,
         range,
+        only,
         reported,
     })
 }
 
-fn counts(of: &UsageOf, range: &Range, store: &mut Store, world: &World) -> Result<Counts> {
+fn counts(
+    of: &UsageOf,
+    range: &Range,
+    only: &OnlyCounted,
+    store: &mut Store,
+    world: &World,
+) -> Result<Counts> {
     let odd = match of {
         UsageOf::Key(_) => Vec::new(),
         UsageOf::All => Anomalies::default().run(store, world)?.anomalies,
@@ -130,10 +145,15 @@ fn counts(of: &UsageOf, range: &Range, store: &mut Store, world: &World) -> Resu
             asked.run(store, world)?.anomalies
         }
     };
-    let mut show = |span, by, limit| of.asked(span, by, limit).run(store, world);
+    let mut show = |span, by, limit| of.asked(only, span, by, limit).run(store, world);
     let before = range.before().map(|span| show(span, Breakdown::Outcome, 1));
     let before = before.transpose()?;
+    let routes = match of.by() {
+        Breakdown::Route => None,
+        _ => Some(show(range.span(), Breakdown::Route, GROUPS)?),
+    };
     Ok(Counts {
+        routes,
         outcomes: show(range.span(), Breakdown::Outcome, OUTCOMES)?,
         busiest: show(range.span(), of.by(), GROUPS)?,
         // What was not counted yet cannot be compared with.
@@ -164,6 +184,7 @@ impl UsageShown {
         html! {
             (widgets::figure(&number(u.requests), &format!("requests {}", self.range.words()), Some("#usage")))
             (widgets::figure(&number(u.refused), "of them refused", Some("#usage")))
+            (widgets::figure(&share(u), "refused share", Some("#usage")))
         }
     }
 
@@ -182,11 +203,12 @@ impl UsageShown {
                     h2 #usage { "Requests" }
                     (self.range.choice(cx, path))
                 }
+                (self.only.chosen(cx, path))
                 @match &self.counts {
                     None => p.note.warn { "Usage cannot be read at the moment; the server's log says why." },
                     Some(_) if self.counted().is_none() => (self.nothing(cx)),
                     Some(counts) if counts.outcomes.requests == 0 => {
-                        p.empty { "No requests " (self.range.words()) "." }
+                        p.empty { @if self.only.is_all() { "No requests " } @else { "No such requests " } (self.range.words()) "." }
                         (self.limits(&counts.outcomes, cx.now))
                     },
                     Some(counts) => {
@@ -194,8 +216,9 @@ impl UsageShown {
                         (chart::bars(&course(&counts.outcomes, &|from, until| self.range.narrowed(cx, path, from, until))))
                         (self.limits(&counts.outcomes, cx.now))
                         div.columns {
-                            (reasons(&counts.outcomes))
-                            (busiest(&counts.busiest, &cx.query))
+                            (reasons(&counts.outcomes, &self.only, cx, path))
+                            (busiest(&counts.busiest, &self.only, cx, path))
+                            @if let Some(routes) = &counts.routes { (busiest(routes, &self.only, cx, path)) }
                         }
                     },
                 }
@@ -256,13 +279,11 @@ impl UsageShown {
     /// The refused share, and what is different from the period before.
     fn compared(&self, counts: &Counts) -> Markup {
         let now = &counts.outcomes;
-        let share = now.refused.saturating_mul(100) / now.requests.max(1);
         html! {
             p.soft {
-                @if share == 0 && now.refused > 0 { "Less than 1 %" } @else { (share) " %" }
-                " of " (number(now.requests)) " requests were refused."
+                (share(now)) " of " (number(now.requests)) " requests were refused."
                 @if let Some(before) = &counts.before {
-                    " Compared with as long before: " (change(now.requests, before.requests)) " requests, "
+                    " Compared with the period before: " (change(now.requests, before.requests)) " requests, "
                     (change(now.refused, before.refused)) " refused."
                 }
             }
@@ -295,6 +316,16 @@ impl UsageShown {
                 p.note.warn { (number(n)) " requests of the whole store are missing from the counts: an Envoy had no room for them, or reported them too late." }
             }
         }
+    }
+}
+
+/// The refused share: `5.8 %`, and `< 0.1 %` for what would be rounded to nothing.
+fn share(u: &Usage) -> String {
+    let permille = u.refused.saturating_mul(1_000) / u.requests.max(1);
+    match (permille, u.refused) {
+        (0, 0) => "0 %".to_owned(),
+        (0, _) => "< 0.1 %".to_owned(),
+        _ => format!("{}.{} %", permille / 10, permille % 10),
     }
 }
 

@@ -1,18 +1,21 @@
 //! Webhooks.
 
+pub mod attempts;
+mod outcome;
+
 use axum::extract::Path;
 use axum::response::Response;
-use maud::html;
+use maud::{Markup, html};
 
 use super::confirm::{Confirmation, is_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
 use super::snapshot::{self, Refuse};
-use super::widgets::{self, field, number, time};
+use super::widgets::{self, field, number};
 use keystile_api::webhook::{Create, Delete, List, WebhookView};
 use keystile_api::{Operation as _, encoded};
-use keystile_model::plural;
+use keystile_model::{events, plural};
 use keystile_server::problem::Problem;
 
 /// All requests.
@@ -26,11 +29,17 @@ async fn page(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Resul
     let draft = FormState::new(form, problem);
     let row = |w: &WebhookView| {
         vec![
-            html! { (w.name) },
-            html! { code { (w.url) } },
+            html! { a href={ "/console/webhooks/" (encoded(&w.name)) } { (w.name) } },
+            html! { code.long { (w.url) } },
             widgets::tags(&w.events),
+            outcome::state(w),
+            html! {
+                @match &w.last_delivery {
+                    Some(last) => { (outcome::answer(last)) " " span.soft { (widgets::ago(last.at.0, cx.now)) } },
+                    None => span.soft { "nothing sent yet" },
+                }
+            },
             html! { (number(w.waiting)) },
-            time(w.created.0, cx.now),
             html! {
                 @if cx.may::<Delete>() {
                     form method="post" action={ "/console/webhooks/" (encoded(&w.name)) "/delete" } {
@@ -44,9 +53,9 @@ async fn page(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Resul
     let body = html! {
         (widgets::table(
             "Webhooks",
-            &["Webhook", "Address", "Events", "Waiting", "Since", ""],
+            &["Webhook", "Address", "Events", "State", "Last answer", "Waiting", ""],
             all.iter().map(row).collect(),
-            "There are no webhooks.",
+            "There are no webhooks. One tells another program what happens here: that a key expires soon, was revoked or has leaked.",
         ))
         @if cx.may::<Create>() {
             section.card aria-labelledby="new" {
@@ -57,14 +66,24 @@ async fn page(cx: &PageContext, form: &Form, problem: Option<&Problem>) -> Resul
                     div.grid {
                         (field("name", "Name").needed().placeholder("ops").line(&draft))
                         (field("url", "Address").needed().placeholder("https://hooks.example.com/keystile").line(&draft))
-                        (field("events", "Events").placeholder("key.revoke key.*").hint("Actions of the audit log. Empty: all.").line(&draft))
+                        (field("events", "Events").placeholder("key.revoke key.*").hint("Actions of the audit log. Empty: all.").list("known-events").line(&draft))
                     }
+                    (known_events())
                     button type="submit" { "Create" }
                 }
             }
         }
     };
     Ok(Page::new(Section::Webhooks, "Webhooks", body).refused(problem))
+}
+
+/// What can be chosen from while events are typed.
+fn known_events() -> Markup {
+    html! {
+        datalist id="known-events" {
+            @for event in events::EVENTS { option value=(event) {} }
+        }
+    }
 }
 
 /// Makes one.
@@ -82,7 +101,7 @@ pub async fn create(SubmittedForm { cx, form }: SubmittedForm) -> Response {
                         (widgets::secret(secret.expose_secret(), "Its secret"))
                         p { "The receiver uses it to check that messages come from here." }
                     } @else {
-                        p { strong { "This was already done." } " The secret was shown then." }
+                        (widgets::already_done("If it is lost, remove the webhook and create it again."))
                     }
                     p { a.button href="/console/webhooks" { "Continue" } }
                 }
@@ -113,7 +132,7 @@ async fn asking(cx: &PageContext, name: &str, form: &Form) -> Result<Page, Probl
         title: format!("Remove the webhook {name}?"),
         effect: html! {
             p {
-                "Its receiver is told nothing from then on. "
+                "Its receiver gets no more messages. "
                 @if waiting > 0 { strong { (plural::count(usize::try_from(waiting).unwrap_or(usize::MAX), "message")) } " that it has not received yet will be discarded. " }
                 "Its secret is lost: a new webhook gets another one."
             }

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::form::FormState;
+pub use super::secret::{already_done, secret};
 pub use super::table::{ListColumn, pager, sorted_table, table};
 use keystile_model::when;
 
@@ -113,6 +114,10 @@ pub fn done(word: &str, proof: Markup) -> Markup {
         "session-ended" => "Session ended.",
         "envoy-forgotten" => "The Envoy was forgotten. If it comes back, it is listed again.",
         "webhook-removed" => "Webhook removed.",
+        "webhook-paused" => "Webhook paused. Its messages wait until it is resumed.",
+        "webhook-resumed" => "Webhook resumed. Messages that waited are being sent.",
+        "webhook-tested" => "A test event is on its way. Reload the page to see the answer.",
+        "webhook-resent" => "The message is being sent again. Reload the page to see the answer.",
         "verified" => "Audit log verified.",
         _ => return html! {},
     };
@@ -138,20 +143,6 @@ pub fn figure(value: &str, word: &str, target: Option<&str>) -> Markup {
             a.figure href=(target) { (inner) }
         } @else {
             div.figure { (inner) }
-        }
-    }
-}
-
-/// A secret, shown only once.
-pub fn secret(text: &str, word: &str) -> Markup {
-    html! {
-        div.secret {
-            label for="secret" { (word) }
-            div.row {
-                input #secret type="text" readonly value=(text) autocomplete="off" spellcheck="false" data-select;
-                button type="button" data-copy="secret" { "Copy" }
-            }
-            p.soft { "It is shown only once and stored nowhere. Save it before you leave this page." }
         }
     }
 }

@@ -28,7 +28,8 @@ pub const MAX_KEY_BYTES: usize = 256;
 const ID_DIGITS: usize = 10;
 const SECRET_DIGITS: usize = 43;
 const CHECKSUM_DIGITS: usize = 6;
-const BODY_DIGITS: usize = ID_DIGITS + SECRET_DIGITS + CHECKSUM_DIGITS;
+/// How many digits follow `<brand>_<environment>_`: id, secret and checksum.
+pub const BODY_DIGITS: usize = ID_DIGITS + SECRET_DIGITS + CHECKSUM_DIGITS;
 const NAME_MAX: usize = 16;
 
 /// A brand or an environment: `[a-z0-9]{1,16}`.

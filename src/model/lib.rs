@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod caller;
 pub mod error;
+pub mod events;
 pub mod foreign;
 pub mod import_lines;
 pub mod invisible;

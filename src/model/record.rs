@@ -10,7 +10,7 @@ use keystile_core::policy::{By, Limit, RawLimit};
 use serde_json::{Value, json};
 
 pub use crate::key::Key;
-use crate::when;
+use crate::{events, when};
 
 /// Labels: `key=value` pairs.
 pub type Labels = BTreeMap<String, String>;
@@ -204,26 +204,48 @@ pub struct Webhook {
     pub created: u64,
     /// Messages that it has not accepted yet.
     pub waiting: u64,
+    /// Since when nothing is sent to it, in seconds; messages wait meanwhile.
+    pub paused: Option<u64>,
+}
+
+/// An attempt to deliver a message to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryAttempt {
+    /// Number of the audit record that the message is about.
+    pub seq: u64,
+    /// The event.
+    pub action: String,
+    /// Which attempt it was for this message, from 1 on.
+    pub attempt: u32,
+    /// When, in seconds.
+    pub at: u64,
+    /// How long the receiver took, in milliseconds.
+    pub took_ms: u64,
+    /// The status of its answer, if there was one.
+    pub status: Option<u16>,
+    /// Why the message was not accepted; none if it was.
+    pub failure: Option<String>,
+    /// When it is sent again, in seconds; only for the last attempt of a message that waits.
+    pub next: Option<u64>,
 }
 
 impl Webhook {
     /// Whether it is sent an action.
     pub fn wants(&self, action: &str) -> bool {
-        self.events
-            .iter()
-            .any(|event| match event.strip_suffix('*') {
-                Some(head) => action.starts_with(head),
-                None => action == event,
-            })
+        self.events.iter().any(|event| events::means(event, action))
     }
 
     /// As JSON for the audit log: the fields that are set, without the secret.
     pub fn json(&self) -> Value {
-        json!({
+        let mut all = json!({
             "webhook": self.name,
             "url": self.url,
             "events": self.events,
             "created": when::rfc3339(self.created),
-        })
+        });
+        if let Some(paused) = self.paused {
+            all["paused"] = when::rfc3339(paused).into();
+        }
+        all
     }
 }

@@ -20,8 +20,10 @@ mod entries;
 pub mod fake;
 #[cfg(feature = "faults")]
 mod faults;
+mod secret;
 mod stream;
 
+pub use secret::{GenericSecret, NoSecret};
 pub use stream::Stream;
 
 /// What [`entries`] answers when it is loaded: the version of Envoy 1.40. Other versions warn, but
@@ -155,6 +157,11 @@ functions! {
         attribute_bool: "http_filter_get_attribute_bool" (Envoys, u32, *mut bool) -> bool;
         is_validation_mode: "is_validation_mode" () -> bool;
         config_http_callout: "http_filter_config_http_callout" (Envoys, *mut u64, Buffer, *const Header, usize, Buffer, u64) -> u32;
+        // Since 1.40 (envoyproxy/envoy#46516). Declared from what its machine code does with its
+        // arguments: the secret's name and a ConfigSource in JSON, or nothing for a static secret;
+        // numbers begin with one, and zero is none.
+        secret_subscribe: "http_filter_config_generic_secret_subscribe" (Envoys, Buffer, Buffer) -> usize;
+        config_secret: "http_filter_config_get_generic_secret" (Envoys, usize, *mut Buffer) -> bool;
     }
 }
 

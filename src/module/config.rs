@@ -1,7 +1,7 @@
 //! One configuration of the filter: its number, what it decides by, and how to wake it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use keystile_core::decide::Unavailable;
 use keystile_core::keyset::{InForce, StoreId};
@@ -10,6 +10,7 @@ use keystile_core::policy::ReportTarget;
 use crate::abi::{Configuration, Scheduler};
 use crate::marks::MarkNames;
 use crate::metrics::FilterMetrics;
+use crate::secrets::SecretSource;
 
 /// What a listener decides by.
 pub struct View {
@@ -40,6 +41,14 @@ impl View {
     }
 }
 
+/// Where a verified configuration came from.
+pub struct ConfigOrigin {
+    /// The store.
+    pub store: StoreId,
+    /// Its filter state.
+    pub names: MarkNames,
+}
+
 /// The precision with which the time of a listener's last request is kept.
 const GRAIN_NS: u64 = 100_000_000;
 
@@ -47,10 +56,14 @@ const GRAIN_NS: u64 = 100_000_000;
 pub struct Config {
     /// Its number among those of this process.
     pub id: u32,
-    /// The store that it came from.
-    pub store: StoreId,
-    /// Its filter state.
-    pub names: MarkNames,
+    /// Its filter's name.
+    name: String,
+    /// Known once it is verified.
+    origin: OnceLock<ConfigOrigin>,
+    /// Where secrets come from.
+    pub secrets: SecretSource,
+    /// Its bytes, until the secret arrives that verifies them.
+    unverified: Mutex<Option<Vec<u8>>>,
     /// Its metrics.
     pub metrics: FilterMetrics,
     /// Wakes the main thread; none if Envoy only validates its configuration, or has dropped this
@@ -66,19 +79,57 @@ impl Config {
         host: &Configuration<'_>,
         name: &str,
         metrics: FilterMetrics,
-        store: StoreId,
+        secrets: SecretSource,
     ) -> Arc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let is_checked_only = crate::abi::is_validation();
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            store,
-            names: MarkNames::new(name, store),
+            name: name.to_owned(),
+            origin: OnceLock::new(),
+            secrets,
+            unverified: Mutex::default(),
             metrics,
             scheduler: Mutex::new((!is_checked_only).then(|| host.scheduler()).flatten()),
             view: RwLock::default(),
             served_at: AtomicU64::new(0),
         })
+    }
+
+    /// It was verified, and comes from this store.
+    pub fn came_from(&self, store: StoreId) {
+        self.origin.get_or_init(|| ConfigOrigin {
+            store,
+            names: MarkNames::new(&self.name, store),
+        });
+    }
+
+    /// The store that it came from, and its filter state; none before it is verified, when every
+    /// request is refused.
+    pub fn origin(&self) -> Option<&ConfigOrigin> {
+        self.origin.get()
+    }
+
+    /// The store that it came from, likewise.
+    pub fn store(&self) -> Option<StoreId> {
+        self.origin().map(|o| o.store)
+    }
+
+    /// Keeps its bytes until they can be verified.
+    pub fn wait(&self, bytes: &[u8]) {
+        *self.unverified() = Some(bytes.to_vec());
+    }
+
+    /// Whether it waits for the secret that verifies it.
+    pub fn is_waiting(&self) -> bool {
+        self.unverified().is_some()
+    }
+
+    /// Its bytes, while it waits.
+    pub fn unverified(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.unverified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Envoy has dropped it, and must not be asked to call us about it.

@@ -21,10 +21,12 @@ mod peer;
 mod push;
 mod report;
 mod request;
+mod secrets;
 mod state;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod timer;
 mod tunnels;
 mod usage;
 

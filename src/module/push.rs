@@ -2,66 +2,109 @@
 
 use std::sync::Arc;
 
-use keystile_core::keyset::{Artefact, KeysetRefusal, Secrets, SigningKeys};
+use keystile_core::keyset::{Artefact, Secrets, SigningKeys};
 use keystile_core::policy::ClientCertificates;
 use keystile_core::report::MAX_NODE;
 
 use crate::abi::{Configuration, Level, log, tells_virtual_hosts};
 use crate::config::Config;
 use crate::metrics::FilterMetrics;
-use crate::{clock, state, tick, tunnels};
-
-/// Why a configuration is refused.
-enum Refused {
-    /// What every filter refuses.
-    Refusal(KeysetRefusal),
-    /// What this one cannot enforce.
-    Unsupported(&'static str),
-}
-
-impl From<KeysetRefusal> for Refused {
-    fn from(refusal: KeysetRefusal) -> Self {
-        Self::Refusal(refusal)
-    }
-}
+use crate::secrets::{SecretSource, Unusable, variable};
+use crate::{clock, state, timer, tunnels};
 
 /// Envoy has a configuration for a filter of this name. `None` refuses it: Envoy keeps the previous
 /// one, or does not start.
 ///
-/// The verdict depends on the bytes and the environment alone. What is too old is accepted and
-/// judged afterwards, as in the WebAssembly filter.
+/// The verdict depends on the bytes and the secrets alone. What is too old is accepted and judged
+/// afterwards, as in the WebAssembly filter. If Envoy is still fetching the secrets, the verdict waits
+/// for them, and every request is refused until then.
 pub fn new(host: &Configuration<'_>, name: &[u8], bytes: &[u8]) -> Option<Arc<Config>> {
     let started = clock::monotonic();
     clock::tick();
     let metrics = FilterMetrics::new(host);
-    match load(bytes) {
-        Ok(Loaded {
-            artefact,
-            keys,
-            node,
-        }) => {
-            let name = String::from_utf8_lossy(name);
-            let config = Config::new(host, &name, metrics, artefact.store());
-            let loaded_us = clock::monotonic().saturating_sub(started) / 1000;
-            state::remember(keys, node);
-            state::take(host, &config, artefact, loaded_us);
-            tunnels::pushed();
-            tick::begin();
-            // The control plane is told as soon as Envoy has it.
-            config.wake();
-            Some(config)
+    let verdict = SecretSource::new(host).and_then(|secrets| {
+        let loaded = secrets.read(host).map(|read| load(bytes, read?));
+        Ok((secrets, loaded.transpose()?))
+    });
+    let (secrets, loaded) = match verdict {
+        Ok(accepted) => accepted,
+        Err(unusable) => {
+            refused(host, &metrics, &unusable);
+            return None;
         }
-        Err(refused) => {
-            let (reason, why) = match refused {
-                Refused::Refusal(refusal) => (refusal.reason(), refusal.to_string()),
-                Refused::Unsupported(why) => ("unsupported", why.to_owned()),
-            };
-            metrics.push_refused(host, reason);
-            let line = format!("keystile: configuration refused: {why}");
-            log(Level::Warn, &line);
-            None
+    };
+    let name = String::from_utf8_lossy(name);
+    let config = Config::new(host, &name, metrics, secrets);
+    state::know(&config);
+    match loaded {
+        Some(loaded) => put_in_force(host, &config, loaded, started),
+        None => {
+            config.wait(bytes);
+            log(
+                Level::Info,
+                "keystile: Envoy is fetching the secret that `KEYSTILE_SECRET` names; every request is refused until it arrives",
+            );
         }
     }
+    tunnels::pushed();
+    timer::begin();
+    // The control plane is told as soon as Envoy has it.
+    config.wake();
+    Some(config)
+}
+
+/// Looks whether the secrets of a configuration have arrived or changed: verifies what waits for
+/// them, and signs reports with them from now on.
+pub fn look_again(host: &Configuration<'_>, config: &Config) {
+    if !config.secrets.can_change() {
+        return;
+    }
+    let started = clock::monotonic();
+    let Some(read) = config.secrets.read(host) else {
+        return;
+    };
+    let mut unverified = config.unverified();
+    let Some(bytes) = unverified.as_deref() else {
+        match read {
+            Ok(secrets) => {
+                let (keys, node) = signing(secrets);
+                state::remember(keys, node);
+            }
+            Err(unusable) => refused(host, &config.metrics, &unusable),
+        }
+        return;
+    };
+    match read.and_then(|secrets| load(bytes, secrets)) {
+        Ok(loaded) => {
+            put_in_force(host, config, loaded, started);
+            *unverified = None;
+            drop(unverified);
+            config.wake();
+        }
+        Err(unusable) => refused(host, &config.metrics, &unusable),
+    }
+}
+
+fn refused(host: &Configuration<'_>, metrics: &FilterMetrics, unusable: &Unusable) {
+    let (reason, why) = match unusable {
+        Unusable::Refusal(refusal) => (refusal.reason(), refusal.to_string()),
+        Unusable::Unsupported(why) => ("unsupported", (*why).to_owned()),
+    };
+    metrics.push_refused(host, reason);
+    let line = format!("keystile: configuration refused: {why}");
+    log(Level::Warn, &line);
+}
+
+fn put_in_force(host: &Configuration<'_>, config: &Config, loaded: Loaded, started: u64) {
+    let Loaded {
+        artefact,
+        keys,
+        node,
+    } = loaded;
+    config.came_from(artefact.store());
+    let loaded_us = clock::monotonic().saturating_sub(started) / 1000;
+    state::remember(keys, node);
+    state::take(host, config, artefact, loaded_us);
 }
 
 /// Envoy has dropped a configuration, and all filters that were made from it are gone.
@@ -80,46 +123,47 @@ struct Loaded {
     node: String,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "Envoy hands secrets over by environment; they are read once for each push"
-)]
-fn load(bytes: &[u8]) -> Result<Loaded, Refused> {
-    let [shared, public, node_key] =
-        Secrets::VARIABLES.map(|v| zeroize::Zeroizing::new(std::env::var(v).unwrap_or_default()));
-    let Secrets {
-        keys,
-        node_key: own,
-    } = Secrets::parse(&shared, &public, &node_key)?;
-    let artefact = Artefact::load(&mut &*bytes, &keys, |_| {})?;
-    let mut node = match &own {
-        Some(own) => own.node().to_owned(),
-        None => std::env::var("KEYSTILE_NODE").unwrap_or_default(),
-    };
-    node.truncate(node.floor_char_boundary(MAX_NODE));
+fn load(bytes: &[u8], secrets: Secrets) -> Result<Loaded, Unusable> {
+    let artefact = Artefact::load(&mut &*bytes, &secrets.keys, |_| {})?;
+    let (keys, node) = signing(secrets);
     check(&artefact, &node)?;
     Ok(Loaded {
         artefact,
-        keys: own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()])),
+        keys,
         node,
     })
 }
 
+/// What reports are signed with, and whose they are.
+fn signing(secrets: Secrets) -> (SigningKeys, String) {
+    let Secrets {
+        keys,
+        node_key: own,
+    } = secrets;
+    let mut node = match &own {
+        Some(own) => own.node().to_owned(),
+        None => variable("KEYSTILE_NODE").to_string(),
+    };
+    node.truncate(node.floor_char_boundary(MAX_NODE));
+    let keys = own.map_or(keys, |own| SigningKeys::new(vec![own.signing_key()]));
+    (keys, node)
+}
+
 /// Refuses what modules cannot enforce, rather than ignore it.
-fn check(artefact: &Artefact, node: &str) -> Result<(), Refused> {
+fn check(artefact: &Artefact, node: &str) -> Result<(), Unusable> {
     let report = match artefact {
         Artefact::Keyset(keyset) => &keyset.policy.report,
         Artefact::Overlay(overlay) => &overlay.report,
     };
     if report.is_some() && node.is_empty() {
-        return Err(Refused::Unsupported(
+        return Err(Unusable::Unsupported(
             "the policy asks for reports (`report`), and Envoy does not tell modules who it is. Set the environment variable `KEYSTILE_NODE` to Envoy's `node.id`, or enroll it with `keystilectl node enroll`",
         ));
     }
     let certificates = match artefact {
         Artefact::Keyset(keyset) => {
             if keyset.policy.router.names_virtual_hosts() && !tells_virtual_hosts() {
-                return Err(Refused::Unsupported(
+                return Err(Unusable::Unsupported(
                     "the policy names `virtual_hosts`, and only Envoy 1.40 and later tell modules which one was chosen. Update Envoy, name `hosts` instead, or use keystile.wasm",
                 ));
             }

@@ -118,9 +118,8 @@ fn decided(
             virtual_host: virtual_host.as_deref(),
         };
         let prior = || {
-            config
-                .names
-                .earlier(asked, config.store, keyset?.policy_id())
+            let from = config.origin()?;
+            from.names.earlier(asked, from.store, keyset?.policy_id())
         };
         let mut decision = decide(
             in_force,
@@ -193,7 +192,8 @@ fn keep(
     state.fields = rate.map(rate_fields);
     let let_in = decision.prefix.filter(|_| decision.verdict.is_ok());
     if let Some(key) = let_in.filter(|_| seen.tunnel) {
-        state.tunnel = Some(Tunnel::open(stream, config.store, key)?);
+        let store = config.store().ok_or(Refused)?;
+        state.tunnel = Some(Tunnel::open(stream, store, key)?);
     }
     Ok(())
 }
@@ -212,8 +212,8 @@ fn admit(
     if let Some(other) = keyset.other() {
         take_out_others(other, decision, stream)?;
     }
-    let whose = (config.store, keyset.policy_id());
-    let names = &config.names;
+    let from = config.origin().ok_or(Refused)?;
+    let (whose, names) = ((from.store, keyset.policy_id()), &from.names);
     let Some(entry) = outcome::caller(decision) else {
         return names.admitted(stream, pass, whose, ANONYMOUS, decision);
     };
@@ -344,7 +344,7 @@ pub fn asked_again(config: &Config, stream: &mut Stream<'_>, state: &mut Request
         config.metrics.tunnel_ended(stream, denial.code());
     }
     marks::reason(stream, denial.code());
-    let keyset = state::newest(config.store).ok();
+    let keyset = config.store().and_then(|store| state::newest(store).ok());
     let policy = keyset.as_ref().map(InForce::policy);
     // Envoy resets the stream, because its answer has begun; where it has not, the caller gets the
     // refusal as any other.

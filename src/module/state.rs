@@ -174,7 +174,9 @@ impl State {
         };
         let settled = place.newest_since.saturating_add(SETTLING_NS);
         let has = |c: &Arc<Config>| {
-            c.store == store && place.holding.own(c.id) == Some(name) && c.served_at() > settled
+            c.store() == Some(store)
+                && place.holding.own(c.id) == Some(name)
+                && c.served_at() > settled
         };
         self.living().any(|config| has(&config))
     }
@@ -187,7 +189,7 @@ impl State {
         let mut old = Vec::new();
         self.places.iter_mut().for_each(Place::set_usage);
         for config in self.living() {
-            let place = self.places.iter().find(|p| p.store == config.store);
+            let place = self.places.iter().find(|p| Some(p.store) == config.store());
             let view = place.map_or_else(View::default, |place| place.view(config.id));
             if !config.view().is(&view) {
                 old.push(config.decide_by(view));
@@ -226,10 +228,25 @@ pub fn wake() {
     let _ = living.iter().rev().any(|config| config.wake());
 }
 
+/// Makes Envoy call us about each of the configurations that wait for a secret. Returns whether any
+/// does.
+pub fn wake_waiting() -> bool {
+    let waiting: Vec<_> = state().living().filter(|c| c.is_waiting()).collect();
+    waiting.iter().for_each(|config| {
+        config.wake();
+    });
+    !waiting.is_empty()
+}
+
+/// Envoy has another configuration.
+pub fn know(config: &Arc<Config>) {
+    state().configs.push(Arc::downgrade(config));
+}
+
 /// Puts the content of a configuration in force, unless something newer is: an older version would
 /// undo a revocation. `loaded_us` is how long the main thread was busy with it.
-pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, loaded_us: u64) {
-    let store = config.store;
+pub fn take(host: &Configuration<'_>, config: &Config, artefact: Artefact, loaded_us: u64) {
+    let store = artefact.store();
     let of = match &artefact {
         Artefact::Keyset(k) => &k.name,
         Artefact::Overlay(o) => &o.base,
@@ -245,7 +262,6 @@ pub fn take(host: &Configuration<'_>, config: &Arc<Config>, artefact: Artefact, 
     let mut state = state();
     let is_its_own = state.is_its_own(store, of);
     let floor = state.floor(store);
-    state.configs.push(Arc::downgrade(config));
     if state.place(store).is_none() {
         state.places.push(Place::new(store));
     }

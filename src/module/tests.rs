@@ -19,6 +19,7 @@ mod calls;
 mod orders;
 mod pushes;
 mod refused;
+mod secrets;
 
 const POLICY: &str = r#"{
     "version": 1, "realm": "r", "credentials": [{"header": "x-api-key"}, {"cookie": "k"}],

@@ -1,47 +1,22 @@
-//! What happens once a second on Envoy's main thread. Filters have no timers, so a thread of our
-//! own keeps the time and asks Envoy to call us.
+//! What happens once a second on Envoy's main thread.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crate::abi::{Configuration, Level, Stream, log};
+use crate::abi::{Configuration, Stream};
 use crate::answers::CalloutAnswer;
 use crate::config::Config;
-use crate::{buckets, clock, report, state, tunnels, usage};
-
-const TICK: Duration = Duration::from_secs(1);
+use crate::{buckets, clock, push, report, state, tunnels, usage};
 
 /// The next request has to set the gauges: this Envoy cannot set them outside of one.
 static IS_SHOWN_LATER: AtomicBool = AtomicBool::new(false);
 
-/// Starts the thread, once.
-pub fn begin() {
-    static THREAD: OnceLock<()> = OnceLock::new();
-    if crate::abi::is_validation() {
-        return;
-    }
-    THREAD.get_or_init(|| {
-        let thread = std::thread::Builder::new().name("keystile-tick".to_owned());
-        if thread.spawn(keep_time).is_err() {
-            log(
-                Level::Error,
-                "keystile: no thread could be started: gauges, reports and the end of tunnels wait for the next push",
-            );
-        }
-    });
-}
-
-fn keep_time() {
-    loop {
-        std::thread::sleep(TICK);
-        state::wake();
-    }
-}
-
 /// A second has passed.
 pub fn due(host: &Configuration<'_>, config: &Config) {
     clock::tick();
+    push::look_again(host, config);
+    if config.is_waiting() {
+        return;
+    }
     state::tick();
     let now = clock::now();
     buckets::tick(now.monotonic, now.wall);

@@ -105,7 +105,10 @@ pub fn count(
         outcome: decision.code(),
         wall: clock::wall(),
     };
-    with_mine(config.store, |ledger| {
+    let Some(store) = config.store() else {
+        return;
+    };
+    with_mine(store, |ledger| {
         ledger.count(&request, || origin(target, headers, stream));
     });
 }

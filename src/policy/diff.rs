@@ -20,7 +20,8 @@ mod everywhere;
 mod example;
 pub mod paths;
 
-use access::{Access, Admission};
+pub use access::Access;
+use access::Admission;
 use classes::{Class, Classes};
 pub use effect::Effect;
 pub use everywhere::Everywhere;
@@ -54,6 +55,9 @@ pub struct RouteChange {
     pub before: String,
     /// What is required now.
     pub after: String,
+    /// Who may pass, before and after.
+    #[serde(skip)]
+    pub admits: (Access, Access),
 }
 
 impl PolicyDiff {
@@ -111,6 +115,7 @@ pub fn diff(a: &PolicyFile, b: &PolicyFile) -> Result<PolicyDiff> {
                 change: before.change(&after),
                 before: before.words(),
                 after: after.words(),
+                admits: (before.access().clone(), after.access().clone()),
             });
         }
     }

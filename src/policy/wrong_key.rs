@@ -1,11 +1,8 @@
 //! What is wrong with a text that was sent as a key and is none of the store's: what its form and its
 //! checksum tell. Nothing of the text itself is repeated.
 
-use keystile_core::key::{KeyId, Malformed, Parsed};
+use keystile_core::key::{BODY_DIGITS as BODY, KeyId, Malformed, Parsed};
 use keystile_core::policy::Policy;
-
-/// Digits behind `<brand>_<environment>_`.
-const BODY: usize = 59;
 
 /// What a text is that no key of the store has.
 #[derive(Default)]
@@ -75,16 +72,20 @@ fn cut(policy: &Policy, text: &[u8]) -> Option<String> {
         .iter()
         .take_while(|b| b.is_ascii_alphanumeric())
         .count();
-    Some(match more {
-        n if n < BODY && !odd => format!(
+    Some(match (more, odd) {
+        (n, false) if n < BODY => format!(
             "the key was not copied whole: {} of {BODY} characters are missing at its end",
             BODY - n
         ),
-        n if n < BODY => format!(
+        (n, true) if n < BODY => format!(
             "the key was not copied whole: after {n} of {BODY} characters comes one that no key has"
         ),
-        BODY => "something was copied along behind the key".to_owned(),
-        n => format!("the key has {} characters too many", n - BODY),
+        (_, true) => "something was copied along behind the key".to_owned(),
+        (BODY, false) => format!(
+            "what comes before the last `_` is in no key of this store: they begin with `{}`",
+            heads().collect::<Vec<_>>().join("`, `")
+        ),
+        (n, false) => format!("the key has {} characters too many", n - BODY),
     })
 }
 
@@ -143,6 +144,9 @@ mod tests {
         assert!(says.contains("`ks_live_` is missing"), "{says}");
         assert!(words(&format!("{whole}\"")).contains("copied along"));
         assert!(words(&format!("{whole}xyz")).contains("3 characters too many"));
+        assert!(words(&format!("{whole}{whole}")).contains("copied along behind"));
+        let says = words(&whole.replace("live", "LIVE"));
+        assert!(says.contains("begin with `ks_live_`"), "{says}");
         assert!(words(&format!("{}…", &whole[..20])).contains("after 12 of 59"));
     }
 

@@ -2,6 +2,7 @@
 
 mod effects;
 mod look;
+mod reach;
 mod text;
 
 use keystile_model::error::Result;
@@ -10,6 +11,7 @@ use keystile_model::world::World;
 use keystile_policy::file::PolicyFile;
 use keystile_store::{Store, Tx};
 pub use look::{Looked, check, look};
+pub use reach::{KeysConcerned, concerned};
 pub use text::check_text;
 use text::without_keys;
 

@@ -2,13 +2,20 @@
 
 use serde_json::{Value, json};
 
-use keystile_model::error::{Act, Code, Error, Result, refuse};
-use keystile_model::record::Webhook;
+use keystile_model::error::{Code, Result, refuse};
+use keystile_model::events;
+use keystile_model::record::{DeliveryAttempt, Webhook};
 use keystile_model::webhook::{self, WebhookSecret, retry_after};
 use keystile_model::when;
 use keystile_model::words;
 use keystile_model::world::World;
 use keystile_store::{DueMessage, Store, Tx};
+
+pub mod control;
+mod found;
+
+use found::found;
+pub use found::unknown;
 
 /// How many audit records are examined in one transaction.
 const STEP: u32 = 1_000;
@@ -79,6 +86,7 @@ pub fn create(
             cursor: 0,
             created: world.now.seconds(),
             waiting: 0,
+            paused: None,
         };
         tx.audit(
             world,
@@ -97,25 +105,23 @@ fn checked_events(events: Vec<String>) -> Result<Vec<String>> {
     if events.is_empty() {
         return Ok(vec!["*".to_owned()]);
     }
-    let good = |e: &String| {
-        let word = |w: &str| {
-            !w.is_empty()
-                && w.bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'_')
-        };
-        e == "*"
-            || e.split_once('.')
-                .is_some_and(|(noun, verb)| word(noun) && (verb == "*" || word(verb)))
+    let Some(bad) = events.iter().find(|e| !events::is_pattern(e)) else {
+        return Ok(events);
     };
-    match events.iter().find(|e| !good(e)) {
-        Some(bad) => Err(refuse(
+    let fact = format_args!("`{bad}` is not an event");
+    let refusal = match events::nearest_pattern(bad) {
+        Some(near) => refuse(
             Code::UnknownEvent,
-            format_args!("`{bad}` is not an event"),
+            fact,
+            format_args!("did you mean `{near}`?"),
+        ),
+        None => refuse(
+            Code::UnknownEvent,
+            fact,
             "write an action of the audit log such as `key.revoke`, or `key.*`, or `*`",
-        )
-        .about("events")),
-        None => Ok(events),
-    }
+        ),
+    };
+    Err(refusal.about("events"))
 }
 
 /// Every webhook.
@@ -127,16 +133,6 @@ pub fn list(store: &mut Store, world: &World) -> Result<Vec<Webhook>> {
     store.read(|tx| tx.webhooks())
 }
 
-/// The error that there is none of that name.
-pub fn unknown(name: &str) -> Error {
-    refuse(
-        Code::WebhookNotFound,
-        format_args!("there is no webhook `{name}`"),
-        keystile_model::next!["see ", Act::WebhookList],
-    )
-    .about("name")
-}
-
 /// Removes a webhook, with the messages that it has not received yet.
 ///
 /// # Errors
@@ -144,9 +140,7 @@ pub fn unknown(name: &str) -> Error {
 pub fn delete(store: &mut Store, world: &World, name: &str) -> Result<()> {
     world.caller.owner("change webhooks")?;
     store.write(world, |tx| {
-        let all = tx.webhooks()?;
-        let hook = all.iter().find(|w| w.name == name);
-        let hook = hook.ok_or_else(|| unknown(name))?;
+        let hook = found(tx, name)?;
         tx.delete_webhook(hook.number)?;
         tx.audit(world, "webhook.delete", name, Some(&hook.json()), None)
     })
@@ -251,42 +245,55 @@ pub fn content(message: &DueMessage) -> (String, Vec<u8>) {
     (id, body.to_string().into_bytes())
 }
 
-/// The result of an attempt.
-pub enum Tried {
-    /// The receiver has it.
-    Taken,
-    /// It does not; the reason, without secrets.
-    Failed(String),
+/// How an attempt went.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// How long the receiver took, in milliseconds.
+    pub took_ms: u64,
+    /// Why the receiver does not have the message, without secrets; none if it has it.
+    pub failure: Option<String>,
 }
 
-/// Records the result of an attempt. The last failure is written to the audit log.
+/// Records an attempt. The last failure is written to the audit log.
 ///
 /// # Errors
 /// Those of the store.
 pub fn tried(store: &mut Store, world: &World, message: &DueMessage, tried: &Tried) -> Result<()> {
     let (webhook, seq) = (message.webhook, message.record.seq);
-    store.write(world, |tx| match tried {
-        Tried::Taken => tx.delete_message(webhook, seq),
-        Tried::Failed(why) => {
-            let failures = message.failures.saturating_add(1);
-            match retry_after(failures, seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) {
-                Some(wait) => {
-                    let next = world.now.seconds().saturating_add(wait);
-                    tx.postpone_message(webhook, seq, failures, next)
-                }
-                None => {
-                    tx.delete_message(webhook, seq)?;
-                    let name = tx.webhooks()?.into_iter().find(|w| w.number == webhook);
-                    let name = name.map(|w| w.name).unwrap_or_default();
-                    // An event about its own failure would repeat forever.
-                    if message.record.action == "webhook.give-up" {
-                        return Ok(());
-                    }
-                    let after = json!({"audit_seq": seq, "tries": failures, "reason": why});
-                    tx.audit(world, "webhook.give-up", &name, None, Some(&after))
-                }
-            }
+    let attempt = message.failures.saturating_add(1);
+    store.write(world, |tx| {
+        // It may have been removed while the message was on its way.
+        let all = tx.webhooks()?;
+        let Some(hook) = all.iter().find(|w| w.number == webhook) else {
+            return Ok(());
+        };
+        let noted = DeliveryAttempt {
+            seq,
+            action: message.record.action.clone(),
+            attempt,
+            at: world.now.seconds(),
+            took_ms: tried.took_ms,
+            status: tried.status,
+            failure: tried.failure.clone(),
+            next: None,
+        };
+        tx.insert_delivery(webhook, &noted)?;
+        let Some(why) = &tried.failure else {
+            return tx.delete_message(webhook, seq);
+        };
+        if let Some(wait) = retry_after(attempt, seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) {
+            let next = world.now.seconds().saturating_add(wait);
+            return tx.postpone_message(webhook, seq, attempt, next);
         }
+        tx.delete_message(webhook, seq)?;
+        // An event about its own failure would repeat forever.
+        if message.record.action == "webhook.give-up" {
+            return Ok(());
+        }
+        let after = json!({"audit_seq": seq, "tries": attempt, "reason": why});
+        tx.audit(world, "webhook.give-up", &hook.name, None, Some(&after))
     })
 }
 

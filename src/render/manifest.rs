@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::chosen::Chosen;
+
 use keystile_model::error::{Result, defect};
 
 /// A resource of any kind.
@@ -31,7 +33,7 @@ pub struct Metadata {
     pub name: &'static str,
     /// Its namespace: none for a template.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    pub namespace: Option<Chosen<String>>,
     /// Its labels.
     #[serde(skip_serializing_if = "ManifestLabels::is_empty")]
     pub labels: ManifestLabels,
@@ -45,7 +47,7 @@ impl Metadata {
     pub fn new(name: &'static str, namespace: &str) -> Self {
         Self {
             name,
-            namespace: Some(namespace.to_owned()),
+            namespace: Some(Chosen::Fixed(namespace.to_owned())),
             labels: ManifestLabels::new(),
         }
     }

@@ -21,7 +21,7 @@ pub use entry::live;
 use entry::{Entry, no_peer};
 use keystile_api::Operation;
 use keystile_system as system;
-use pages::{document, metrics, nowhere, page, ready, style, wrong_method};
+use pages::{document, metrics, nowhere, page, ready, script, style, wrong_method};
 
 mod condition;
 mod cut_off;
@@ -37,7 +37,8 @@ pub fn router(app: App, routes: Router) -> Router {
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(document))
         .route("/docs", get(page))
-        .route("/docs.css", get(style));
+        .route("/docs.css", get(style))
+        .route("/docs.js", get(script));
     macro_rules! all {
         ($($operation:ty,)*) => {
             $(if !<$operation>::ENDPOINT.live {

@@ -158,7 +158,7 @@ fn reference(name: &str) -> Value {
 }
 
 fn parameter(place: &str, name: &str, schema: Value, required: bool) -> Value {
-    let description = schema.get("description").cloned().unwrap_or_default();
+    let description = description_of(&schema);
     json!({
         "name": name,
         "in": place,
@@ -166,6 +166,14 @@ fn parameter(place: &str, name: &str, schema: Value, required: bool) -> Value {
         "description": description,
         "schema": schema,
     })
+}
+
+/// What a field is: of one that may be null, the words stand beside the type that it otherwise has.
+fn description_of(schema: &Value) -> Value {
+    let any = schema.get("oneOf").and_then(Value::as_array);
+    let mut parts = std::iter::once(schema).chain(any.into_iter().flatten());
+    let words = parts.find_map(|part| part.get("description"));
+    words.cloned().unwrap_or_default()
 }
 
 fn headers(route: &Endpoint) -> Vec<Value> {

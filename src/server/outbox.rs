@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_rustls::rustls;
@@ -154,7 +154,7 @@ async fn receivers(pool: &Arc<StorePool>, sender: &WebhookSender) -> Result<Vec<
     }
     let all = pool.read(|tx: &Tx<'_>| tx.webhooks()).await?;
     *sender.waiting() = all.iter().map(|w| (w.name.clone(), w.waiting)).collect();
-    let waiting = all.iter().filter(|w| w.waiting > 0);
+    let waiting = all.iter().filter(|w| w.waiting > 0 && w.paused.is_none());
     Ok(waiting.map(|w| w.number).collect())
 }
 
@@ -188,7 +188,7 @@ async fn turn(pool: &Arc<StorePool>, sender: &WebhookSender, hook: u32) -> Resul
         }
         while let Some(sent) = sending.join_next().await {
             let Ok((message, tried)) = sent else { continue };
-            if let Tried::Failed(why) = &tried {
+            if let Some(why) = &tried.failure {
                 tracing::warn!(
                     webhook = message.webhook,
                     audit_seq = message.record.seq,
@@ -207,6 +207,7 @@ fn send(sender: &WebhookSender, message: &DueMessage) -> Tried {
     let (id, body) = webhook::content(message);
     let timestamp = system::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
+    let began = Instant::now();
     let answer = sender
         .agent
         .post(&message.url)
@@ -215,10 +216,16 @@ fn send(sender: &WebhookSender, message: &DueMessage) -> Tried {
         .header("webhook-timestamp", timestamp.to_string())
         .header("webhook-signature", signature)
         .send(&body[..]);
-    match answer {
-        Ok(answer) if is_taken(answer.status().as_u16()) => Tried::Taken,
-        Ok(answer) => Tried::Failed(format!("answered {}", answer.status().as_u16())),
-        Err(e) => Tried::Failed(reason(&e).to_owned()),
+    // Of an answer only its status is kept: its text is the receiver's, and may hold anything.
+    let (status, failure) = match answer.map(|a| a.status().as_u16()) {
+        Ok(status) if is_taken(status) => (Some(status), None),
+        Ok(status) => (Some(status), Some(format!("answered {status}"))),
+        Err(e) => (None, Some(reason(&e).to_owned())),
+    };
+    Tried {
+        status,
+        took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        failure,
     }
 }
 

@@ -11,7 +11,7 @@ use super::key::{IMPORTED, ON_PLANS, SINCE};
 use super::master_key::MasterKey;
 use super::sql::sqlite::{FileMode, has_log};
 use super::sql::{Database, ToValue as _, Value};
-use super::usage::{Step, These};
+use super::usage::{OnlyThese, Step, These};
 use super::{DatabaseAddress, Store};
 
 impl Store {
@@ -46,8 +46,8 @@ impl Store {
     }
 
     /// The database's plan for summing usage.
-    pub fn usage_plan(&mut self, step: Step, these: These) -> String {
-        let sql = these.sql(step).0;
+    pub fn usage_plan(&mut self, step: Step, these: These, only: OnlyThese) -> String {
+        let sql = these.sql(step, only).0;
         self.with_made_usage(|_, usage| Ok(plan(&usage.db, &sql, &[])))
             .unwrap()
     }

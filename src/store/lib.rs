@@ -36,9 +36,11 @@ mod client;
 mod column;
 mod copy;
 mod database;
+mod delivery;
 mod derived;
 mod envoy;
 mod key;
+mod living;
 mod log;
 pub mod master_key;
 mod meta;
@@ -63,7 +65,9 @@ pub mod turn;
 mod usage;
 
 pub use base::BaseMark;
+pub use delivery::KEPT_DELIVERIES;
 pub use envoy::{KnownDoubt, KnownEnvoy, KnownProcess, KnownProcesses};
+pub use living::LivingKeys;
 pub use log::{Deed, FoundRecords, Query};
 pub use meta::{Meta, Timeline};
 pub use node::EnrolledNode;
@@ -102,6 +106,8 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("shared.sql"),
         include_str!("oldest.sql"),
         include_str!("listing.sql"),
+        include_str!("delivery.sql"),
+        include_str!("endless.sql"),
         #[cfg(feature = "successor")]
         "",
     ],
@@ -111,6 +117,8 @@ const SCRIPTS: Scripts = Scripts {
         include_str!("postgres/shared.sql"),
         include_str!("postgres/oldest.sql"),
         include_str!("listing.sql"),
+        include_str!("postgres/delivery.sql"),
+        include_str!("endless.sql"),
         #[cfg(feature = "successor")]
         include_str!("postgres/successor.sql"),
     ],

@@ -35,6 +35,7 @@ fn webhook(row: &SqlRow<'_>) -> Result<Webhook> {
         cursor: column::unsigned(row, 4)?,
         created: column::unsigned(row, 5)?,
         waiting: column::unsigned(row, 6)?,
+        paused: column::optional(row, 7)?,
     })
 }
 
@@ -48,7 +49,7 @@ impl Tx<'_> {
     pub fn webhooks(&self) -> Result<Vec<Webhook>> {
         self.tx.all(
             "SELECT number, name, url, events, cursor, created,
-               (SELECT count(*) FROM message WHERE webhook = number)
+               (SELECT count(*) FROM message WHERE webhook = number), paused
              FROM webhook ORDER BY name",
             &[],
             webhook,
@@ -89,6 +90,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Pauses a webhook, or lets it go on.
+    pub fn set_webhook_paused(&mut self, number: u32, since: Option<u64>) -> Result<()> {
+        self.tx.execute(
+            "UPDATE webhook SET paused = ? WHERE number = ?",
+            params![since.map(column::signed), number],
+        )?;
+        Ok(())
+    }
+
     /// Queues a message.
     pub fn insert_message(&mut self, webhook: u32, seq: u64, next: u64) -> Result<()> {
         self.tx.execute(
@@ -99,13 +109,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Messages of a webhook that are due, longest due first. Those whose audit record was pruned
+    /// Messages of a webhook that are due, longest due first; none while it is paused. Those whose audit record was pruned
     /// have no content left and are skipped.
     pub fn due_messages(&self, webhook: u32, now: u64, most: u32) -> Result<Vec<DueMessage>> {
         let sql =
             "SELECT message.webhook, message.seq, message.failures, webhook.url, webhook.secret, webhook.name
              FROM message JOIN webhook ON webhook.number = message.webhook
-             WHERE message.webhook = ? AND message.next <= ?
+             WHERE message.webhook = ? AND message.next <= ? AND webhook.paused IS NULL
                AND EXISTS (SELECT 1 FROM audit WHERE audit.seq = message.seq)
              ORDER BY message.next, message.seq LIMIT ?";
         let mut due = Vec::new();
@@ -145,6 +155,16 @@ impl Tx<'_> {
             params![column::signed(self.meta.start.seq)],
         )?;
         Ok(dropped)
+    }
+
+    /// Makes a message due now, whether it waits or not.
+    pub fn hasten_message(&mut self, webhook: u32, seq: u64, now: u64) -> Result<()> {
+        self.tx.execute(
+            "INSERT INTO message (webhook, seq, failures, next) VALUES (?, ?, 0, ?)
+             ON CONFLICT (webhook, seq) DO UPDATE SET next = excluded.next",
+            params![webhook, column::signed(seq), column::signed(now)],
+        )?;
+        Ok(())
     }
 
     /// Postpones a message.

@@ -21,6 +21,8 @@ pub(crate) const EXPIRES: &str =
     "min(coalesce(expires, overlap_end), coalesce(overlap_end, expires))";
 /// Which keys are in that index.
 pub(crate) const EXPIRING: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NOT NULL";
+/// Which keys never expire, as their index has it.
+pub(crate) const ENDLESS: &str = "revoked IS NULL AND coalesce(expires, overlap_end) IS NULL";
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 

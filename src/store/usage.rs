@@ -27,7 +27,7 @@ mod unknown;
 pub use add::{Cell, KeySeen};
 pub use facts::KeyFacts;
 pub use keep::{Anomaly, Untold};
-pub use read::{Dimension, Grouped, These, Whose};
+pub use read::{Dimension, Grouped, OnlyThese, These, Whose};
 pub use step::Step;
 
 /// As [`super::SCRIPTS`].

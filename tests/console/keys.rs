@@ -19,12 +19,12 @@ fn several_keys_are_found_and_ended(screen: Screen) {
 }
 
 fn found(b: &Browser, home: &Home) {
-    // `/` leads to the search, from any page and on the page itself.
+    // `/` leads to the search of a page, and to everything where there is none.
     let slash = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '/', bubbles: true}))";
     let slash = slash.replace("document.", "document.body.");
     b.script(&slash, &[]);
-    b.until("the keys", || b.url().ends_with("/console/keys"));
-    b.until("the page", || b.count("[type=search]") == 1);
+    b.until("everything", || b.count(".palette[open]") == 1);
+    b.go(&b.url().replace("/console", "/console/keys"));
     b.script(&slash, &[]);
     b.until("the search", || {
         b.script("return document.activeElement.name", &[]) == "search"

@@ -3,6 +3,7 @@
 //! Screenshots land in `target/console/`, for looking at.
 
 mod client;
+mod going;
 mod idp;
 mod keys;
 mod oidc;
@@ -10,5 +11,6 @@ mod owner;
 mod pages;
 mod settings;
 mod usage;
+mod webhooks;
 
 use keystile_tests::{browser, reading, server, support};

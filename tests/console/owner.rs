@@ -182,6 +182,8 @@ fn a_key_is_ended(desk: &Desk, new_id: &str) {
 fn policy_explain_and_audit(screen: Screen) {
     let desk = Desk::new(screen);
     let b = &desk.browser;
+    let writer = ["key", "issue", "initech", "--scope", "write"];
+    desk.home.ok(&writer);
 
     desk.go("/console/policy");
     b.follow(".actions .button:not(.quiet)");
@@ -196,6 +198,7 @@ fn policy_explain_and_audit(screen: Screen) {
     b.follow("button[value=check]");
     let mistakes = b.text(".note.bad");
     assert!(mistakes.contains("did you mean scopes?"), "{mistakes}");
+    at_its_line(b, &before);
     b.judge("act-policy-refused");
     put(&before.replace("scopes: [write]", "scopes: [admin]"));
     b.follow("button[value=check]");
@@ -204,6 +207,8 @@ fn policy_explain_and_audit(screen: Screen) {
         meaning.contains("/v1/{*rest}") && meaning.contains("admin"),
         "{meaning}"
     );
+    // Two keys have `write`, of which one is revoked.
+    assert!(meaning.contains("1 key shut out"), "{meaning}");
     b.judge("act-policy-compared");
     if b.count("[name=opens]") == 1 {
         b.click("[name=opens]");
@@ -246,6 +251,29 @@ fn policy_explain_and_audit(screen: Screen) {
     assert_eq!(b.text("#verdict"), "Let in");
 
     the_log(&desk, &key);
+}
+
+/// A mistake stands at its line, and the caret goes there.
+fn at_its_line(b: &Browser, before: &str) {
+    let line = 1 + before
+        .lines()
+        .position(|l| l.contains("scopes: [read]"))
+        .unwrap();
+    assert!(b.text(".numbers .bad").starts_with(&line.to_string()));
+    assert_eq!(b.text("#mistakes a"), format!("Line {line}"));
+    b.click("#mistakes a");
+    let caret = "const t = document.querySelector('textarea'); return t.value.slice(t.selectionStart, t.selectionEnd)";
+    let chosen = b.script(caret, &[]);
+    assert!(
+        chosen.as_str().unwrap().contains("scops: [read]"),
+        "{chosen}"
+    );
+    // Numbers follow the lines.
+    let numbers = "return document.querySelector('.numbers').childElementCount";
+    let lines = b.script(numbers, &[]).as_u64().unwrap();
+    let typed = "const t = document.querySelector('textarea'); t.value += '\\n#\\n#'; t.dispatchEvent(new Event('input', {bubbles: true}))";
+    b.script(typed, &[]);
+    assert_eq!(b.script(numbers, &[]), lines + 2);
 }
 
 fn the_log(desk: &Desk, key: &str) {

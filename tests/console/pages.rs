@@ -139,6 +139,8 @@ fn every_page_of_the_staff(screen: Screen) {
         ("fleet", "/console/fleet".to_owned()),
         ("tokens", "/console/tokens".to_owned()),
         ("webhooks", "/console/webhooks".to_owned()),
+        ("webhook", "/console/webhooks/ops".to_owned()),
+        ("go", "/console/go".to_owned()),
         ("settings", "/console/settings".to_owned()),
         ("guide", "/console/guide".to_owned()),
     ];

@@ -136,6 +136,8 @@ fn numbers_are_those_that_were_sent(screen: Screen) {
     go("/console");
     overview(b, &go, &revoked);
 
+    narrowed(b);
+    go("/console");
     ranges(b);
 
     client_page(b, &go, &first, &second);
@@ -225,6 +227,11 @@ fn overview(b: &Browser, go: &impl Fn(&str), revoked: &str) {
         ])
     );
     assert_eq!(table(b, "reasons"), json!(told));
+    let share = b.text(".figure:nth-of-type(3)");
+    assert!(
+        share.contains("5.7 %") && share.contains("refused share"),
+        "{share}"
+    );
     assert_eq!(
         table(b, "busiest"),
         json!([
@@ -247,6 +254,32 @@ fn overview(b: &Browser, go: &impl Fn(&str), revoked: &str) {
     );
     b.click(".usage .chart summary");
     b.judge("usage-overview");
+}
+
+/// Every reason and route leads to the requests with it, and back.
+fn narrowed(b: &Browser) {
+    b.follow(".usage table.reasons tbody tr:nth-child(1) a");
+    assert!(b.url().contains("reason=rate_limited"), "{}", b.url());
+    assert_eq!(chart(b), json!([["let through", 0], ["rate_limited", 100]]));
+    assert_eq!(
+        table(b, "busiest"),
+        json!([["acme", "56", "56"], ["initech", "44", "44"]])
+    );
+    let routes = json!([["/v1/{*rest}", "56", "56"], ["/v1/reports", "44", "44"]]);
+    assert_eq!(table(b, "routes"), routes);
+    b.judge("usage-narrowed");
+    // One filter goes with another, and with another time.
+    b.follow(".usage table.routes tbody tr:nth-child(2) a");
+    assert_eq!(chart(b), json!([["let through", 0], ["rate_limited", 44]]));
+    b.follow(".ranges a:nth-child(4)");
+    assert!(b.url().contains("reason=rate_limited") && b.url().contains("route="));
+    assert_eq!(chart(b), json!([["let through", 0], ["rate_limited", 45]]));
+    b.follow(".usage table.busiest tbody tr:nth-child(1) a");
+    assert!(b.url().contains("/clients/initech?"), "{}", b.url());
+    assert_eq!(chart(b), json!([["let through", 0], ["rate_limited", 45]]));
+    b.follow(".usage .only a:nth-of-type(1)");
+    assert_eq!(table(b, "reasons")[0], json!(["rate_limited", "45"]));
+    assert!(!b.url().contains("reason="), "{}", b.url());
 }
 
 /// The range is in the URL.
@@ -294,7 +327,7 @@ fn key_pages(b: &Browser, go: &impl Fn(&str), first: &str, other: &str) {
     ] {
         assert!(lately.contains(words), "{words}: {lately}");
     }
-    assert_eq!(table(b, "busiest"), json!([["/v1/{*rest}", "1297", "63"]]));
+    assert_eq!(table(b, "routes"), json!([["/v1/{*rest}", "1297", "63"]]));
     b.judge("usage-key");
     go(&format!("/console/keys/{other}?since=30d"));
     assert_eq!(

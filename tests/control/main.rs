@@ -1,6 +1,7 @@
 //! The companion as a person and a script meet it: transcripts that hold its exact words,
 //! and faults that must not cost a key.
 
+mod chart;
 mod cluster;
 mod database;
 mod faults;

@@ -17,12 +17,13 @@ const SERVER: [&str; 4] = [
     "keystile.infra.svc:8443",
 ];
 /// Fields whose own fields are the user's or Envoy's: any name is right.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 10] = [
     "config",
     "data",
     "labels",
     "limits",
     "matchLabels",
+    "nodeSelector",
     "pluginConfig",
     "requests",
     "selector",
@@ -53,6 +54,11 @@ fn printed() -> Vec<Value> {
         "registry.example/keystilectl@sha256:00",
     ];
     let from = ["--from-namespace", "edge"];
+    let [whole, database] = crate::chart::whole().map(|values| {
+        let path = home.path(&format!("{}.yaml", values.len()));
+        std::fs::write(&path, values).unwrap();
+        path.display().to_string()
+    });
     let commands = [
         [&istio[..], &sidecar, &image, &digest].concat(),
         [&istio[..], &image].concat(),
@@ -64,6 +70,8 @@ fn printed() -> Vec<Value> {
         [&gateway[..], &SERVER].concat(),
         [&gateway[..], &module, &image, &digest].concat(),
         [&gateway[..], &module, &SERVER].concat(),
+        [&kubernetes[..], &["--values", &whole]].concat(),
+        [&kubernetes[..], &["--values", &database]].concat(),
         [&kubernetes[..], &from].concat(),
         kubernetes.to_vec(),
     ];

@@ -66,6 +66,7 @@ sessions! {
     doctor
     homes_and_master_keys
     tokens
+    webhooks
     audit
     backups
     master_key

@@ -3,6 +3,7 @@
 mod breaks;
 mod ends;
 mod libraries;
+mod secrets;
 
 use crate::fixture::Keys;
 use crate::support::{Envoy, Setup, Upstream, get, part, shell};

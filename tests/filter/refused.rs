@@ -200,3 +200,23 @@ fn every_scope_that_is_missing_is_named_and_of_alternatives_the_first_is_asked_f
         }
     }
 }
+
+#[test]
+fn a_list_of_scopes_too_long_for_a_header_is_in_the_body_alone() {
+    let scopes: Vec<String> = (0..40)
+        .map(|n| format!("{n:02}{}", "s".repeat(40)))
+        .collect();
+    let routes =
+        json!([{"path": "/many", "scopes": scopes}, {"path": "/few", "scopes": scopes[..20]}]);
+    let mut store = Store::with(json!({"routes": routes}));
+    let none = store.issue("acme");
+    let mut edge = Edge::start(&store);
+    for (path, is_told) in [("/many", false), ("/few", true)] {
+        let answer = edge.ask(&by_bearer("GET", path, &none));
+        let challenge = answer.field("www-authenticate").unwrap();
+        assert!(challenge.contains("error=\"insufficient_scope\""));
+        assert_eq!(challenge.contains("scope=\"0"), is_told, "{challenge}");
+        let named = answer.problem()["missing_scopes"].as_array().unwrap().len();
+        assert_eq!(named, if is_told { 20 } else { 40 });
+    }
+}

@@ -178,6 +178,12 @@ impl Keys {
         self.signing = SigningKey::new(kid, secret.unwrap().into()).unwrap();
     }
 
+    /// From now on signed with another store's secret, under this id.
+    pub fn sign_as(&mut self, other: &Self, kid: &str) {
+        self.signing = other.signing.clone();
+        self.rename_signing_key(kid);
+    }
+
     /// What Envoy's environment has to hold.
     pub fn signing_keys(&self) -> String {
         self.signing.expose_secret().to_string()

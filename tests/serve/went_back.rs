@@ -67,6 +67,8 @@ fn servers_work_on_a_database_that_went_back_only_after_somebody_has_looked() {
         for verb in [
             &["serve", "--listen", "127.0.0.1:0"][..],
             &["key", "issue", "acme"],
+            &["push", "--ecds-file", "pushed.json"],
+            &["render", "envoy", "--upstream", "127.0.0.1:1", "--static"],
         ] {
             let refused = home.refused(verb);
             assert!(
@@ -128,4 +130,20 @@ fn a_folder_with_the_checkpoint_of_another_store_says_so() {
     std::fs::rename(home.path("home/audit.head"), home.path("home/former")).unwrap();
     let server = Server::start(&home, &[]);
     eventually("it to be ready", || is_ready(&server));
+}
+
+#[test]
+fn what_a_restore_moves_out_of_the_way_is_kept_at_every_restore() {
+    let database = Database::start();
+    let home = Home::several(database.address(), 1).remove(0);
+    let mut noted = Vec::new();
+    for name in ["audit.head.former", "audit.head.former.2"] {
+        noted.push(std::fs::read(home.path("home/audit.head")).unwrap());
+        home.ok(&["restore"]);
+        assert_eq!(
+            std::fs::read(home.path("home").join(name)).ok(),
+            noted.pop(),
+            "{name}"
+        );
+    }
 }

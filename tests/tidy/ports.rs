@@ -7,9 +7,8 @@ use serde_json::Value;
 /// the port as well, the filter would decide about another host.
 #[test]
 fn every_configuration_for_envoy_ignores_ports_in_hosts() {
-    let all = files("envoy").into_iter();
     let mut configurations = 0;
-    for (name, text) in all.filter(|(name, _)| name.ends_with(".yaml")) {
+    for (name, text) in envoy_configurations() {
         let value: Value = serde_saphyr::from_str(&text).unwrap();
         let mut routes = 0;
         each_object(&value, &mut |object| {

@@ -62,13 +62,13 @@ fn sorted(keys: &[Key], client: Option<&str>, order: KeyOrder) -> Vec<KeyId> {
     let mut keys: Vec<&Key> = keys.iter().collect();
     keys.retain(|k| client.is_none_or(|c| c == k.client));
     if order == KeyOrder::Ending {
-        keys.retain(|k| k.revoked.is_none() && k.effective_expiry().is_some_and(|e| e > LATER));
+        keys.retain(|k| k.revoked.is_none() && k.effective_expiry().is_none_or(|e| e > LATER));
     }
     keys.sort_by_key(|k| match order {
         KeyOrder::Id => (0, k.id.as_u64()),
         KeyOrder::Newest => (u64::MAX - k.created, u64::MAX - k.id.as_u64()),
         KeyOrder::Oldest => (k.created, k.id.as_u64()),
-        KeyOrder::Ending => (k.effective_expiry().unwrap(), k.id.as_u64()),
+        KeyOrder::Ending => (k.effective_expiry().unwrap_or(u64::MAX), k.id.as_u64()),
     });
     keys.iter().map(|k| k.id).collect()
 }

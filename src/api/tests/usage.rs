@@ -24,7 +24,7 @@ use keystile_model::error::{Code, refuse};
 use keystile_model::wire::Id;
 use keystile_registry::bench::{Bench, NOON};
 use keystile_registry::key;
-use keystile_store::{Dimension, Query, UsageTx, Whose};
+use keystile_store::{Dimension, OnlyThese, Query, UsageTx, Whose};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 86_400;

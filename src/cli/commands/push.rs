@@ -48,7 +48,7 @@ impl PushArgs {
         }
         // One push at a time: of two, the later to write must not be the earlier to read.
         let _turn = file::turn(cx.home.folder())?;
-        let ready = publish::ready(&mut cx.store_as_it_is()?, &cx.world)?;
+        let ready = publish::ready(&mut cx.store_to_publish()?, &cx.world)?;
         let nonce = publish::nonce(&cx.world)?;
         let version_info = format!("{}-{nonce:x}", ready.built.version);
         let push = Resource {

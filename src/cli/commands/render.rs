@@ -1,6 +1,8 @@
 //! `keystilectl render …`
 
+mod cluster;
 mod envoy_gateway;
+mod helm;
 mod image;
 mod istio;
 mod kubernetes;
@@ -19,13 +21,14 @@ use keystile_registry::publish;
 use keystile_render::ecds::module_name;
 use keystile_render::envoy::{Bootstrap, HostPort, KeysetSource};
 
-/// Ready configurations for Envoy, Istio, Envoy Gateway and Kubernetes
+/// Ready configurations for Envoy, Istio, Envoy Gateway, Kubernetes and Helm
 #[derive(Subcommand)]
 pub enum RenderCommand {
     Envoy(EnvoyArgs),
     Istio(istio::IstioArgs),
     EnvoyGateway(envoy_gateway::EnvoyGatewayArgs),
     Kubernetes(kubernetes::KubernetesArgs),
+    Helm(helm::HelmArgs),
 }
 
 /// Print a complete configuration for Envoy
@@ -87,6 +90,7 @@ impl RenderCommand {
             Self::Istio(c) => c.run(cx),
             Self::EnvoyGateway(c) => c.run(cx),
             Self::Kubernetes(c) => c.run(cx),
+            Self::Helm(c) => c.run(cx),
         }
     }
 }
@@ -123,7 +127,7 @@ impl EnvoyArgs {
         }
         if self.inline {
             let wasm = self.filter.file(cx)?;
-            let keyset = publish::ready(&mut cx.store_as_it_is()?, &cx.world)?
+            let keyset = publish::ready(&mut cx.store_to_publish()?, &cx.world)?
                 .seal(publish::nonce(&cx.world)?);
             return print(KeysetSource::Inline {
                 keyset: &keyset,

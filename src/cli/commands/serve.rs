@@ -36,6 +36,7 @@ const THREADS_END: Duration = Duration::from_secs(5);
 
 mod banner;
 mod oidc;
+mod portal;
 
 pub(super) use banner::address;
 
@@ -153,6 +154,8 @@ pub struct Serve {
     log: Option<LogOption>,
     #[command(flatten)]
     oidc: Box<oidc::OidcArgs>,
+    #[command(flatten)]
+    portal: portal::PortalArgs,
 }
 
 /// How the log looks.
@@ -217,6 +220,7 @@ impl Serve {
         let pages = console::ConsoleSettings {
             idle: Duration::from_secs(self.console_idle.max(1)),
             oidc: self.oidc.way_in()?,
+            brand: self.portal.brand()?,
             ..console::ConsoleSettings::default()
         };
         let duties = Duties {

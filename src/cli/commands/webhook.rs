@@ -5,9 +5,10 @@ use ipnet::IpNet;
 
 use super::Context;
 use crate::output::{self, cell};
-use keystile_api::webhook::{self, WebhookView};
+use keystile_api::webhook::{self, DeliveryView, QueuedEvent, WebhookView};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
+use keystile_model::when;
 use keystile_model::wire::Secret;
 use keystile_model::world::World;
 use keystile_system as system;
@@ -17,6 +18,11 @@ use keystile_system as system;
 pub enum WebhookCommand {
     Create(Create),
     List(List),
+    Deliveries(Deliveries),
+    Test(Test),
+    Resend(Resend),
+    Pause(Pause),
+    Resume(Resume),
     Delete(Delete),
 }
 
@@ -62,6 +68,63 @@ pub struct Delete {
     name: String,
 }
 
+/// List the last attempts to deliver messages to a webhook
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl webhook deliveries siem
+
+The last 200 attempts are kept.")]
+pub struct Deliveries {
+    /// The name of the webhook
+    name: String,
+    /// The most attempts to list, up to 200
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+/// Send a test event to a webhook
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl webhook test siem")]
+pub struct Test {
+    /// The name of the webhook
+    name: String,
+}
+
+/// Send a message to a webhook once more, or now instead of later
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl webhook resend siem 1742")]
+pub struct Resend {
+    /// The name of the webhook
+    name: String,
+    /// Number of the audit record that the message is about, as `webhook deliveries` lists it
+    audit_seq: u64,
+}
+
+/// Pause a webhook: its messages wait
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl webhook pause siem")]
+pub struct Pause {
+    /// The name of the webhook
+    name: String,
+}
+
+/// Resume a paused webhook: the messages that waited are sent
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  keystilectl webhook resume siem")]
+pub struct Resume {
+    /// The name of the webhook
+    name: String,
+}
+
 impl WebhookCommand {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
@@ -70,6 +133,27 @@ impl WebhookCommand {
             Self::List(_) => {
                 let all = cx.perform(webhook::List {})?.webhooks;
                 cx.out.show(&all, || table(&all, cx.now()))
+            }
+            Self::Deliveries(c) => {
+                let (name, limit) = (c.name, Some(c.limit));
+                let all = cx.perform(webhook::Deliveries { name, limit })?.deliveries;
+                cx.out.show(&all, || attempts(&all, cx.now()))
+            }
+            Self::Test(c) => queued(cx, &cx.perform(webhook::Test { name: c.name })?),
+            Self::Resend(c) => {
+                let (name, audit_seq) = (c.name, c.audit_seq);
+                queued(cx, &cx.perform(webhook::Resend { name, audit_seq })?)
+            }
+            Self::Pause(c) => {
+                let done = cx.perform(webhook::Pause { name: c.name })?;
+                cx.out.show(&done, || {
+                    format!("webhook {} paused: its messages wait\n", done.name)
+                })
+            }
+            Self::Resume(c) => {
+                let done = cx.perform(webhook::Resume { name: c.name })?;
+                cx.out
+                    .show(&done, || format!("webhook {} resumed\n", done.name))
             }
             Self::Delete(c) => {
                 let done = cx.perform(webhook::Delete { name: c.name })?;
@@ -125,16 +209,73 @@ impl Create {
     }
 }
 
+fn queued(cx: &Context, event: &QueuedEvent) -> Result<()> {
+    cx.out.show(&event, || {
+        format!(
+            "message about audit record {} queued for webhook {}\n",
+            event.audit_seq, event.name
+        )
+    })?;
+    if !cx.out.is_json() {
+        cx.out.note(format_args!(
+            "`keystilectl serve` sends it; `keystilectl webhook deliveries {}` shows the answer",
+            event.name
+        ));
+    }
+    Ok(())
+}
+
+/// What a receiver answered, in a few words.
+fn outcome(one: &DeliveryView) -> String {
+    match (&one.reason, one.status) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(status)) => format!("accepted ({status})"),
+        (None, None) => "accepted".to_owned(),
+    }
+}
+
+fn attempts(all: &[DeliveryView], now: u64) -> String {
+    output::table(
+        ["record", "event", "attempt", "at", "answer", "took", "next"],
+        all.iter().map(|d| {
+            let next = d.next.as_ref().map(|t| when::relative(t.0, now));
+            [
+                cell(d.audit_seq),
+                cell(&d.event),
+                cell(d.attempt),
+                cell(when::relative(d.at.0, now)),
+                cell(outcome(d)),
+                cell(format!("{} ms", d.took_ms)),
+                cell(next.unwrap_or_else(|| "-".to_owned())),
+            ]
+        }),
+    )
+}
+
 fn table(all: &[WebhookView], now: u64) -> String {
     output::table(
-        ["name", "url", "events", "waiting", "created"],
+        [
+            "name",
+            "url",
+            "events",
+            "state",
+            "waiting",
+            "last answer",
+            "created",
+        ],
         all.iter().map(|w| {
             [
                 cell(&w.name),
                 cell(&w.url),
                 cell(w.events.join(" ")),
+                cell(if w.paused.is_some() {
+                    "paused"
+                } else {
+                    "active"
+                }),
                 cell(w.waiting),
-                cell(keystile_model::when::relative(w.created.0, now)),
+                cell(w.last_delivery.as_ref().map_or("-".to_owned(), outcome)),
+                cell(when::relative(w.created.0, now)),
             ]
         }),
     )

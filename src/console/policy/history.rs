@@ -3,7 +3,8 @@
 use axum::response::Response;
 use maud::html;
 
-use super::{attempt, meaning};
+use super::attempt;
+use super::editor::meaning;
 use crate::confirm::{Confirmation, is_sure};
 use crate::context::{PageContext, SubmittedForm};
 use crate::form::Form;

@@ -137,8 +137,7 @@ async fn an_auditor_sees_everything_and_changes_nothing() {
 #[tokio::test]
 async fn a_key_is_shown_once_and_made_once() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let page = person.get("/console/clients/acme/issue").await;
     let form = format!("nonce={}&name=once&scopes=read", held(&page.text, "nonce"));
     let made = person.post("/console/clients/acme/issue", &form).await;
@@ -162,8 +161,7 @@ async fn a_key_is_shown_once_and_made_once() {
 #[tokio::test]
 async fn what_is_wrong_stands_beside_its_field_in_the_words_of_the_api() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let form = "nonce=a&name=x&scopes=read&expires=soon&cidrs=10.1.2.3/8";
     let answer = person.post("/console/clients/acme/issue", form).await;
     assert_eq!(answer.status, 422);
@@ -182,8 +180,7 @@ async fn what_is_wrong_stands_beside_its_field_in_the_words_of_the_api() {
 async fn what_cannot_be_undone_wants_its_name_typed() {
     let site = Site::new();
     let id = site.key("acme").await;
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let path = format!("/console/keys/{id}/revoke");
     for wrong in ["", "confirm=", "confirm=yes"] {
         assert_eq!(person.post(&path, wrong).await.status, 422, "{wrong}");
@@ -205,8 +202,7 @@ async fn what_cannot_be_undone_wants_its_name_typed() {
 #[tokio::test]
 async fn a_key_to_explain_stands_in_no_answer_and_no_log() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let (issued, _) = site
         .pool
         .write(|store| {
@@ -287,8 +283,7 @@ async fn an_invitation_is_good_once_and_for_nothing_else() {
 #[tokio::test]
 async fn a_policy_that_somebody_else_replaced_meanwhile_is_not_overwritten() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let apply = |revision: u32, realm: &str| {
         format!(
             "do=apply&opens=true&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}"

@@ -1,7 +1,6 @@
 //! Forms that were overtaken: what changed while a page was open is not undone by it.
 
 use super::{Answer, Person, Site};
-use keystile_model::caller::Role;
 use keystile_model::record::Key;
 use keystile_registry::client;
 use keystile_registry::key;
@@ -10,7 +9,7 @@ use keystile_registry::webhook;
 use keystile_system as system;
 
 /// What a browser sends of a form of a page that nobody typed into.
-struct Filled {
+pub(super) struct Filled {
     action: String,
     fields: Vec<(String, String)>,
 }
@@ -28,7 +27,7 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 impl Filled {
-    fn find(page: &str, action: &str) -> Self {
+    pub(super) fn find(page: &str, action: &str) -> Self {
         let start = format!("method=\"post\" action=\"{action}\"");
         let (_, rest) = page
             .split_once(&start)
@@ -53,7 +52,8 @@ impl Filled {
             let name = attribute(&format!(" {area}"), "name").unwrap();
             let (_, text) = area.split_once('>').unwrap();
             let text = text.split_once("</textarea>").unwrap().0;
-            fields.push((name, unescaped(text)));
+            // As browsers do with a line break right behind the tag.
+            fields.push((name, unescaped(text.strip_prefix('\n').unwrap_or(text))));
         }
         Self {
             action: action.to_owned(),
@@ -72,7 +72,7 @@ impl Filled {
         self
     }
 
-    async fn send(&self, person: &Person<'_>) -> Answer {
+    pub(super) async fn send(&self, person: &Person<'_>) -> Answer {
         let words = self.fields.iter().filter(|(name, _)| name != "csrf");
         let words: Vec<String> = words
             .map(|(name, value)| format!("{name}={}", keystile_api::encoded(value)))
@@ -110,8 +110,7 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
         ..KeyPatch::default()
     };
     site.change(&id, wide).await;
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let path = format!("/console/keys/{id}");
     let open = Filled::find(&person.get(&path).await.text, &path);
 
@@ -150,8 +149,7 @@ async fn a_page_left_open_undoes_no_lock_down_of_a_key() {
 async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
     let site = Site::new();
     let id = site.key("acme").await;
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let path = format!("/console/keys/{id}");
     let off = |site: &Site, disabled: bool| {
         let (pool, id) = (std::sync::Arc::clone(&site.pool), id.parse().unwrap());
@@ -196,8 +194,7 @@ async fn a_page_left_open_gives_nothing_back_that_was_taken_meanwhile() {
 #[tokio::test]
 async fn a_client_and_a_webhook_are_changed_as_they_were_shown() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let open = Filled::find(
         &person.get("/console/clients/acme").await.text,
         "/console/clients/acme",
@@ -255,8 +252,7 @@ async fn a_client_and_a_webhook_are_changed_as_they_were_shown() {
 #[tokio::test]
 async fn a_policy_is_changed_and_rolled_back_as_it_was_shown() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let apply = |revision: u32, realm: &str| {
         format!(
             "do=apply&opens=true&revision={revision}&text=version%3A%201%0D%0Arealm%3A%20{realm}"
@@ -309,8 +305,7 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
         })
         .await
         .unwrap();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let key = format!("/console/keys/{id}");
     let records = site.records().await;
     for path in [key.as_str(), "/console/clients/acme", "/console/settings"] {
@@ -331,8 +326,7 @@ async fn a_form_that_nobody_typed_into_changes_nothing() {
 #[tokio::test]
 async fn a_setting_that_was_changed_meanwhile_is_not_overwritten() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     let path = "/console/settings";
     let page = || async { Filled::find(&person.get(path).await.text, path) };
     let (open, other) = (page().await, page().await);

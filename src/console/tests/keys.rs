@@ -12,11 +12,6 @@ impl Site {
         let id = id.parse().unwrap();
         self.pool.read(move |tx| tx.key(id)).await.unwrap().unwrap()
     }
-
-    async fn owner(&self) -> Person<'_> {
-        let (owner, _) = self.token(Role::Owner, false).await;
-        self.sign_in(&owner).await
-    }
 }
 
 /// What the form on a page of several keys sends.

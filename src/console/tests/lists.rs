@@ -3,7 +3,6 @@
 use super::{Person, Site, node};
 use keystile_api::Operation;
 use keystile_api::overview;
-use keystile_model::caller::Role;
 use keystile_registry::client;
 use keystile_registry::key;
 use keystile_system as system;
@@ -30,8 +29,7 @@ async fn counted(person: &Person<'_>, first: &str) -> (usize, usize) {
 async fn envoys_are_paged() {
     let nodes = (0..120).map(|n| node(&format!("edge-{n:03}"), n % 2 == 0));
     let site = Site::with_envoys(nodes.collect());
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     assert_eq!(counted(&person, "/console/fleet").await, (120, 3));
 }
 
@@ -50,8 +48,7 @@ async fn lists_are_paged_and_the_url_holds_where_one_is() {
         })
         .await
         .unwrap();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     for (first, rows) in [
         ("/console/keys?client=acme&status=active", 120_usize),
         ("/console/clients?search=client-", 60),
@@ -101,8 +98,7 @@ async fn the_overview_counts_what_is_there() {
 async fn pages_are_there_though_usage_cannot_be_read() {
     let site = Site::new();
     let id = site.key("acme").await;
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     // A folder where the file should be.
     let file = site.folder.path().join("usage.db");
     let _ = std::fs::remove_file(&file);
@@ -136,8 +132,7 @@ async fn the_page_of_a_key_says_that_it_was_sent_over_plain_http() {
         })
         .await
         .unwrap();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     for (id, says) in ids.iter().zip([true, false]) {
         let page = person.get(&format!("/console/keys/{id}")).await;
         assert_eq!(page.status, 200);

@@ -30,8 +30,7 @@ async fn who_is_not_signed_in_is_led_to_the_door_and_then_back() {
 #[tokio::test]
 async fn every_page_carries_the_headers_that_keep_others_out() {
     let site = Site::new();
-    let (owner, _) = site.token(Role::Owner, false).await;
-    let person = site.sign_in(&owner).await;
+    let person = site.owner().await;
     for page in PAGES
         .iter()
         .chain(&["/console/sign-in", "/console/nowhere", "/console/style.css"])

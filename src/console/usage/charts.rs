@@ -8,8 +8,9 @@ use keystile_registry::usage::question::Breakdown;
 use maud::{Markup, html};
 
 use super::super::chart::{Bar, Series};
-use super::super::form::Form;
+use super::super::context::PageContext;
 use super::super::widgets::number;
+use super::only::OnlyCounted;
 
 /// How many reasons for refusals have a colour of their own; the rest are taken together.
 const REASONS: usize = 2;
@@ -84,7 +85,7 @@ pub(super) fn at(seconds: u64, step: Step) -> (String, String) {
 }
 
 /// Refusals by reason.
-pub(super) fn reasons(u: &Usage) -> Markup {
+pub(super) fn reasons(u: &Usage, only: &OnlyCounted, cx: &PageContext, path: &str) -> Markup {
     let rows: Vec<_> = u.groups.iter().filter(|g| refused(g) > 0).collect();
     html! {
         div {
@@ -96,7 +97,13 @@ pub(super) fn reasons(u: &Usage) -> Markup {
                     thead { tr { th scope="col" { "Reason" } th.num scope="col" { "Requests" } } }
                     tbody {
                         @for group in rows {
-                            tr { th scope="row" { code { (name(group)) } } td.num { (number(refused(group))) } }
+                            tr {
+                                th scope="row" {
+                                    @if only.reason.is_some() { code { (name(group)) } }
+                                    @else { a href=(OnlyCounted::with_reason(cx, path, name(group))) { code { (name(group)) } } }
+                                }
+                                td.num { (number(refused(group))) }
+                            }
                         }
                     }
                 }
@@ -106,22 +113,16 @@ pub(super) fn reasons(u: &Usage) -> Markup {
 }
 
 /// The largest clients, keys or routes.
-pub(super) fn busiest(u: &Usage, query: &Form) -> Markup {
-    // The page of a client or key shows the same time.
-    let time = ["since", "until"]
-        .into_iter()
-        .fold(Form::default(), |form, name| {
-            form.with(name, query.text(name))
-        });
-    let (title, head, folder) = match u.by {
-        Some(Breakdown::Client) => ("By client", "Client", Some("clients")),
-        Some(Breakdown::Key) => ("By key", "Key", Some("keys")),
-        _ => ("By route", "Route", None),
+pub(super) fn busiest(u: &Usage, only: &OnlyCounted, cx: &PageContext, path: &str) -> Markup {
+    let (title, head, folder, class) = match u.by {
+        Some(Breakdown::Client) => ("By client", "Client", Some("clients"), "plain busiest"),
+        Some(Breakdown::Key) => ("By key", "Key", Some("keys"), "plain busiest"),
+        _ => ("By route", "Route", None, "plain routes"),
     };
     html! {
         div {
             h3 { (title) }
-            table.plain.busiest {
+            table class=(class) {
                 thead {
                     tr {
                         th scope="col" { (head) }
@@ -134,8 +135,9 @@ pub(super) fn busiest(u: &Usage, query: &Form) -> Markup {
                         tr {
                             th scope="row" {
                                 @match (&group.name, folder) {
-                                    (Some(name), Some(folder)) => a href=(time.target(&format!("/console/{folder}/{}", encoded(name)))) { (name) },
-                                    (Some(name), None) => code { (name) },
+                                    (Some(name), Some(folder)) => a href=(OnlyCounted::on(cx, &format!("/console/{folder}/{}", encoded(name)))) { (name) },
+                                    (Some(name), None) if only.route.is_some() => code { (name) },
+                                    (Some(name), None) => a href=(OnlyCounted::with_route(cx, path, name)) { code { (name) } },
                                     (None, Some(_)) => span.soft { "no known key" },
                                     (None, None) => span.soft { "no route" },
                                 }

@@ -14,6 +14,7 @@ use maud::{Markup, html};
 
 use super::super::context::PageContext;
 use super::super::widgets::number;
+use super::only::OnlyCounted;
 use super::{UsageOf, readable};
 
 /// How far back, in seconds.
@@ -50,7 +51,7 @@ pub async fn last_day(
     let days = cx.with::<Show, _>("", move |store: &mut Store, world| {
         let day = |of: &UsageOf| -> Result<Option<DayCounts>> {
             let day = (TimeWords(When::After(DAY)), None);
-            let asked = of.asked(day, Breakdown::Outcome, 1);
+            let asked = of.asked(&OnlyCounted::default(), day, Breakdown::Outcome, 1);
             let used = asked.run(store, world)?;
             Ok(used.counted_since.map(|_| DayCounts {
                 requests: used.requests,

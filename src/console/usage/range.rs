@@ -128,6 +128,6 @@ impl Range {
 }
 
 /// The query of a page without what only an action left in it.
-fn plain(cx: &PageContext) -> Form {
+pub(super) fn plain(cx: &PageContext) -> Form {
     cx.query.clone().without("done").without(VERSION)
 }

@@ -31,6 +31,10 @@ pub(super) fn unauthenticated(policy: &Policy, denial: &Denial, headers: &mut Fi
     }
 }
 
+/// The longest list of scopes in a header field: clients and proxies limit all fields together to some
+/// kilobytes.
+const SCOPES_MAX: usize = 1024;
+
 /// What a caller is told whose key lacks a scope, if the policy reads bearer tokens: RFC 6750 says
 /// how for these alone. Names are in the form of RFC 6749, which needs no escaping.
 pub(super) fn insufficient(policy: &Policy, lacking: Lacking<'_>, headers: &mut Fields) {
@@ -41,15 +45,18 @@ pub(super) fn insufficient(policy: &Policy, lacking: Lacking<'_>, headers: &mut 
         } = credential
             && scheme.eq_ignore_ascii_case("bearer")
         {
-            let error = "\", error=\"insufficient_scope\", scope=\"";
+            let error = "\", error=\"insufficient_scope\"";
             let mut value = [scheme, " realm=\"", &policy.realm, error].concat();
+            let mut scopes = String::new();
             // One of several is enough, and a list would ask for all of them.
-            let names = lacking.all().chain(lacking.any().take(1));
-            for (n, name) in names.enumerate() {
-                value.push_str(if n == 0 { "" } else { " " });
-                value.push_str(name);
+            for name in lacking.all().chain(lacking.any().take(1)) {
+                scopes.push_str(if scopes.is_empty() { "" } else { " " });
+                scopes.push_str(name);
             }
-            value.push('"');
+            // The body names all of them.
+            if scopes.len() <= SCOPES_MAX {
+                value.extend([", scope=\"", &scopes, "\""]);
+            }
             add(value, headers);
         }
     }

@@ -14,6 +14,7 @@ pub enum KeyOrder {
     Newest,
     /// The first created first.
     Oldest,
-    /// Only keys that expire and have not yet, those that expire soonest first.
+    /// Only keys that have not expired, those that expire soonest first, and last those that never
+    /// do.
     Ending,
 }

@@ -215,6 +215,7 @@ codes! {
     RevisionNotFound "revision_not_found" Kind::NotFound, "The policy has no such revision";
     VersionNotFound "version_not_found" Kind::NotFound, "The server does not remember that version of the keyset";
     BackupNotFound "backup_not_found" Kind::NotFound, "There is no such backup to fetch";
+    RecordNotFound "audit_record_not_found" Kind::NotFound, "The audit log has no such record, or no longer";
     AuditEmpty "audit_empty" Kind::NotFound, "The audit log has no record yet";
     PathNotFound "path_not_found" Kind::NotFound, "There is nothing at this path";
     SignInNotSetUp "sign_in_not_set_up" Kind::NotFound, "Sign-in with an identity provider is not set up";

@@ -11,9 +11,11 @@ use super::{Attribute, Buffer, Envoys, FUNCTIONS, Functions, Header, Map};
 
 mod functions;
 mod odd;
+mod secret;
 
 pub use functions::{called, count_schedulers};
 pub use odd::configure_route;
+pub use secret::{hold, with_secret};
 
 thread_local! {
     static BROKEN_ENTRY: Cell<&'static str> = const { Cell::new("") };

@@ -40,6 +40,22 @@ impl Access {
         Self::Key { all, one }
     }
 
+    /// Whether a valid key with these scopes passes.
+    pub fn admits(&self, scopes: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Refused => false,
+            Self::Optional | Self::Open => true,
+            Self::Key { all, one } => {
+                all.is_subset(scopes) && (one.is_empty() || !one.is_disjoint(scopes))
+            }
+        }
+    }
+
+    /// Whether a caller passes with any key, or with none.
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+
     /// Whether every request that passes here passes there.
     fn within(&self, other: &Self) -> bool {
         match (self, other) {
@@ -113,6 +129,11 @@ impl Admission {
                 limit,
             },
         }
+    }
+
+    /// Who may pass.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// What becoming another does.

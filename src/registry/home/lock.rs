@@ -153,7 +153,9 @@ mod tests {
         home.create(&system::local(), |store| {
             store.batch(
                 "ALTER TABLE signing_key DROP COLUMN algorithm;
-                 DROP INDEX key_created; DROP INDEX key_client_created; DROP INDEX key_client_ends; PRAGMA user_version = 11",
+                 DROP INDEX key_created; DROP INDEX key_client_created; DROP INDEX key_client_ends;
+                 DROP INDEX key_client_endless; DROP INDEX key_endless;
+                 DROP TABLE delivery; ALTER TABLE webhook DROP COLUMN paused; PRAGMA user_version = 11",
             );
             Ok(())
         })

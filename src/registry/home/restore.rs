@@ -253,9 +253,18 @@ impl Home {
         })
     }
 
-    /// Moves a file out of the way, so that a new one is not mistaken for it, and keeps it.
+    /// Moves a file out of the way, so that a new one is not mistaken for it, and keeps it beside
+    /// those of earlier restores: each is evidence.
     fn put_former(&self, name: &str) -> Result<()> {
-        let former = self.folder.join(format!("{name}.former"));
+        let numbered = (2..).map(|n: u64| format!("{name}.former.{n}"));
+        let mut names = std::iter::once(format!("{name}.former")).chain(numbered);
+        let free = names.find_map(|name| {
+            let path = self.folder.join(name);
+            (!path.exists()).then_some(path)
+        });
+        let Some(former) = free else {
+            return Ok(());
+        };
         match fs::rename(self.folder.join(name), former) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(cannot_make(&self.folder, &e)),
             _ => Ok(()),

@@ -10,7 +10,7 @@ use crate::usage::Step;
 use keystile_model::error::Result;
 use keystile_model::when;
 use keystile_model::world::World;
-use keystile_store::{Store, Untold, UsageTx, Whose};
+use keystile_store::{OnlyThese, Store, Untold, UsageTx, Whose};
 
 /// How many hours a spike is compared with.
 const HISTORY: u64 = 7 * 24;
@@ -151,7 +151,7 @@ fn look_at(tx: &mut UsageTx<'_>, settings: &UsageSettings, hour: u64, now: u64) 
             key: busy.key,
         };
         let range = (hour.saturating_sub(HISTORY), hour.saturating_sub(1));
-        let history = tx.series(whose, Step::Hour, range)?;
+        let history = tx.series(whose, OnlyThese::default(), Step::Hour, range)?;
         let settled = history.first().is_some_and(|h| hour - h.t >= SETTLED);
         let usual = history.iter().map(|h| h.requests).max().unwrap_or(0);
         if settled && busy.requests > usual.saturating_mul(settings.spike_factor) {

@@ -9,7 +9,7 @@ use super::count::NOBODY;
 use super::{DAY, HOUR, Step, UsageSettings};
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::when;
-use keystile_store::{Dimension, Grouped, These, UsageTx, Whose};
+use keystile_store::{Dimension, Grouped, OnlyThese, These, UsageTx, Whose};
 
 /// Steps of one answer.
 const POINTS: u64 = 3_000;
@@ -47,6 +47,8 @@ pub struct Span {
 pub struct UsageQuestion {
     /// Whose requests.
     pub whose: Whose,
+    /// Which of them.
+    pub only: OnlyThese,
     /// When.
     pub span: Span,
     /// What to break it down by.
@@ -211,7 +213,9 @@ impl Span {
 /// # Errors
 /// Those of the database.
 pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer> {
-    let UsageQuestion { whose, span, .. } = *question;
+    let UsageQuestion {
+        whose, only, span, ..
+    } = *question;
     let range = (span.first, span.last);
     let mut out = UsageAnswer {
         sum: Sum::default(),
@@ -219,7 +223,7 @@ pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer>
         groups: Vec::new(),
         others: (0, Sum::default()),
     };
-    for point in tx.series(whose, span.step, range)? {
+    for point in tx.series(whose, only, span.step, range)? {
         out.sum.add(&point);
         if let Some(at) = out.course.get_mut(span.index(point.t)) {
             at.add(&point);
@@ -245,7 +249,7 @@ pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer>
                 key: group.number,
             },
         };
-        let points = tx.series(whose, span.step, range)?;
+        let points = tx.series(whose, only, span.step, range)?;
         group.course = course(&span, &points);
     }
     out.groups = groups;
@@ -253,18 +257,22 @@ pub fn answer(tx: &UsageTx<'_>, question: &UsageQuestion) -> Result<UsageAnswer>
 }
 
 fn groups(tx: &UsageTx<'_>, question: &UsageQuestion, by: Breakdown) -> Result<Vec<Group>> {
-    let UsageQuestion { whose, span, .. } = *question;
+    let UsageQuestion {
+        whose, only, span, ..
+    } = *question;
     let dimension = match (by, whose) {
         (Breakdown::Route, _) => Dimension::Route,
         (Breakdown::Outcome, _) => Dimension::Outcome,
-        (Breakdown::Client, Whose::All) => return many(tx, These::Clients, &span),
-        (Breakdown::Key, Whose::All) => return many(tx, These::Keys, &span),
-        (Breakdown::Key, Whose::Client(client)) => return many(tx, These::KeysOf(client), &span),
+        (Breakdown::Client, Whose::All) => return many(tx, These::Clients, only, &span),
+        (Breakdown::Key, Whose::All) => return many(tx, These::Keys, only, &span),
+        (Breakdown::Key, Whose::Client(client)) => {
+            return many(tx, These::KeysOf(client), only, &span);
+        }
         // One group, which is all of it.
         (Breakdown::Client, Whose::Client(number) | Whose::Key { client: number, .. })
         | (Breakdown::Key, Whose::Key { key: number, .. }) => {
             let mut sum = Sum::default();
-            let points = tx.series(whose, span.step, (span.first, span.last))?;
+            let points = tx.series(whose, only, span.step, (span.first, span.last))?;
             points.iter().for_each(|p| sum.add(p));
             let course = Vec::new();
             let group = Group {
@@ -280,7 +288,7 @@ fn groups(tx: &UsageTx<'_>, question: &UsageQuestion, by: Breakdown) -> Result<V
         }
     };
     let mut sums: HashMap<i64, (Sum, Vec<Grouped>)> = HashMap::new();
-    for row in tx.series_by(whose, dimension, span.step, (span.first, span.last))? {
+    for row in tx.series_by(whose, only, dimension, span.step, (span.first, span.last))? {
         let (sum, points) = sums.entry(row.number).or_default();
         sum.add(&row);
         points.push(row);
@@ -294,10 +302,10 @@ fn groups(tx: &UsageTx<'_>, question: &UsageQuestion, by: Breakdown) -> Result<V
 }
 
 /// There may be many keys and clients, so the course of the few largest is read afterwards.
-fn many(tx: &UsageTx<'_>, these: These, span: &Span) -> Result<Vec<Group>> {
+fn many(tx: &UsageTx<'_>, these: These, only: OnlyThese, span: &Span) -> Result<Vec<Group>> {
     let mut sums: HashMap<i64, Sum> = HashMap::new();
     for (step, range) in span.coarse() {
-        tx.each_of(these, step, range, |row| {
+        tx.each_of(these, only, step, range, |row| {
             sums.entry(row.number).or_default().add(&row);
         })?;
     }

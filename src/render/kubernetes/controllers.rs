@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::pod::PodTemplate;
 use super::types::{ClaimSpec, LabelSelector};
+use crate::chosen::Chosen;
 use crate::manifest::Resource;
 
 /// Of an `apps/v1` StatefulSet.
@@ -11,7 +12,7 @@ use crate::manifest::Resource;
 #[serde(rename_all = "camelCase")]
 pub struct StatefulSetSpec {
     pub service_name: &'static str,
-    pub replicas: u32,
+    pub replicas: Chosen<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub volume_claim_templates: Vec<Resource<ClaimSpec>>,
@@ -21,7 +22,7 @@ pub struct StatefulSetSpec {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CronJobSpec {
-    pub schedule: String,
+    pub schedule: Chosen<String>,
     pub concurrency_policy: &'static str,
     pub job_template: JobTemplate,
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::types::{LabelSelector, Port, Resources};
+use crate::chosen::Chosen;
 use crate::manifest::ManifestLabels;
 
 #[derive(Serialize)]
@@ -29,6 +30,9 @@ pub struct PodSpec {
     pub restart_policy: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
+    pub image_pull_secrets: Chosen<()>,
+    pub node_selector: Chosen<()>,
+    pub tolerations: Chosen<()>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +63,7 @@ pub struct Volume {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum VolumeSource {
     Secret {
-        secret_name: &'static str,
+        secret_name: Chosen<&'static str>,
     },
     PersistentVolumeClaim {
         claim_name: &'static str,
@@ -96,14 +100,14 @@ pub struct PodAffinityTerm {
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     pub name: &'static str,
-    pub image: String,
+    pub image: Chosen<String>,
     pub command: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
+    pub args: Vec<Chosen<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ContainerPort>,
-    pub env: Vec<EnvVar>,
-    pub resources: Resources,
+    pub env: Vec<Chosen<EnvVar>>,
+    pub resources: Chosen<Resources>,
     pub security_context: SecurityContext,
     pub volume_mounts: Vec<VolumeMount>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,8 +155,8 @@ struct FieldPath {
 
 #[derive(Serialize)]
 struct SecretKey {
-    name: &'static str,
-    key: &'static str,
+    name: Chosen<&'static str>,
+    key: Chosen<&'static str>,
     /// The container starts without it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     optional: bool,
@@ -166,16 +170,25 @@ impl EnvVar {
     }
 
     /// With the value of this key of a Secret.
-    pub fn of_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
+    pub fn of_secret(
+        name: &'static str,
+        secret: Chosen<&'static str>,
+        key: Chosen<&'static str>,
+    ) -> Self {
         Self::secret(name, secret, key, false)
     }
 
-    /// The same, if the Secret has that key.
+    /// With the value of this key of a Secret, if it has that key.
     pub fn of_optional_secret(name: &'static str, secret: &'static str, key: &'static str) -> Self {
-        Self::secret(name, secret, key, true)
+        Self::secret(name, Chosen::Fixed(secret), Chosen::Fixed(key), true)
     }
 
-    fn secret(name: &'static str, secret: &'static str, key: &'static str, optional: bool) -> Self {
+    fn secret(
+        name: &'static str,
+        secret: Chosen<&'static str>,
+        key: Chosen<&'static str>,
+        optional: bool,
+    ) -> Self {
         let source = ValueSource::SecretKeyRef(SecretKey {
             name: secret,
             key,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::chosen::Chosen;
 use crate::manifest::{ManifestLabels, Metadata};
 
 /// `v1` ConfigMap.
@@ -27,7 +28,7 @@ pub struct ServiceSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
     pub name: &'static str,
-    pub port: u16,
+    pub port: Chosen<u16>,
     pub target_port: Port,
 }
 
@@ -59,15 +60,13 @@ pub struct NetworkPolicySpec {
 
 #[derive(Serialize)]
 pub struct Ingress {
-    /// Anyone, if empty.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<Peer>,
+    pub from: Chosen<[Peer; 1]>,
     pub ports: Vec<PolicyPort>,
 }
 
 #[derive(Serialize)]
 pub struct Egress {
-    pub ports: Vec<PolicyPort>,
+    pub ports: Vec<Chosen<PolicyPort>>,
 }
 
 #[derive(Serialize)]
@@ -79,7 +78,7 @@ pub struct Peer {
 #[derive(Serialize)]
 pub struct PolicyPort {
     pub protocol: &'static str,
-    pub port: Port,
+    pub port: Chosen<Port>,
 }
 
 /// Of a `v1` PersistentVolumeClaim.
@@ -88,6 +87,7 @@ pub struct PolicyPort {
 pub struct ClaimSpec {
     pub access_modes: [&'static str; 1],
     pub resources: Resources,
+    pub storage_class_name: Chosen<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -103,13 +103,11 @@ pub struct LabelSelector {
 pub struct Requirement {
     pub key: &'static str,
     pub operator: &'static str,
-    pub values: Vec<String>,
+    pub values: Chosen<Vec<String>>,
 }
 
 /// How much of what: of the processor, memory or storage.
 #[derive(Serialize)]
 pub struct Resources {
-    pub requests: BTreeMap<&'static str, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<&'static str, String>,
+    pub requests: BTreeMap<&'static str, Chosen<String>>,
 }

@@ -125,6 +125,10 @@ mod tests {
         let report = sealed(&bed, "e1", (0, 1), 1, 1, 0).await;
         let kid = report.kid.clone();
         bed.delivery.pool().write(change).await.unwrap();
+        let taken = bed
+            .delivery
+            .reported(&report.body, &report.kid, &report.tag);
+        assert!(taken.is_ok(), "before it is retired: {taken:?}");
         let retire = move |store: &mut keystile_store::Store| {
             signing::retire(store, &system::local(), &kid).map(drop)
         };

@@ -114,6 +114,11 @@ pub(super) async fn style() -> Response {
     (css, docs::STYLE).into_response()
 }
 
+pub(super) async fn script() -> Response {
+    let js = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")];
+    (js, docs::SCRIPT).into_response()
+}
+
 pub(super) async fn nowhere() -> Problem {
     refuse(
         Code::PathNotFound,

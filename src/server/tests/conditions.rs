@@ -103,6 +103,24 @@ fn changes(id: &str, token: &str) -> Vec<Change> {
             Value::Null,
             "/v1/webhooks/one",
         ),
+        alone("webhook.test", "/v1/webhooks/one/test", Value::Null),
+        alone(
+            "webhook.resend",
+            "/v1/webhooks/one/resend",
+            json!({"audit_seq": 1}),
+        ),
+        of(
+            "webhook.pause",
+            "/v1/webhooks/one/pause",
+            Value::Null,
+            "/v1/webhooks/one",
+        ),
+        of(
+            "webhook.resume",
+            "/v1/webhooks/one/resume",
+            Value::Null,
+            "/v1/webhooks/one",
+        ),
         of(
             "usage.configure",
             "/v1/usage/settings",

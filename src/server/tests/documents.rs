@@ -55,12 +55,17 @@ async fn openapi_lists_each_route_once_and_every_reference_resolves() {
 }
 
 #[tokio::test]
-async fn the_page_runs_nothing_and_loads_nothing_from_elsewhere() {
+async fn the_page_runs_one_script_of_ours_and_loads_nothing_from_elsewhere() {
     let api = Api::new();
     let page = api.ask("", "GET", "/docs", Value::Null).await;
     assert_eq!(page.status, 200);
     assert!(header(&page, "content-security-policy").starts_with("default-src 'none'"));
-    assert!(!page.text.contains("<script") && !page.text.contains("http://"));
+    assert_eq!(page.text.matches("<script").count(), 1);
+    assert!(
+        page.text
+            .contains("<script src=\"/docs.js\" defer></script>")
+    );
+    assert!(!page.text.contains("http://"));
     for route in routes() {
         assert!(
             page.text.contains(&format!("id=\"{}\"", route.name)),
@@ -71,6 +76,11 @@ async fn the_page_runs_nothing_and_loads_nothing_from_elsewhere() {
     assert_eq!(
         api.ask("", "GET", "/docs.css", Value::Null).await.status,
         200
+    );
+    let script = api.ask("", "GET", "/docs.js", Value::Null).await;
+    assert_eq!(
+        header(&script, "content-type"),
+        "text/javascript; charset=utf-8"
     );
     let document = api.ask("", "GET", "/openapi.json", Value::Null).await;
     assert_eq!(document.body["info"]["title"], "Keystile");

@@ -51,7 +51,7 @@ pub(super) const META: Table = with_secret(
 pub(super) const MARK: Table = table("mark", "name", "name t, text t");
 
 /// The other tables of a store; one that another refers to comes first.
-pub(super) const STORE: [Table; 15] = [
+pub(super) const STORE: [Table; 16] = [
     table(
         "client",
         "number",
@@ -94,9 +94,14 @@ pub(super) const STORE: [Table; 15] = [
         "webhook",
         "number",
         ("secret", &["name"]),
-        "number i, name t, url t, secret x, events t, cursor i, created i",
+        "number i, name t, url t, secret x, events t, cursor i, created i, paused i",
     ),
     table("message", "webhook, seq", "webhook i, seq i, failures i, next i"),
+    table(
+        "delivery",
+        "webhook, number",
+        "webhook i, number i, seq i, action t, attempt i, at i, took_ms i, status i, failure t",
+    ),
     table("warning", "key", "key i, deadline i, days i"),
     table("handover", "key", "key i, since i, fetched i"),
     table(

@@ -30,6 +30,28 @@ pub enum Whose {
     },
 }
 
+/// Which of somebody's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnlyThese {
+    /// Those that matched a route, by its number.
+    pub route: Option<i64>,
+    /// Those with an outcome, by its number.
+    pub outcome: Option<i64>,
+}
+
+impl OnlyThese {
+    /// The number of a name that nothing was counted for.
+    pub const NEVER: i64 = -1;
+
+    /// As a part of a condition. Numbers are ours, and few: they stand in the text.
+    fn sql(self) -> String {
+        let part = |column: &str, n: Option<i64>| {
+            n.map_or(String::new(), |n| format!(" AND {column} = {n}"))
+        };
+        part("route", self.route) + &part("outcome", self.outcome)
+    }
+}
+
 /// How requests are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum These {
@@ -43,7 +65,7 @@ pub enum These {
 
 impl These {
     /// In one unit of time, and the value for `?2`.
-    pub(crate) fn sql(self, step: Step) -> (String, i64) {
+    pub(crate) fn sql(self, step: Step, only: OnlyThese) -> (String, i64) {
         let unit = step.name();
         let (name, table, which, group, client) = match self {
             Self::Clients => ("client", "client", "client <> ?2", "client", 0),
@@ -52,7 +74,8 @@ impl These {
         };
         let sql = format!(
             "SELECT t, {name}, {SUMS}
-             FROM {table}_{unit} WHERE t = ?1 AND {which} GROUP BY t, {group}"
+             FROM {table}_{unit} WHERE t = ?1 AND {which}{} GROUP BY t, {group}",
+            only.sql()
         );
         (sql, client)
     }
@@ -125,11 +148,18 @@ const UNITS: &str =
 
 impl UsageTx<'_> {
     /// Requests in each unit of a range that had any.
-    pub fn series(&self, whose: Whose, step: Step, (from, until): Range) -> Result<Vec<Grouped>> {
+    pub fn series(
+        &self,
+        whose: Whose,
+        only: OnlyThese,
+        step: Step,
+        (from, until): Range,
+    ) -> Result<Vec<Grouped>> {
         let (table, condition, client, key) = place(whose, step);
         let sql = format!(
             "{UNITS} SELECT c.t, 0, {SUMS}
-             FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t"
+             FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition}{} GROUP BY c.t",
+            only.sql()
         );
         self.tx.all(
             &sql,
@@ -142,6 +172,7 @@ impl UsageTx<'_> {
     pub fn series_by(
         &self,
         whose: Whose,
+        only: OnlyThese,
         by: Dimension,
         step: Step,
         (from, until): Range,
@@ -153,7 +184,8 @@ impl UsageTx<'_> {
         };
         let sql = format!(
             "{UNITS} SELECT c.t, c.{by}, {SUMS}
-             FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition} GROUP BY c.t, c.{by}"
+             FROM unit CROSS JOIN {table} c ON c.t = unit.t AND {condition}{} GROUP BY c.t, c.{by}",
+            only.sql()
         );
         self.tx.all(
             &sql,
@@ -168,11 +200,12 @@ impl UsageTx<'_> {
     pub fn each_of(
         &self,
         these: These,
+        only: OnlyThese,
         step: Step,
         (from, until): Range,
         mut each: impl FnMut(Grouped),
     ) -> Result<()> {
-        let (sql, client) = these.sql(step);
+        let (sql, client) = these.sql(step, only);
         for t in from..=until {
             self.tx
                 .each(&sql, params![column::signed(t), client], |row| {
@@ -246,6 +279,15 @@ impl UsageTx<'_> {
             Dimension::Outcome => "SELECT name FROM outcome WHERE number = ?",
         };
         self.tx.one(sql, params![number], |r| r.get(0))
+    }
+
+    /// The number of a route or an outcome.
+    pub fn number_of(&self, by: Dimension, name: &str) -> Result<Option<i64>> {
+        let sql = match by {
+            Dimension::Route => "SELECT number FROM route WHERE name = ?",
+            Dimension::Outcome => "SELECT number FROM outcome WHERE name = ?",
+        };
+        self.tx.optional(sql, params![name], |r| r.get(0))
     }
 
     /// What was taken of a quota in the window that began then: what was let through minus what was

@@ -5,6 +5,9 @@ use super::*;
 /// What a test keeps by hand: requests by minute, key, route and outcome.
 type Model = BTreeMap<(u64, Option<u32>, Option<u32>, u32), u64>;
 
+/// Only requests of this route, and with this outcome.
+type Filter = (Option<u32>, Option<u32>);
+
 fn learn(model: &mut Model, batch: &Batch) {
     for r in &batch.rows {
         *model
@@ -27,10 +30,20 @@ fn check(b: &mut Bench, model: &Model, ids: &[String], now: u64) {
             };
             whoses.push((whose, Some(i as u32)));
         }
-        for (whose, key) in whoses {
-            let (all, mut wanted) = expected(model, ids, &span, key);
+        // All of them, those of a route, those with an outcome, and both.
+        let filters = [
+            (None, None),
+            (Some(0), None),
+            (None, Some(1)),
+            (Some(1), Some(0)),
+        ];
+        let asks = whoses
+            .iter()
+            .flat_map(|w| filters.map(|filter| (*w, filter)));
+        for ((whose, key), filter) in asks {
+            let (all, mut wanted) = expected(model, ids, &span, key, filter);
             for by in [Breakdown::Route, Breakdown::Outcome, Breakdown::Key] {
-                let (answer, names) = asked(b, whose, span, by);
+                let (answer, names) = asked(b, whose, filter, span, by);
                 assert_eq!(answer.sum.requests, all, "{step:?} {whose:?}");
                 let sum: u64 = answer.course.iter().map(|s| s.requests).sum();
                 assert_eq!(sum, all, "{step:?} {whose:?}");
@@ -67,11 +80,13 @@ fn expected(
     ids: &[String],
     span: &Span,
     key: Option<u32>,
+    (route, outcome): Filter,
 ) -> (u64, BTreeMap<u8, BTreeMap<String, u64>>) {
     let within = |at: u64| (span.from()..span.until()).contains(&at);
-    let mine = model
-        .iter()
-        .filter(|((at, k, _, _), _)| within(*at) && (key.is_none() || *k == key));
+    let mine = model.iter().filter(|((at, k, r, o), _)| {
+        let asked = (route.is_none() || *r == route) && outcome.is_none_or(|w| *o == w);
+        within(*at) && (key.is_none() || *k == key) && asked
+    });
     let mut wanted: BTreeMap<_, BTreeMap<String, u64>> = BTreeMap::new();
     let mut all = 0;
     for ((_, k, route, outcome), n) in mine {
@@ -95,16 +110,25 @@ fn expected(
 fn asked(
     b: &mut Bench,
     whose: Whose,
+    (route, outcome): Filter,
     span: Span,
     by: Breakdown,
 ) -> (question::UsageAnswer, BTreeMap<String, u64>) {
-    let question = UsageQuestion {
-        whose,
-        span,
-        by: Some(by),
-        most: 50,
-    };
     let read = |tx: &UsageTx<'_>| {
+        let number = |by, name: Option<&str>| -> keystile_model::error::Result<Option<i64>> {
+            let Some(name) = name else { return Ok(None) };
+            Ok(Some(tx.number_of(by, name)?.unwrap_or(OnlyThese::NEVER)))
+        };
+        let question = UsageQuestion {
+            whose,
+            only: OnlyThese {
+                route: number(Dimension::Route, route.map(|r| ROUTES[r as usize]))?,
+                outcome: number(Dimension::Outcome, outcome.map(|o| OUTCOMES[o as usize]))?,
+            },
+            span,
+            by: Some(by),
+            most: 50,
+        };
         let answer = question::answer(tx, &question)?;
         let mut names = BTreeMap::new();
         for g in &answer.groups {

@@ -88,6 +88,7 @@ fn answers_over_many_rows_read_few_of_them() {
         let span = Span::new(since, Some(step), &UsageSettings::default(), now).unwrap();
         let question = UsageQuestion {
             whose,
+            only: OnlyThese::default(),
             span,
             by,
             most: 20,

@@ -66,7 +66,7 @@ pub struct IstioArgs {
 /// The keyset for a Kubernetes object, refused if it does not fit.
 pub fn keyset_for_object(cx: &Context) -> Result<String> {
     let keyset =
-        publish::ready(&mut cx.store_as_it_is()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
+        publish::ready(&mut cx.store_to_publish()?, &cx.world)?.seal(publish::nonce(&cx.world)?);
     if keyset.len() > OBJECT_MOST {
         return Err(refuse(
             Code::TooLong,

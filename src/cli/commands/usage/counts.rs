@@ -26,6 +26,12 @@ pub(super) struct Show {
     /// Until this time [default: now]
     #[arg(long, value_name = "WHEN")]
     until: Option<When>,
+    /// Only requests that matched this route
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
+    /// Only requests with this outcome: `ok`, or the code of a refusal
+    #[arg(long, value_name = "CODE")]
+    outcome: Option<String>,
     /// Break the requests down
     #[arg(long, value_name = "WHAT")]
     by: Option<Breakdown>,
@@ -49,6 +55,8 @@ impl Show {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let counted = cx.perform(usage::Show {
             of: self.of,
+            route: self.route,
+            outcome: self.outcome,
             since: Some(TimeWords(self.since)),
             until: self.until.map(TimeWords),
             step: self.step,

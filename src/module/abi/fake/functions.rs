@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::{Buffer, Envoys, Functions, Header, Labels};
-use super::{LOG, Pairs, Replied, Side, Stream, text};
+use super::{LOG, Pairs, Replied, Side, Stream, secret, text};
 
 thread_local! {
     static CALLED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -282,4 +282,6 @@ pub(super) const ALL: Functions = Functions {
     attribute_bool: Some(attribute_bool),
     is_validation_mode: Some(no),
     config_http_callout: Some(callout),
+    secret_subscribe: Some(secret::subscribe),
+    config_secret: Some(secret::read),
 };

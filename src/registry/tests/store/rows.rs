@@ -85,12 +85,18 @@ fn clients_and_keys_are_summed_as_they_lie_without_a_look_at_others() {
     let mut b = Bench::in_file();
     for step in Step::ALL {
         for these in [These::Clients, These::Keys, These::KeysOf(7)] {
-            let found = b.store.usage_plan(step, these);
-            assert!(
-                found.contains("USING PRIMARY KEY (t=?"),
-                "{these:?}: {found}"
-            );
-            assert!(!found.contains("TEMP B-TREE"), "{these:?}: {found}");
+            let one = OnlyThese {
+                route: Some(3),
+                outcome: Some(4),
+            };
+            for only in [OnlyThese::default(), one] {
+                let found = b.store.usage_plan(step, these, only);
+                assert!(
+                    found.contains("USING PRIMARY KEY (t=?"),
+                    "{these:?}: {found}"
+                );
+                assert!(!found.contains("TEMP B-TREE"), "{these:?}: {found}");
+            }
         }
     }
 }
