@@ -235,7 +235,7 @@ fn the_page_for_istio_is_typed_from_top_to_bottom() {
         "PersistentVolumeClaim",
         "CronJob",
     ];
-    let plugin = ["WasmPlugin", "EnvoyFilter", "ConfigMap"];
+    let plugin = ["TrafficExtension", "EnvoyFilter", "ConfigMap"];
     let discovery = ["EnvoyFilter", "EnvoyFilter", "ConfigMap"];
     // The native module, with its keyset in a file and from discovery.
     let module = ["EnvoyFilter", "ConfigMap"];
@@ -289,7 +289,7 @@ fn each_host_of_the_guide_gets_its_configuration() {
     let block = blocks.iter().find(|b| b.contains("# a mesh")).unwrap();
     let whole = text(&reader.run(block).stdout);
     for kind in [
-        "WasmPlugin",
+        "TrafficExtension",
         "EnvoyPatchPolicy",
         "StatefulSet",
         "static_resources:",
