@@ -2,7 +2,7 @@ use super::*;
 use crate::ecds::SIGNING_KEYS;
 use crate::envoy::HostPort;
 use crate::envoy::parts::Tls;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const KEYSET: &str = r#"{"format":1,"hmac":"yes","kid":"1e5","manifest":"null","nonce":9007199254740991,"pages":"~"}"#;
 
