@@ -92,7 +92,7 @@ async fn a_page_that_the_guide_does_not_have_is_not_found_in_its_own_frame() {
     ] {
         let lost = get(path, &[]).await;
         assert_eq!(
-            (lost.status, &lost.body["code"]),
+            (lost.status, &lost.body["errors"][0]["code"]),
             (404, &json!("path_not_found")),
             "{path}"
         );
