@@ -20,11 +20,11 @@ use keystile_model::foreign;
 use keystile_model::record::Status;
 
 mod pager;
+mod progress_note;
 mod refused;
-mod waiting;
 
+pub use progress_note::ProgressNote;
 use refused::Refused;
-pub use waiting::Waiting;
 
 /// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -119,16 +119,16 @@ impl Output {
     }
 
     /// Says on stderr what is being done, if that takes longer than a second and stderr is a terminal.
-    pub fn waiting(self, what: impl Into<String>) -> Waiting {
-        Waiting::new(what.into())
+    pub fn waiting(self, what: impl Into<String>) -> ProgressNote {
+        ProgressNote::new(what.into())
     }
 
     /// The same, with how much was written, for what goes to a file or a pipe: on a terminal that can be
     /// seen, and this would be in its way.
-    pub fn writing(self, what: impl Into<String>) -> Waiting {
+    pub fn writing(self, what: impl Into<String>) -> ProgressNote {
         match io::stdout().is_terminal() {
-            true => Waiting::hidden(),
-            false => Waiting::new(what.into()),
+            true => ProgressNote::hidden(),
+            false => ProgressNote::new(what.into()),
         }
     }
 

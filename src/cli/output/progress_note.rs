@@ -19,14 +19,14 @@ static IS_THERE: AtomicBool = AtomicBool::new(false);
 
 /// Shows on stderr what is being done and for how long, from the second second until it is dropped;
 /// nothing if that is no terminal.
-pub struct Waiting {
+pub struct ProgressNote {
     /// Dropped to end it.
     ends: Option<Sender<()>>,
     shows: Option<JoinHandle<()>>,
     rows: Arc<AtomicU64>,
 }
 
-impl Waiting {
+impl ProgressNote {
     pub(super) fn new(what: String) -> Self {
         let rows = Arc::new(AtomicU64::new(0));
         if !io::stderr().is_terminal() || IS_THERE.swap(true, Ordering::Relaxed) {
@@ -74,7 +74,7 @@ fn show(what: String, rows: &AtomicU64, ended: &Receiver<()>) {
     bar.finish_and_clear();
 }
 
-impl Drop for Waiting {
+impl Drop for ProgressNote {
     fn drop(&mut self) {
         let Some(shows) = self.shows.take() else {
             return;
