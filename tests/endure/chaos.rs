@@ -229,10 +229,7 @@ fn name(blow: &[Fault], bed: &Bed) -> String {
 fn recover(ground: &Ground, bed: &Bed, fault: &str, bound: Duration) -> Duration {
     let began = Instant::now();
     let mut said = None;
-    loop {
-        let Err(words) = works(ground, bed) else {
-            break;
-        };
+    while let Err(words) = works(ground, bed) {
         if began.elapsed() > bound && said.is_none() {
             ground
                 .recorder
