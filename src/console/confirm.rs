@@ -1,5 +1,6 @@
 //! The question before something that is hard to undo, with its effect stated.
 
+use axum::response::Response;
 use maud::{Markup, html};
 
 use super::context::PageContext;
@@ -12,8 +13,20 @@ use keystile_server::problem::Problem;
 const SURE: &str = "sure";
 
 /// Whether a form comes from the page that asked.
-pub fn is_sure(form: &Form) -> bool {
+fn is_sure(form: &Form) -> bool {
     form.has(SURE, "true")
+}
+
+/// The question, unless the form comes from the page that asked it.
+pub async fn unless_sure(
+    cx: &PageContext,
+    form: &Form,
+    question: impl Future<Output = Result<Page, Problem>>,
+) -> Option<Response> {
+    match is_sure(form) {
+        true => None,
+        false => Some(cx.shown(question.await)),
+    }
 }
 
 /// What is asked.

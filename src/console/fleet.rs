@@ -38,11 +38,13 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         query.target("/console/fleet")
     });
     let body = html! {
-        (health(&fleet.nodes, version, cx.now))
-        @if fleet.signed_with == ["hmac-sha256"] {
-            p.soft { "Keysets are signed with HMAC only: every Envoy has the secret, and could sign a keyset itself. With Ed25519, Envoys have public keys." }
-        } @else if !fleet.signed_with.is_empty() {
-            p.soft { "Keysets are signed with " (fleet.signed_with.join(" and ")) "." }
+        section.card {
+            (health(&fleet.nodes, version, cx.now))
+            @if fleet.signed_with == ["hmac-sha256"] {
+                p.soft { "Keysets are signed with HMAC only: every Envoy has the secret, and could sign a keyset itself. With Ed25519, Envoys have public keys." }
+            } @else if !fleet.signed_with.is_empty() {
+                p.soft { "Keysets are signed with " (fleet.signed_with.join(" and ")) "." }
+            }
         }
         (widgets::table(
             "Envoys",

@@ -19,7 +19,7 @@ use keystile_server::problem::Problem;
 /// Clients, and keys, that are offered.
 const OFFERED: u32 = 6;
 /// Keys that are searched: a list that grows while somebody types has to be quick.
-const SCAN: u32 = 2_000;
+const SCAN: u32 = 1_000;
 
 /// Somewhere to go.
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ async fn page(cx: &PageContext) -> Result<Page, Problem> {
         }
         (widgets::table("Places", &["Where", "What", ""], places.iter().map(row).collect(), "Nothing has that in its name."))
     };
-    Ok(Page::new(Section::Overview, "Go to", body))
+    Ok(Page::new(Section::Elsewhere, "Go to", body))
 }
 
 async fn places(cx: &PageContext) -> Result<Vec<Place>, Problem> {

@@ -42,6 +42,8 @@ pub enum Section {
     Settings,
     /// How to call the guarded API.
     Guide,
+    /// In no line of the menu.
+    Elsewhere,
 }
 
 /// Section, word, target, who sees it.

@@ -50,7 +50,7 @@ pub fn words(concern: KeyConcern) -> (&'static str, &'static str) {
         ),
         KeyConcern::Ownerless => (
             "Nobody is named as responsible",
-            "Nobody can be asked when it misbehaves. Give its client a label owner.",
+            "Nobody can be asked when it misbehaves. Add an “owner” label to its client.",
         ),
     }
 }

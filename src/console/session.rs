@@ -252,7 +252,7 @@ mod tests {
         Sessions::new(&ConsoleSettings {
             idle: Duration::from_secs(100),
             most: Duration::from_secs(250),
-            oidc: None,
+            ..ConsoleSettings::default()
         })
     }
 

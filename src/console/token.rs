@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::confirm::{Confirmation, is_sure};
+use super::confirm::{Confirmation, unless_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
@@ -172,9 +172,8 @@ fn made_page(cx: &PageContext, form: &Form, made: &CreatedToken) -> Page {
 
 /// Revokes a token permanently, once that is confirmed; its sessions end with it.
 pub async fn revoke(Path(id): Path<String>, SubmittedForm { cx, form }: SubmittedForm) -> Response {
-    if !is_sure(&form) {
-        let page = asking(&cx, &id, &form).await;
-        return cx.shown(page);
+    if let Some(question) = unless_sure(&cx, &form, asking(&cx, &id, &form)).await {
+        return question;
     }
     let asked = Form::default().with("id", id).operation::<Revoke>(&[]);
     let done = match asked {

@@ -217,8 +217,8 @@ impl UsageShown {
                         (self.limits(&counts.outcomes, cx.now))
                         div.columns {
                             (reasons(&counts.outcomes, &self.only, cx, path))
-                            (busiest(&counts.busiest, &self.only, cx, path))
-                            @if let Some(routes) = &counts.routes { (busiest(routes, &self.only, cx, path)) }
+                            (busiest(&counts.busiest, "busiest", &self.only, cx, path))
+                            @if let Some(routes) = &counts.routes { (busiest(routes, "routes", &self.only, cx, path)) }
                         }
                     },
                 }

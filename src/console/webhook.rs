@@ -7,7 +7,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::confirm::{Confirmation, is_sure};
+use super::confirm::{Confirmation, unless_sure};
 use super::context::{PageContext, SubmittedForm};
 use super::form::Form;
 use super::page::{FormState, Page, Section};
@@ -152,9 +152,8 @@ pub async fn delete(
     Path(name): Path<String>,
     SubmittedForm { cx, form }: SubmittedForm,
 ) -> Response {
-    if !is_sure(&form) {
-        let page = asking(&cx, &name, &form).await;
-        return cx.shown(page);
+    if let Some(question) = unless_sure(&cx, &form, asking(&cx, &name, &form)).await {
+        return question;
     }
     let done = cx
         .with::<Delete, _>(&name.clone(), move |store, world| {

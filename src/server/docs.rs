@@ -135,7 +135,12 @@ fn operation(document: &Value, o: &Op<'_>, out: &mut String) {
                 text(p, "/name"),
                 &format!("{}, {}", text(p, "/in"), type_of(p.get("schema"))),
                 p.get("required") == Some(&Value::Bool(true)),
-                schema::description(document, p),
+                schema::description(
+                    document,
+                    p.get("schema")
+                        .filter(|_| text(p, "/description").is_empty())
+                        .unwrap_or(p),
+                ),
             )
         })
         .collect();

@@ -193,7 +193,7 @@ fn an_operation_is_found_on_the_page_of_the_api() {
         let browser = Browser::start(screen);
         let b = &browser;
         b.go(&format!("{}/docs", server.url()));
-        b.write("#search", "webhook resend");
+        b.write("#search", "resend /v1/webhooks");
         let shown = "return [...document.querySelectorAll('.side li')].filter((l) => !l.hidden).map((l) => l.textContent).join()";
         assert_eq!(
             b.script(shown, &[]),

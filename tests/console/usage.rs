@@ -327,7 +327,7 @@ fn key_pages(b: &Browser, go: &impl Fn(&str), first: &str, other: &str) {
     ] {
         assert!(lately.contains(words), "{words}: {lately}");
     }
-    assert_eq!(table(b, "routes"), json!([["/v1/{*rest}", "1297", "63"]]));
+    assert_eq!(table(b, "busiest"), json!([["/v1/{*rest}", "1297", "63"]]));
     b.judge("usage-key");
     go(&format!("/console/keys/{other}?since=30d"));
     assert_eq!(

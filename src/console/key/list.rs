@@ -115,6 +115,10 @@ pub async fn found(cx: &PageContext, client: Option<String>) -> Result<KeyPage, 
     }
     if query.text("expiring") == "never" {
         asked = asked.without("expiring").with("endless", "true");
+        if query.text("order") == "ending" {
+            // They are the last in that order, behind all that expire.
+            asked = asked.with("order", "newest");
+        }
     }
     let mut asked: List = asked
         .with_all("label", query.words("label"))

@@ -16,7 +16,7 @@ use keystile_store::Store;
 use keystile_system as system;
 use maud::{Markup, html};
 
-use super::super::confirm::{Confirmation, is_sure};
+use super::super::confirm::{Confirmation, unless_sure};
 use super::super::context::{PageContext, SubmittedForm};
 use super::super::form::{Form, unconfirmed};
 use super::super::page::{Page, Section};
@@ -71,9 +71,9 @@ pub async fn several(SubmittedForm { cx, form }: SubmittedForm) -> Response {
     if keys.is_empty() {
         return cx.go(&back, "none-chosen");
     }
-    if !is_sure(&form) {
-        let page = asking(&cx, &form, deed, &keys, None).await;
-        return cx.shown(page);
+    let question = asking(&cx, &form, deed, &keys, None);
+    if let Some(question) = unless_sure(&cx, &form, question).await {
+        return question;
     }
     let began = system::nanoseconds();
     match done(&cx, &form, deed, &keys).await {

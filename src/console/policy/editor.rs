@@ -125,7 +125,8 @@ fn listed(mistakes: &[Mistake]) -> Markup {
     html! {
         div.note.bad #mistakes role="alert" {
             p { strong {
-                @if mistakes.len() == 1 { "The policy has a mistake." }
+                @if mistakes.iter().all(|m| m.line.is_none()) { "Nothing was applied." }
+                @else if mistakes.len() == 1 { "The policy has a mistake." }
                 @else { "The policy has " (mistakes.len()) " mistakes." }
             } }
             ul.plainly {

@@ -5,7 +5,7 @@ use maud::html;
 
 use super::attempt;
 use super::editor::meaning;
-use crate::confirm::{Confirmation, is_sure};
+use crate::confirm::{Confirmation, unless_sure};
 use crate::context::{PageContext, SubmittedForm};
 use crate::form::Form;
 use crate::page::{Page, Section};
@@ -83,9 +83,8 @@ async fn asking(cx: &PageContext, form: &Form) -> Result<Page, Problem> {
 /// Puts one of them in force again, once that is confirmed, if the one in force is the one that
 /// the page showed.
 pub async fn rollback(SubmittedForm { cx, form }: SubmittedForm) -> Response {
-    if !is_sure(&form) {
-        let page = asking(&cx, &form).await;
-        return cx.shown(page);
+    if let Some(question) = unless_sure(&cx, &form, asking(&cx, &form)).await {
+        return question;
     }
     let done = match form.operation::<Rollback>(&[]) {
         Ok(asked) => rolled_back(&cx, &form, asked).await,

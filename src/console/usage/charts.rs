@@ -112,17 +112,23 @@ pub(super) fn reasons(u: &Usage, only: &OnlyCounted, cx: &PageContext, path: &st
     }
 }
 
-/// The largest clients, keys or routes.
-pub(super) fn busiest(u: &Usage, only: &OnlyCounted, cx: &PageContext, path: &str) -> Markup {
-    let (title, head, folder, class) = match u.by {
-        Some(Breakdown::Client) => ("By client", "Client", Some("clients"), "plain busiest"),
-        Some(Breakdown::Key) => ("By key", "Key", Some("keys"), "plain busiest"),
-        _ => ("By route", "Route", None, "plain routes"),
+/// The largest clients, keys or routes, in a table of that name.
+pub(super) fn busiest(
+    u: &Usage,
+    name: &str,
+    only: &OnlyCounted,
+    cx: &PageContext,
+    path: &str,
+) -> Markup {
+    let (title, head, folder) = match u.by {
+        Some(Breakdown::Client) => ("By client", "Client", Some("clients")),
+        Some(Breakdown::Key) => ("By key", "Key", Some("keys")),
+        _ => ("By route", "Route", None),
     };
     html! {
         div {
             h3 { (title) }
-            table class=(class) {
+            table class={ "plain " (name) } {
                 thead {
                     tr {
                         th scope="col" { (head) }

@@ -124,7 +124,7 @@ pub(super) async fn script() -> Response {
     (js, docs::SCRIPT).into_response()
 }
 
-pub(super) async fn nowhere() -> Problem {
+pub(in super::super) async fn nowhere() -> Problem {
     refuse(
         Code::PathNotFound,
         "there is nothing at this path",

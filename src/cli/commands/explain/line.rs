@@ -205,7 +205,7 @@ mod tests {
         let mut endless = std::io::BufReader::new(std::io::repeat(b'x'));
         let refused = LogLine::find(&mut endless, None).err().unwrap();
         assert!(refused.is(Code::TooLong), "{refused}");
-        let whole = r#"{"status":200,"flags":"-","path":""#;
+        let whole = r#"{"status":200,"reason":"via_upstream","path":""#;
         let whole = format!("{whole}{}\"}}\n", "a".repeat(MAX_LINE - whole.len() - 2));
         assert_eq!(whole.len(), MAX_LINE + 1);
         assert!(LogLine::find(whole.as_bytes(), None).is_ok());
