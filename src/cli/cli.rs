@@ -80,6 +80,10 @@ struct Global {
     )]
     output: OutputFormat,
 
+    /// Print long lists at once. Otherwise, on a terminal, they go through $PAGER, or `less`
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    no_pager: bool,
+
     /// A command that prints the master key: `vault kv get …`, `pass show …`. Otherwise the key is
     /// read from the environment (KEYSTILE_MASTER_KEY) or from master.key in the store's folder
     #[arg(
@@ -284,7 +288,10 @@ fn run(cli: Cli) -> Result<()> {
             None => home,
             Some(address) => home.in_database(Arc::new(address)),
         },
-        out: Output::new(cli.global.output),
+        out: match (Output::new(cli.global.output), cli.global.no_pager) {
+            (out, true) => out.without_pager(),
+            (out, false) => out,
+        },
         server,
     };
     match cli.command {

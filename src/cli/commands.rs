@@ -201,6 +201,7 @@ impl Context {
 
     /// The same in a given world; through a server, in the world of the server.
     pub fn perform_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
+        let _waiting = self.out.waiting(O::ENDPOINT.summary);
         match &self.server {
             Some(server) => server.remote()?.perform(&operation),
             None if operation.updates_store() => operation.run(&mut self.store()?, world),

@@ -19,8 +19,11 @@ use keystile_model::error::{Code, Error, Result, Surface, refuse};
 use keystile_model::foreign;
 use keystile_model::record::Status;
 
+mod pager;
+mod progress_note;
 mod refused;
 
+pub use progress_note::ProgressNote;
 use refused::Refused;
 
 /// The output format.
@@ -38,12 +41,22 @@ pub enum OutputFormat {
 #[derive(Clone, Copy)]
 pub struct Output {
     form: OutputFormat,
+    pages: bool,
 }
 
 impl Output {
     /// In this format.
     pub fn new(form: OutputFormat) -> Self {
-        Self { form }
+        Self { form, pages: true }
+    }
+
+    /// The same without a pager.
+    #[must_use]
+    pub fn without_pager(self) -> Self {
+        Self {
+            pages: false,
+            ..self
+        }
     }
 
     /// Whether programs read it.
@@ -62,6 +75,23 @@ impl Output {
             OutputFormat::Json => self.json(json),
             OutputFormat::Table | OutputFormat::Csv => text(&table()),
         }
+    }
+
+    /// The same for a list, which may be longer than the screen.
+    pub fn show_list(self, json: &impl Serialize, table: impl FnOnce() -> String) -> Result<()> {
+        match self.form {
+            OutputFormat::Json => self.json(json),
+            OutputFormat::Table | OutputFormat::Csv => self.long(&table()),
+        }
+    }
+
+    /// Prints text for people that may be longer than the screen: through their pager, if they read it
+    /// on a terminal. Never a secret.
+    pub fn long(self, long: &str) -> Result<()> {
+        if self.pages && pager::show(&foreign::page(long)) {
+            return Ok(());
+        }
+        text(long)
     }
 
     /// Prints JSON, with fields sorted by name.
@@ -86,6 +116,20 @@ impl Output {
     /// Prints a warning on stderr.
     pub fn warn(self, message: impl std::fmt::Display) {
         eprintln(&format!("{YELLOW}warning:{YELLOW:#} {message}"));
+    }
+
+    /// Says on stderr what is being done, if that takes longer than a second and stderr is a terminal.
+    pub fn waiting(self, what: impl Into<String>) -> ProgressNote {
+        ProgressNote::new(what.into())
+    }
+
+    /// The same, with how much was written, for what goes to a file or a pipe: on a terminal that can be
+    /// seen, and this would be in its way.
+    pub fn writing(self, what: impl Into<String>) -> ProgressNote {
+        match io::stdout().is_terminal() {
+            true => ProgressNote::hidden(),
+            false => ProgressNote::new(what.into()),
+        }
     }
 
     /// What counts on stderr how far something is, if that is a terminal.

@@ -265,20 +265,21 @@ const PAGES: [&str; 21] = [
 
 #[test]
 fn a_next_step_leads_to_a_page_or_a_button_that_there_is() {
-    let all = |path: &std::path::Path| {
-        let folder = std::fs::read_dir(path).into_iter().flatten();
-        folder.map(|e| e.unwrap().path()).collect::<Vec<_>>()
-    };
-    let top = all(env!("CARGO_MANIFEST_DIR").as_ref());
-    let below = top
-        .iter()
-        .filter(|p| !p.ends_with("tests"))
-        .flat_map(|p| all(p));
-    let sources: String = below
-        .chain(top.iter().cloned())
-        .filter(|p| p.extension().is_some_and(|e| e == "rs") && !p.ends_with("tests.rs"))
-        .map(|p| std::fs::read_to_string(p).unwrap())
-        .collect();
+    let (mut sources, mut folders) = (String::new(), vec![env!("CARGO_MANIFEST_DIR").into()]);
+    while let Some(folder) = folders.pop() {
+        let folder: std::path::PathBuf = folder;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_source = path.extension().is_some_and(|e| e == "rs");
+            match path.is_dir() {
+                true if !path.ends_with("tests") => folders.push(path),
+                false if is_source && !path.ends_with("tests.rs") => {
+                    sources += &std::fs::read_to_string(path).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
     for act in keystile_model::error::Act::ALL {
         let page = act.page();
         assert!(

@@ -243,8 +243,8 @@ impl Webhook {
             "events": self.events,
             "created": when::rfc3339(self.created),
         });
-        if let Some(paused) = self.paused {
-            all["paused"] = when::rfc3339(paused).into();
+        if let (Some(paused), Some(all)) = (self.paused, all.as_object_mut()) {
+            all.insert("paused".to_owned(), when::rfc3339(paused).into());
         }
         all
     }

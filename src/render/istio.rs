@@ -1,7 +1,7 @@
 //! Resources for Istio.
 //!
-//! There are two ways to bring a keyset into a mesh. A WasmPlugin carries code and keyset through
-//! Istio: nothing else runs, but every change is an edit of a Kubernetes object, which limits the
+//! There are two ways to bring a keyset into a mesh. A TrafficExtension (a WasmPlugin before Istio
+//! 1.30) carries code and keyset through Istio: nothing else runs, but every change is an edit of a Kubernetes object, which limits the
 //! size. Or the proxies use our discovery service, as Envoys without Istio do; Istio then only
 //! places the filters.
 
@@ -9,10 +9,9 @@ mod head;
 mod patches;
 mod proxy_kind;
 mod types;
+mod version;
 
 use std::collections::BTreeMap;
-
-use serde_json::Value;
 
 use crate::ecds;
 use crate::envoy::parts::{ControlPlane, EnvoyParts};
@@ -22,11 +21,13 @@ use keystile_model::error::{Result, defect};
 use patches::{Patches, TypedConfig};
 pub use proxy_kind::ProxyKind;
 use types::{
-    Mode, Phase, PluginMatch, PodSelector, ValueFrom, VmConfig, VmVariable, WasmPluginSpec,
+    Mode, Phase, PluginMatch, PodSelector, TrafficExtensionSpec, ValueFrom, VmConfig, VmVariable,
+    WasmConfig, WasmPluginSpec,
 };
+pub use version::IstioVersion;
 
 const NAME: &str = "keystile";
-/// Istio leaves the `vm_id` of all WasmPlugins empty.
+/// Istio leaves the `vm_id` of all plugins empty.
 const PLUGIN_VM_ID: &str = "";
 
 /// What happens when the filter traps.
@@ -40,8 +41,10 @@ pub enum FailStrategy {
 
 /// How the keyset reaches the mesh.
 pub enum MeshDelivery {
-    /// Inside a WasmPlugin.
+    /// Inside a TrafficExtension, or a WasmPlugin for a version that has none.
     Plugin {
+        /// Which Istio reads it.
+        istio: IstioVersion,
         /// Where the filter's code is.
         url: String,
         /// Its digest.
@@ -98,7 +101,7 @@ impl Mesh {
             MeshDelivery::Plugin { .. } => {
                 let guard = manifest::yaml(&patches.guard(&parts))?;
                 let stats = manifest::yaml(&patches.bootstrap(&parts, PLUGIN_VM_ID, &[])?)?;
-                let plugin = manifest::yaml(&self.plugin()?)?;
+                let plugin = self.plugin()?;
                 return Ok(format!("{head}{plugin}---\n{guard}---\n{stats}"));
             }
             MeshDelivery::Module { name, keyset, .. } => {
@@ -133,8 +136,10 @@ impl Mesh {
         }
     }
 
-    fn plugin(self) -> Result<Resource<WasmPluginSpec>> {
+    /// The resource that holds code and keyset.
+    fn plugin(self) -> Result<String> {
         let MeshDelivery::Plugin {
+            istio,
             url,
             sha256,
             fail_strategy,
@@ -142,41 +147,67 @@ impl Mesh {
         } = self.delivery
         else {
             return Err(defect(
-                "a WasmPlugin was asked for where the proxies use discovery",
+                "a plugin was asked for where the proxies use discovery",
             ));
         };
-        let config: BTreeMap<String, Value> = serde_json::from_str(&keyset)
+        let plugin_config = serde_json::from_str(&keyset)
             .map_err(|e| defect(format_args!("the keyset is not JSON ({e})")))?;
-        Ok(Resource {
-            api_version: "extensions.istio.io/v1alpha1",
-            kind: "WasmPlugin",
-            metadata: Metadata::new(NAME, &self.namespace),
-            spec: WasmPluginSpec {
-                selector: PodSelector {
-                    match_labels: self.selector,
-                },
-                url,
-                sha256,
-                plugin_config: config,
-                plugin_name: NAME,
-                phase: Phase::Authn,
-                fail_strategy: match fail_strategy {
-                    FailStrategy::Reload => types::FailStrategy::FailReload,
-                    FailStrategy::Close => types::FailStrategy::FailClose,
-                },
-                vm_config: VmConfig {
-                    env: Secrets::VARIABLES.map(|name| VmVariable {
-                        name,
-                        value_from: ValueFrom::Host,
-                    }),
-                },
-                // A sidecar must not require keys from its own workload when that calls others.
-                matches: match self.place {
-                    ProxyKind::Gateway => Vec::new(),
-                    ProxyKind::Sidecar => vec![PluginMatch { mode: Mode::Server }],
-                },
+        let metadata = Metadata::new(NAME, &self.namespace);
+        let selector = PodSelector {
+            match_labels: self.selector,
+        };
+        // A sidecar must not require keys from its own workload when that calls others.
+        let matches = match self.place {
+            ProxyKind::Gateway => Vec::new(),
+            ProxyKind::Sidecar => vec![PluginMatch { mode: Mode::Server }],
+        };
+        let wasm = WasmConfig {
+            url,
+            sha256,
+            plugin_config,
+            plugin_name: NAME,
+            fail_strategy: match fail_strategy {
+                FailStrategy::Reload => types::FailStrategy::FailReload,
+                FailStrategy::Close => types::FailStrategy::FailClose,
             },
-        })
+            vm_config: VmConfig {
+                env: Secrets::VARIABLES.map(|name| VmVariable {
+                    name,
+                    value_from: ValueFrom::Host,
+                }),
+            },
+        };
+        if istio >= IstioVersion::TRAFFIC_EXTENSIONS {
+            let spec = TrafficExtensionSpec {
+                selector,
+                phase: Phase::Authn,
+                matches,
+                wasm,
+            };
+            return manifest::yaml(&extension("TrafficExtension", metadata, spec));
+        }
+        let spec = WasmPluginSpec {
+            selector,
+            url: wasm.url,
+            sha256: wasm.sha256,
+            plugin_config: wasm.plugin_config,
+            plugin_name: wasm.plugin_name,
+            phase: Phase::Authn,
+            fail_strategy: wasm.fail_strategy,
+            vm_config: wasm.vm_config,
+            matches,
+        };
+        manifest::yaml(&extension("WasmPlugin", metadata, spec))
+    }
+}
+
+/// A resource of the API in which Istio has what extends a proxy.
+fn extension<S>(kind: &'static str, metadata: Metadata, spec: S) -> Resource<S> {
+    Resource {
+        api_version: "extensions.istio.io/v1alpha1",
+        kind,
+        metadata,
+        spec,
     }
 }
 

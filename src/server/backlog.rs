@@ -41,10 +41,12 @@ impl Collector for Backlog {
             let labels = [("webhook", webhook.as_str())];
             ConstGauge::new(signed(waiting)).encode(family.encode_family(&labels)?)?;
         }
-        let left = self.delivery.not_after().map(|end| {
+        let validity = self.delivery.validity();
+        let left = validity.map(|v| {
             let now = system::now().seconds();
-            signed(end).saturating_sub(signed(now))
+            signed(v.not_after).saturating_sub(signed(now))
         });
+        let whole = validity.map(|v| signed(v.not_after.saturating_sub(v.issued_at)));
         for (name, help, value) in [
             (
                 "nodes_diverging",
@@ -55,6 +57,11 @@ impl Collector for Backlog {
                 "keyset_not_after_seconds",
                 "Time until Envoys refuse every key, unless a newer keyset reaches them; absent if the policy sets no `not_after`",
                 left,
+            ),
+            (
+                "keyset_lifetime_seconds",
+                "Time from the issue of a keyset until Envoys refuse every key; it is renewed after half of that. Absent if the policy sets no `not_after`",
+                whole,
             ),
             (
                 "audit_export_backlog",

@@ -78,6 +78,15 @@ pub struct Delivery {
     count: Counts,
 }
 
+/// How long Envoys accept a keyset, in seconds since the epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct KeysetValidity {
+    /// When it was issued.
+    pub issued_at: u64,
+    /// When Envoys will refuse everything, unless a newer one reaches them.
+    pub not_after: u64,
+}
+
 /// A version that an Envoy proved to have in force, above all that were published.
 #[derive(Clone)]
 struct Above {
@@ -319,16 +328,21 @@ impl Delivery {
         self.fleet.stand(version, reports).0.missing.len() as u64
     }
 
-    /// When Envoys will refuse everything, in seconds, unless a newer keyset reaches them.
-    pub fn not_after(&self) -> Option<u64> {
+    /// How long Envoys accept the published keyset, if the policy limits that.
+    pub fn validity(&self) -> Option<KeysetValidity> {
         #[derive(serde::Deserialize)]
-        struct End {
+        struct Times {
+            issued_at: u64,
             #[serde(default)]
             not_after: Option<u64>,
         }
         let published = self.published.borrow().clone()?;
         let manifest = &published.overlay.built().manifest;
-        serde_json::from_slice::<End>(manifest).ok()?.not_after
+        let times: Times = serde_json::from_slice(manifest).ok()?;
+        times.not_after.map(|not_after| KeysetValidity {
+            issued_at: times.issued_at,
+            not_after,
+        })
     }
 
     /// The version of the store's keyset, which Envoys should soon have.

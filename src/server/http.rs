@@ -21,7 +21,8 @@ pub use entry::live;
 use entry::{Entry, no_peer};
 use keystile_api::Operation;
 use keystile_system as system;
-use pages::{document, metrics, nowhere, page, ready, script, style, wrong_method};
+pub(super) use pages::nowhere;
+use pages::{document, metrics, page, ready, script, style, wrong_method};
 
 mod condition;
 mod cut_off;

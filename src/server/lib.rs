@@ -44,6 +44,7 @@ pub mod duties;
 pub mod envoys;
 pub mod exporter;
 pub mod fleet;
+pub mod guide;
 mod holder;
 pub mod http;
 pub mod in_progress;

@@ -52,6 +52,7 @@ pub struct Metrics {
     refused: Family<Reason, Counter>,
     limited: Counter,
     version: Gauge<u64, AtomicU64>,
+    ready: Gauge,
     store_errors: Family<Sort, Counter>,
 }
 
@@ -86,6 +87,8 @@ impl Metrics {
             "Version of the keyset, in milliseconds since the epoch",
             version.clone(),
         );
+        let ready = Gauge::default();
+        registry.register("ready", "1 if `/readyz` answers 200, else 0", ready.clone());
         let store_errors = Family::default();
         registry.register(
             "store_errors",
@@ -107,6 +110,7 @@ impl Metrics {
             refused,
             limited,
             version,
+            ready,
             store_errors,
         }
     }
@@ -131,8 +135,9 @@ impl Metrics {
     }
 
     /// In the form that Prometheus reads.
-    pub fn text(&self, version: u64, store: &Health) -> String {
+    pub fn text(&self, version: u64, is_ready: bool, store: &Health) -> String {
         self.version.set(version);
+        self.ready.set(i64::from(is_ready));
         for (kind, n) in store.counted() {
             let counter = self.store_errors.get_or_create(&Sort { kind });
             counter.inc_by(n.saturating_sub(counter.get()));

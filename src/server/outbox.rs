@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_rustls::rustls;
@@ -207,7 +207,7 @@ fn send(sender: &WebhookSender, message: &DueMessage) -> Tried {
     let (id, body) = webhook::content(message);
     let timestamp = system::of_server().now.seconds();
     let signature = message.secret.sign(&id, timestamp, &body);
-    let began = Instant::now();
+    let began = system::instant();
     let answer = sender
         .agent
         .post(&message.url)

@@ -284,7 +284,7 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "to write the page anew")]
     fn the_page_of_errors_lists_every_code() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/errors.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../book/pages/errors.md");
         let text = std::fs::read_to_string(path).unwrap();
         let head = "## The codes\n\n";
         let (before, _) = text.split_once(head).unwrap();

@@ -23,6 +23,8 @@ use keystile_system as system;
 mod codes;
 mod conditions;
 mod documents;
+mod events;
+mod guide;
 mod interrupted;
 mod logged;
 mod paced;

@@ -58,6 +58,6 @@ fn gone_back() -> Error {
     refuse(
         Code::StoreAccess,
         "the database was put back to an earlier state while the server was running: it lacks changes that were acknowledged",
-        "nothing was changed; stop every server, and see `Restoring to a point in time` in operating.md",
+        "nothing was changed; stop every server, and see `Restoring to a point in time` in the guide",
     )
 }

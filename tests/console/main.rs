@@ -4,6 +4,7 @@
 
 mod client;
 mod going;
+mod guide;
 mod idp;
 mod keys;
 mod oidc;

@@ -141,7 +141,7 @@ impl Cluster {
 
 /// The command that the page has for a restore.
 fn restore_of_the_page() -> String {
-    let page = include_str!("../../envoy/kubernetes.md");
+    let page = include_str!("../../src/book/pages/kubernetes.md");
     let inline = page
         .split('`')
         .find(|s| s.starts_with("keystilectl restore"));

@@ -1,4 +1,4 @@
-//! New keys on their way to where they are used: the examples of `operating.md`, run with
+//! New keys on their way to where they are used: the examples of the guide, run with
 //! stand-ins for `vault`, `kubectl` and `gh`, which are not here; and nothing that leaks.
 
 use std::fs;
@@ -52,8 +52,7 @@ fn typed(home: &Home, line: &str) -> Output {
 
 /// The commands of the page that hand a key over, one for each of its examples.
 fn examples() -> Vec<String> {
-    let page =
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("src/server/operating.md");
+    let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("src/book/pages/keys.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, section) = page.split_once("\n## Handing a new key over\n").unwrap();
     let section = section.split("\n## ").next().unwrap();

@@ -1,6 +1,7 @@
 //! The companion as a person and a script meet it: transcripts that hold its exact words,
 //! and faults that must not cost a key.
 
+mod alerts;
 mod chart;
 mod cluster;
 mod database;
@@ -15,6 +16,7 @@ mod programs;
 mod released;
 mod schemas;
 mod stolen;
+mod terminal;
 mod transcripts;
 mod updating;
 

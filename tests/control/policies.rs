@@ -29,7 +29,7 @@ fn cases_that_fail_are_a_table_an_exit_code_and_a_report() {
         home.ok(&["policy", "show", "--default"]),
     )
     .unwrap();
-    let page = include_str!("../../src/policy/review.md");
+    let page = include_str!("../../src/book/pages/review.md");
     fs::write(home.path("cases.yaml"), blocks(page, "yaml")[0]).unwrap();
     assert_eq!(
         home.ok(&["policy", "test", "cases.yaml"]),

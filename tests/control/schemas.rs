@@ -54,12 +54,15 @@ fn printed() -> Vec<Value> {
         "registry.example/keystilectl@sha256:00",
     ];
     let from = ["--from-namespace", "edge"];
+    let earlier = ["--istio", "1.29"];
     let [whole, database] = crate::chart::whole().map(|values| {
         let path = home.path(&format!("{}.yaml", values.len()));
         std::fs::write(&path, values).unwrap();
         path.display().to_string()
     });
     let commands = [
+        [&istio[..], &earlier, &sidecar, &image, &digest].concat(),
+        [&istio[..], &earlier, &image].concat(),
         [&istio[..], &sidecar, &image, &digest].concat(),
         [&istio[..], &image].concat(),
         [&istio[..], &SERVER].concat(),
@@ -102,7 +105,7 @@ fn kinds() -> Vec<Value> {
             kinds.push(document);
         }
     }
-    assert_eq!(kinds.len(), 12 + MODULES.len());
+    assert_eq!(kinds.len(), 13 + MODULES.len());
     kinds
 }
 
@@ -248,6 +251,9 @@ fn a_missing_field_is_noticed_where_it_must_be() {
             "NetworkPolicy",
             "/spec/ingress/0/from/0/namespaceSelector/matchExpressions/0/operator",
         ),
+        ("TrafficExtension", "/spec"),
+        ("TrafficExtension", "/spec/wasm/url"),
+        ("TrafficExtension", "/spec/wasm/vmConfig/env/0/name"),
         ("WasmPlugin", "/spec"),
         ("WasmPlugin", "/spec/url"),
         ("WasmPlugin", "/spec/vmConfig/env/0/name"),

@@ -141,8 +141,13 @@ fn endure(
     let missing = lost(ground, &apis[0]);
     let mut all = Tally::default();
     tallies.into_iter().for_each(|tally| all.merge(tally));
+    let edges = bed.edges.iter();
+    let edges = edges
+        .map(|edge| (edge.address, edge.host.name.clone()))
+        .collect();
     Endured {
         seed,
+        edges,
         lasted: began.elapsed(),
         has_delay: site.network.has_delay,
         has_clocks: site.clocks.iter().all(Option::is_some),
@@ -224,10 +229,7 @@ fn name(blow: &[Fault], bed: &Bed) -> String {
 fn recover(ground: &Ground, bed: &Bed, fault: &str, bound: Duration) -> Duration {
     let began = Instant::now();
     let mut said = None;
-    loop {
-        let Err(words) = works(ground, bed) else {
-            break;
-        };
+    while let Err(words) = works(ground, bed) {
         if began.elapsed() > bound && said.is_none() {
             ground
                 .recorder

@@ -14,7 +14,7 @@ const DAY: i64 = 86_400;
 /// How long everything may take to recover.
 const RECOVERS: Duration = Duration::from_secs(30);
 /// An Envoy that was started again counts twice until its former process has been silent for a minute
-/// (operating.md): until then, no server calls anything proved.
+/// (the chapter about PostgreSQL): until then, no server calls anything proved.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// What is broken. A number names a server or an Envoy.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,6 +35,8 @@ pub struct Soaked {
 /// What chaos found.
 pub struct Endured {
     pub seed: u64,
+    /// The names of the Envoys.
+    pub edges: BTreeMap<SocketAddr, String>,
     pub lasted: Duration,
     /// Whether this kernel can delay packets.
     pub has_delay: bool,
@@ -144,7 +147,7 @@ pub fn chaos(options: &Options, ground: &Ground, endured: &Endured) {
         yes(endured.has_clocks, clocks),
     );
     recoveries(&mut text, &endured.recoveries);
-    outages(&mut text, ground);
+    outages(&mut text, ground, &endured.edges);
     proofs(&mut text, &endured.changes);
     outcomes(&mut text, &all.outcomes);
     let _ = writeln!(text, "\n## What happened\n");
@@ -154,14 +157,14 @@ pub fn chaos(options: &Options, ground: &Ground, endured: &Endured) {
     write(options, &text);
 }
 
-fn outages(text: &mut String, ground: &Ground) {
+fn outages(text: &mut String, ground: &Ground, edges: &BTreeMap<SocketAddr, String>) {
     let _ = writeln!(
         text,
         "\n## Outages\n\nTimes in which an Envoy answered 503, which lets nobody in.\n\n| Envoy | from s | to s | answers |\n| --- | --: | --: | --: |"
     );
     for outage in ground.recorder.outages() {
         let (from, until) = (outage.from.as_secs_f64(), outage.until.as_secs_f64());
-        let (edge, answers) = (outage.edge, outage.answers);
+        let (edge, answers) = (&edges[&outage.edge], outage.answers);
         let _ = writeln!(text, "| {edge} | {from:.1} | {until:.1} | {answers} |");
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-const PAGE: &str = include_str!("../../src/console/clients.md");
+const PAGE: &str = include_str!("../../src/book/pages/clients.md");
 
 /// The limit is longer than what the programs wait unasked, and they are slow to start here.
 const POLICY: &str = r#"

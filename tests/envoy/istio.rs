@@ -34,7 +34,7 @@ const RENDER: [&str; 6] = [
     "oci://registry.example/keystile@sha256:00",
 ];
 
-/// A gateway with our WasmPlugin, and the store behind it.
+/// A gateway with our TrafficExtension, and the store behind it.
 struct Mesh {
     companion: Companion,
     gateway: Gateway,
@@ -96,7 +96,7 @@ fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_
     let mesh = Mesh::new();
     let ours = match shell::is_module() {
         true => "keystile",
-        false => "extensions.istio.io/trafficextension/edge.keystile~istio-translated-wasmplugin",
+        false => "extensions.istio.io/trafficextension/edge.keystile",
     };
     let mut want = vec![
         ours,
@@ -107,6 +107,22 @@ fn the_plugin_stands_before_istio_s_own_authentication_and_the_guard_before_the_
     ];
     want.retain(|filter| !shell::is_module() || *filter != "keystile-guard");
     assert_eq!(mesh.gateway.order(), want);
+}
+
+#[test]
+fn a_wasm_plugin_for_an_older_istio_becomes_the_same_configuration() {
+    let companion = Companion::init(&fresh_dir(), POLICY);
+    let [new, old] = [&[][..], &["--istio", "1.29"]].map(|version| {
+        let text = companion.run(&[&RENDER[..], version].concat());
+        let first = documents(&text).swap_remove(0);
+        let mut resource = resource_of(&first, "keystile.wasm");
+        let config = &mut resource["resources"][0]["typed_config"]["config"];
+        // A keyset is sealed with another nonce each time.
+        config.as_object_mut().unwrap().remove("configuration");
+        let text = resource.to_string();
+        text.replace("~istio-translated-wasmplugin", "")
+    });
+    assert_eq!(new, old);
 }
 
 #[test]

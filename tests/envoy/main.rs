@@ -30,6 +30,7 @@ mod live;
 mod metrics;
 mod modes;
 mod module;
+mod monitoring;
 mod mutual_tls;
 mod outage;
 mod overlay;

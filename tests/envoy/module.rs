@@ -57,7 +57,7 @@ fn the_guard_of_the_other_filter_lets_pass_what_the_module_lets_in() {
 
 #[test]
 fn what_is_left_out_for_the_module_stands_on_its_page() {
-    let page = part("envoy/module.md", "git checkout");
+    let page = part("src/book/pages/module.md", "git checkout");
     let page = std::fs::read_to_string(page).unwrap();
     for vms in shell::Vms::ALL {
         assert!(page.contains(&format!("| {} |", vms.why())), "{vms:?}");

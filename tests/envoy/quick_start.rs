@@ -1,4 +1,4 @@
-//! The README's quick start, typed as it stands there, up to the port numbers.
+//! The guide's quick start, typed as it stands there, up to the port numbers.
 
 use crate::support::{Envoy, Setup, Upstream, eventually, fresh_dir, part, root};
 use std::fs;
@@ -57,8 +57,8 @@ fn typed(dir: &Path, environment: &[String], lines: &str) -> (String, Vec<String
 }
 
 /// The first block of a section.
-fn block(readme: &str, section: &str) -> String {
-    let section = readme.split(&format!("## {section}\n")).nth(1).unwrap();
+fn block(page: &str, section: &str) -> String {
+    let section = page.split(&format!("## {section}\n")).nth(1).unwrap();
     let block = section.split("```sh\n").nth(1).unwrap();
     block.split("```").next().unwrap().to_owned()
 }
@@ -71,9 +71,9 @@ fn key_in(printed: &str, start: &str) -> String {
 }
 
 #[test]
-fn the_quick_start_of_the_readme_lets_a_key_in_and_drops_it() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let block = block(&readme, "Quick start");
+fn the_quick_start_of_the_guide_lets_a_key_in_and_drops_it() {
+    let page = fs::read_to_string(root().join("src/book/pages/start.md")).unwrap();
+    let block = block(&page, "Quick start");
     let (before, rest) = block.split_once("envoy -c target/envoy.yaml").unwrap();
     let (_, after) = rest.split_once('\n').unwrap();
     let upstream = Upstream::start();
@@ -176,11 +176,11 @@ impl Ports {
 }
 
 #[test]
-fn the_control_plane_of_the_readme_proves_a_revocation_and_counts_usage() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let start = block(&readme, "Quick start");
+fn the_control_plane_of_the_guide_proves_a_revocation_and_counts_usage() {
+    let page = fs::read_to_string(root().join("src/book/pages/start.md")).unwrap();
+    let start = block(&page, "Quick start");
     let (start, _) = start.split_once("keystilectl key issue").unwrap();
-    let plane = block(&readme, "Control plane");
+    let plane = block(&page, "Control plane");
     let (here, anywhere) = plane.split_once("\n\n").unwrap();
     let upstream = Upstream::start();
     let ports = Ports::new(&upstream.address().port().to_string());

@@ -1,4 +1,4 @@
-//! "From a status code to its cause" in `operating.md`: each status is brought about on a real Envoy, and
+//! "From a status code to its cause" in the guide: each status is brought about on a real Envoy, and
 //! the commands of the page, as they are printed there, lead from its line in the log to the cause.
 
 use std::fs;
@@ -96,7 +96,7 @@ impl Night {
 
 /// The commands of the section, in order.
 fn block(at: usize) -> String {
-    let page = fs::read_to_string(root().join("src/server/operating.md")).unwrap();
+    let page = fs::read_to_string(root().join("src/book/pages/trouble.md")).unwrap();
     let section = page.split("## From a status code to its cause").nth(1);
     let section = section.unwrap().split("\n## ").next().unwrap();
     let blocks: Vec<&str> = section.split("```sh\n").skip(1).collect();

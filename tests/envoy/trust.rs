@@ -209,7 +209,7 @@ fn all_let_in(load: Load) {
 
 /// The two blocks of the section.
 fn blocks() -> [String; 2] {
-    let page = fs::read_to_string(root().join("src/server/operating.md")).unwrap();
+    let page = fs::read_to_string(root().join("src/book/pages/signing.md")).unwrap();
     let (_, section) = page
         .split_once("\n## From HMAC to Ed25519, and back\n")
         .unwrap();

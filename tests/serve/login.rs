@@ -106,3 +106,42 @@ fn a_server_is_remembered_until_logging_out_and_a_named_store_comes_first() {
         "the store of this user"
     );
 }
+
+#[test]
+fn an_address_is_remembered_without_what_was_copied_around_it_and_the_authority_by_its_whole_path()
+{
+    let home = Home::new();
+    let auditor = token(&home, "auditor");
+    let server = Server::start(&home, &[]);
+    let authority = crate::pki::Authority::new(home.path("pki"));
+    std::os::unix::fs::symlink(authority.path("ca.pem"), home.path("current.pem")).unwrap();
+    let address = format!(" {}/\n", server.url());
+    let login = ["login", &address, "--server-ca", "current.pem"];
+    let done = typed(&home, &login, &auditor);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let kept = fs::read(home.path("user/.config/keystile/login.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept["server"], server.url());
+    // Not where the link leads today.
+    let whole = home.path("current.pem").display().to_string();
+    assert_eq!(kept["ca"], whole);
+}
+
+#[test]
+fn a_status_of_nothing_that_can_be_reached_says_so_and_fails() {
+    let home = Home::new();
+    let auditor = token(&home, "auditor");
+    let server = Server::start(&home, &[]);
+    let done = typed(&home, &["login", &server.url()], &auditor);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(server.stop());
+    let gone = typed(&home, &["status"], "");
+    let words = text(&gone.stdout);
+    assert_eq!(gone.status.code(), Some(1), "{words}");
+    // Once, though two questions were asked.
+    assert_eq!(words.matches("not reached").count(), 1, "{words}");
+    assert!(gone.stderr.is_empty(), "{}", text(&gone.stderr));
+
+    let nowhere = Home::empty().run(&["status"]);
+    assert_eq!(nowhere.status.code(), Some(1), "{}", text(&nowhere.stdout));
+}

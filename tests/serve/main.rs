@@ -4,6 +4,7 @@
 mod backups;
 mod banner;
 mod bodies;
+mod clocks;
 mod discovery;
 mod exports;
 mod halted;

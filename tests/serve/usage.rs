@@ -303,7 +303,7 @@ fn a_disk_that_is_full_of_something_else_is_a_batch_that_comes_again() {
 }
 
 #[test]
-fn every_metric_of_the_dashboard_is_one_of_the_server_or_of_the_filter() {
+fn metrics_count_a_batch_that_comes_twice_once() {
     let edge = Edge::new();
     let server = Server::start(&edge.home, &[]);
     let batch = edge.batch(0, 1, 9);
@@ -321,24 +321,4 @@ fn every_metric_of_the_dashboard_is_one_of_the_server_or_of_the_filter() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
-    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let filter = fs::read_to_string(root.join("src/filter/metrics.rs")).unwrap();
-    let dashboard = fs::read_to_string(root.join("envoy/grafana-dashboard.json")).unwrap();
-    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
-    let mut names = 0;
-    for panel in dashboard["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().unwrap() {
-            let asked = target["expr"].as_str().unwrap();
-            let words = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            for name in words.filter(|w| w.starts_with("keystile_")) {
-                names += 1;
-                let here = metrics.lines().any(|l| {
-                    l.strip_prefix(name)
-                        .is_some_and(|rest| rest.starts_with(['{', ' ']))
-                });
-                assert!(here || filter.contains(name), "nothing has `{name}`");
-            }
-        }
-    }
-    assert!(names > 20, "{names}");
 }

@@ -1,5 +1,7 @@
 use super::*;
 
+mod page;
+
 #[test]
 fn the_commands_hold_together() {
     command().debug_assert();

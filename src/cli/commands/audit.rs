@@ -190,7 +190,7 @@ impl List {
             }
             page.before = found.next;
         }
-        cx.out.show(&records, || {
+        cx.out.show_list(&records, || {
             output::table(
                 ["seq", "when", "who", "what", "to"],
                 records.iter().map(|r| {
@@ -199,7 +199,7 @@ impl List {
                         cell(r.at.get(..16).unwrap_or_default().replace('T', " ")),
                         cell(who(r)),
                         cell(what(r)),
-                        cell(&r.subject),
+                        cell(to(r)),
                     ]
                 }),
             )
@@ -220,11 +220,13 @@ impl Export {
             after: None,
             limit: Some(PAGE),
         };
+        let writing = cx.out.writing("Export the audit log");
         loop {
             let found = cx.perform(page.clone())?;
             for record in &found.records {
                 output::line(record)?;
             }
+            writing.more(found.records.len());
             page.after = found.records.last().map_or(page.after, |r| Some(r.seq));
             if found.next.is_none() {
                 if !self.follow {
@@ -243,6 +245,20 @@ fn who(r: &RecordView) -> String {
         &r.address
     };
     format!("{}@{place}", r.user)
+}
+
+/// What the action was done to: an id with the name and the client that it belongs to.
+fn to(r: &RecordView) -> String {
+    let named = |state: &serde_json::Value| Some(state.get("name")?.as_str()?.to_owned());
+    let name = named(&r.after).or_else(|| named(&r.before));
+    let of = [Some(r.client.clone()), name].into_iter().flatten();
+    let of: Vec<String> = of
+        .filter(|word| !word.is_empty() && *word != r.subject)
+        .collect();
+    match of.as_slice() {
+        [] => r.subject.clone(),
+        of => format!("{} ({})", r.subject, of.join(", ")),
+    }
 }
 
 fn what(r: &RecordView) -> String {

@@ -65,10 +65,12 @@ impl Backup {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         interrupt::leave_nothing()?;
+        let waiting = cx.out.waiting("Write and verify the copy");
         let kept = match &cx.server {
             Some(server) => fetched(server.remote()?, &self.file)?,
             None => Saved::from_kept(&cx.home.backup(&cx.world, &self.file)?),
         };
+        drop(waiting);
         let shown = self.file.display().to_string();
         let json = json!({
             "file": shown,
@@ -97,10 +99,12 @@ impl Restore {
     pub fn run(self, cx: &Context) -> Result<()> {
         cx.local()?;
         interrupt::leave_nothing()?;
+        let waiting = cx.out.waiting("Restore and verify the store");
         let restored = match &self.file {
             Some(file) => cx.home.restore(&cx.world, file)?,
             None => cx.home.restore_in_place(&cx.world)?,
         };
+        drop(waiting);
         let (again, unknown): (Vec<_>, Vec<_>) = restored.lost.iter().partition(|k| k.revoked);
         let named = |keys: &[&LostKey]| {
             let each = keys.iter();

@@ -140,3 +140,6 @@ fn from_stdin() -> Result<Secret> {
         })?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,7 @@ impl Import {
             }
         }
         let report = json!({"system": self.system.as_str(), "done": done, "plans": plans, "not_carried_over": left, "notes": noted});
-        cx.out.show(&report, || words_of(cx, &done, &plans))
+        cx.out.show_list(&report, || words_of(cx, &done, &plans))
     }
 }
 

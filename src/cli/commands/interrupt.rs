@@ -23,6 +23,7 @@ impl Context {
 
     /// The same in a given world; through a server, in the world of the server.
     pub fn make_in<O: Operation>(&self, world: &World, operation: O) -> Result<O::Output> {
+        let _waiting = self.out.waiting(O::ENDPOINT.summary);
         let Some(server) = &self.server else {
             let stop = heard(|_| {})?;
             let mut store = self.store()?;

@@ -6,7 +6,7 @@ use keystile_core::key::{KeyId, Name};
 use super::labels::words;
 use super::pages::nothing;
 use super::{Context, key_id};
-use crate::output::{self, Output};
+use crate::output::Output;
 use keystile_api::key::{self, KeyView};
 use keystile_model::error::Result;
 use keystile_model::record::Status;
@@ -196,7 +196,7 @@ impl List {
             Some(list) => list.end()?,
             None => {
                 in_order(&mut keys);
-                output::text(&list_table(&keys, cx.now(), true))?;
+                cx.out.long(&list_table(&keys, cx.now(), true))?;
             }
         }
         if is_cut && !cx.out.is_json() {

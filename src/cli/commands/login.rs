@@ -30,6 +30,7 @@ It is used when neither `--server`, `--home` nor `--store` is given, in the envi
 that work on the store itself, such as `init` and `serve`, go on doing so.")]
 pub struct Login {
     /// The address of the server
+    #[arg(value_parser = trimmed)]
     server: String,
 }
 
@@ -42,6 +43,11 @@ Example:
 The token stays valid: `keystilectl token revoke` ends it.")]
 pub struct Logout {}
 
+/// An address as it is compared with that of `--server`, whatever it was copied with.
+fn trimmed(address: &str) -> std::result::Result<String, std::convert::Infallible> {
+    Ok(address.trim().trim_end_matches('/').to_owned())
+}
+
 impl Login {
     /// Runs it; `ca` is the certificate authority of the server, if it is a private one.
     pub fn run(self, cx: &Context, ca: Option<PathBuf>) -> Result<()> {
@@ -49,7 +55,8 @@ impl Login {
             Some(token) => token,
             None => typed()?,
         };
-        let ca = ca.map(|ca| ca.canonicalize().unwrap_or(ca));
+        // Where commands run later does not matter then; a link to it may lead elsewhere by that time.
+        let ca = ca.map(|ca| std::path::absolute(&ca).unwrap_or(ca));
         let server = Remote::new(&self.server, ca.as_deref(), Some(token.clone()))?;
         // Anybody may ask this.
         server.perform(&guide::Show {})?;

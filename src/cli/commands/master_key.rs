@@ -51,7 +51,10 @@ impl Rotate {
             None if self.to_file => Some(NewKey::File),
             None => None,
         };
-        let done = cx.home.rotate_master_key(&cx.world, new)?;
+        let waiting = cx.out.waiting("Encrypt the store with another key");
+        let done = cx.home.rotate_master_key(&cx.world, new);
+        drop(waiting);
+        let done = done?;
         let kept = done.kept.map(|p| p.display().to_string());
         let json = json!({"former": done.former, "new": done.new, "former_kept_as": kept});
         cx.out.show(&json, || {

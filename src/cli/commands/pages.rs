@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::output::{self, ListOutput, Output};
+use crate::output::{ListOutput, Output};
 use keystile_model::error::Result;
 
 /// What has come so far. As JSON each page is printed when it comes, because there may be more than
@@ -47,8 +47,10 @@ impl<T: Serialize> AllPages<T> {
             is_cut: false,
         };
         let mut cursor = None;
+        let writing = out.writing("List");
         loop {
             let (mut page, next) = ask(cursor)?;
+            writing.more(page.len());
             if let Some(most) = most {
                 let room = most.saturating_sub(pages.count);
                 pages.is_cut = page.len() > room || (page.len() == room && next.is_some());
@@ -87,7 +89,7 @@ impl<T: Serialize> AllPages<T> {
     pub fn end(self, table: impl FnOnce(Vec<T>) -> String) -> Result<()> {
         match self.json {
             Some(list) => list.end(),
-            None => output::text(&table(self.all)),
+            None => self.out.long(&table(self.all)),
         }?;
         if self.is_cut && !self.out.is_json() {
             self.out

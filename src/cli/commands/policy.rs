@@ -222,7 +222,7 @@ impl Show {
 
 fn history(cx: &Context) -> Result<()> {
     let all = cx.perform(policy::History {})?.revisions;
-    cx.out.show(&all, || {
+    cx.out.show_list(&all, || {
         output::table(
             ["revision", "applied", "lines"],
             all.iter().rev().map(|r| {

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::Context;
 use super::push::{Filter, Shell};
 use crate::output;
+use keystile_book::GuideFile;
 use keystile_console as console;
 use keystile_model::error::{Code, Result, refuse};
 use keystile_model::reach::Reach;
@@ -20,6 +21,7 @@ use keystile_server::delivery::node_identity::NameRule;
 use keystile_server::delivery::{self, Delivery, ResourceTemplate};
 use keystile_server::duties::{self, Duties};
 use keystile_server::exporter::{self, Destination, Exporter};
+use keystile_server::guide::{self, ServedFile};
 use keystile_server::limits::RateLimits;
 use keystile_server::log::{self, LogForm};
 use keystile_server::outbox;
@@ -240,7 +242,10 @@ impl Serve {
                 keep: self.audit_keep.map(|keep| keep.max(1)),
             })?,
             rotation: Duration::from_secs(self.rotation_every.max(1)),
-            pages: Box::new(move |app, delivery| console::mount(app, delivery, pages)),
+            pages: Box::new(move |app, delivery| {
+                let console = console::mount(app, delivery, pages);
+                console.merge(guide::routes(guide_file))
+            }),
         };
         let settings = self.settings(listening);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -331,4 +336,15 @@ impl Serve {
             listening: Some(listening),
         }
     }
+}
+
+/// A file of the guide, as the server shows it.
+fn guide_file(name: &str) -> Option<ServedFile> {
+    let file = GuideFile::find(name)?;
+    Some(ServedFile {
+        kind: file.kind(),
+        tag: file.tag,
+        lasts: file.is_named_by_content(),
+        bytes: file.bytes,
+    })
 }

@@ -41,7 +41,7 @@ impl SessionCommand {
         match self {
             Self::List(_) => {
                 let all = cx.perform(session::List {})?.sessions;
-                cx.out.show(&all, || table(&all, cx.now()))?;
+                cx.out.show_list(&all, || table(&all, cx.now()))?;
                 if all.is_empty() {
                     nothing(cx.out, "nobody is signed in to the console");
                 }

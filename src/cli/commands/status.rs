@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Context, serve};
 use crate::output;
 use keystile_api::{fleet, keyset};
-use keystile_model::error::Result;
+use keystile_model::error::{Error, Result, Surface};
 use keystile_model::when;
 use keystile_model::wire::PAGE;
 
@@ -34,7 +34,7 @@ struct StatusOutput {
     served_at: Option<String>,
     keyset: Option<keyset::KeysetView>,
     fleet: Option<FleetCount>,
-    /// What could not be asked, and why.
+    /// Why something is not known.
     unknown: Vec<String>,
 }
 
@@ -52,14 +52,16 @@ impl StatusArgs {
     /// Runs it.
     pub fn run(self, cx: &Context) -> Result<()> {
         let mut unknown = Vec::new();
-        let mut ask = |found: std::result::Result<_, keystile_model::error::Error>| {
-            found.map_err(|e| unknown.push(e.to_string())).ok()
+        let mut ask = |why: Error| {
+            let why = why.words(Surface::CommandLine).join("; ");
+            // What cannot be reached cannot be reached for either question.
+            if !unknown.contains(&why) {
+                unknown.push(why);
+            }
         };
-        let keyset = ask(cx.perform(keyset::Show {}));
-        let fleet = match &cx.server {
-            None => None,
-            Some(_) => count(cx).map_err(|e| unknown.push(e.to_string())).ok(),
-        };
+        let keyset = cx.perform(keyset::Show {}).map_err(&mut ask).ok();
+        let fleet = cx.server.as_ref().map(|_| count(cx).map_err(&mut ask));
+        let fleet = fleet.and_then(Result::ok);
         let (works_on, at, because) = match &cx.server {
             Some(server) => ("server", server.url().to_owned(), server.because()),
             None => match cx.home.database() {
@@ -86,7 +88,11 @@ impl StatusArgs {
             unknown,
         };
         cx.out.show(&found, || found.words(cx.now()))?;
-        Ok(())
+        match (&found.keyset, &found.fleet) {
+            // It was said above.
+            (None, None) => Err(Error::silent()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -164,7 +170,12 @@ impl StatusOutput {
         if let Some(served) = &self.served_at {
             fields.push(("served", served.clone()));
         }
-        fields.extend(self.unknown.iter().map(|u| ("unknown", u.clone())));
+        let nothing = self.keyset.is_none() && self.fleet.is_none();
+        let name = match nothing {
+            true => "not reached",
+            false => "not known",
+        };
+        fields.extend(self.unknown.iter().map(|u| (name, u.clone())));
         output::fields(fields)
     }
 }

@@ -57,7 +57,8 @@ pub struct Create {
     /// How many keys may be valid at once
     #[arg(long, value_name = "N")]
     max_keys: Option<u32>,
-    /// When the token expires [default: 90d; an invitation: 7d to the role `client`, 1h to others]
+    /// When the token expires [default: 90d; an invitation: 7d to the role `client`, 1h to others]. What an
+    /// invitation is exchanged for lasts 90 days
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
     /// Print a link instead, which works once: whoever opens it in a browser gets the token there, and
@@ -66,11 +67,31 @@ pub struct Create {
     invite: bool,
     /// With --invite: the address at which browsers reach the server [default: the one that this
     /// command works through, or the server that works on this store]
-    #[arg(long, value_name = "URL", requires = "invite")]
+    #[arg(long, value_name = "URL", requires = "invite", value_parser = console_address)]
     at: Option<String>,
     /// An address range from which the token may be used; can be repeated
     #[arg(long, value_name = "CIDR", value_parser = rules::cidr)]
     cidr: Vec<IpNet>,
+}
+
+/// The address of a server, as far as its pages.
+fn console_address(text: &str) -> std::result::Result<String, String> {
+    let text = text.trim();
+    let wrong = || {
+        format!(
+            "`{text}` is not the address of a server; write `https://keystile.example.com:8443`"
+        )
+    };
+    let address: ureq::http::Uri = text.parse().map_err(|_| wrong())?;
+    let is_web = matches!(address.scheme_str(), Some("http" | "https"));
+    let has_user = address
+        .authority()
+        .is_some_and(|a| a.as_str().contains('@'));
+    let is_root = matches!(address.path(), "" | "/") && address.query().is_none();
+    match is_web && is_root && !has_user && !text.contains('#') {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err(wrong()),
+    }
 }
 
 /// List tokens
@@ -300,5 +321,31 @@ mod tests {
         assert!(token_id("0Ab3dEfGh1").is_ok());
         let refused = token_id("nonsense").unwrap_err();
         assert!(refused.starts_with("a token's id is ten of"), "{refused}");
+    }
+
+    #[test]
+    fn a_link_leads_to_an_address_that_a_browser_can_open() {
+        for (typed, address) in [
+            (
+                " https://ks.example.com:8443/ ",
+                "https://ks.example.com:8443",
+            ),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(console_address(typed).as_deref(), Ok(address));
+        }
+        for wrong in [
+            "",
+            "ks.example.com",
+            "ks.example.com:8443",
+            "ftp://ks.example.com",
+            "https://",
+            "https://me@ks.example.com",
+            "https://ks.example.com/console",
+            "https://ks.example.com/?a",
+            "https://ks.example.com/#a",
+        ] {
+            assert!(console_address(wrong).is_err(), "{wrong}");
+        }
     }
 }

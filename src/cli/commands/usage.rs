@@ -163,7 +163,7 @@ impl AnomaliesOf {
             client: self.client,
             since: Some(TimeWords(self.since)),
         })?;
-        cx.out.show(&anomalies, || {
+        cx.out.show_list(&anomalies, || {
             if anomalies.is_empty() {
                 return "no anomalies\n".to_owned();
             }

@@ -1,5 +1,6 @@
 use super::*;
 
+mod page;
 mod together;
 
 fn parse(json: &str) -> Result<Policy, Vec<(String, String)>> {
@@ -329,7 +330,7 @@ fn the_name_of_a_route_does_not_depend_on_its_place() {
     assert_ne!(a.routes[0].stable_id, a.routes[1].stable_id);
 }
 
-/// README says which edits of a route let its limit start anew.
+/// The guide says which edits of a route let its limit start anew.
 #[test]
 fn a_route_keeps_its_buckets_unless_its_path_hosts_or_methods_change() {
     let id = |fields: &str| {

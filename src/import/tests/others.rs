@@ -333,7 +333,7 @@ fn what_moving_says_of_fields_is_what_the_importers_know() {
     ];
     let tables: Vec<String> = systems.into_iter().map(System::fields).collect();
     let wanted = tables.join("\n");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/moving.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../book/pages/moving.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (before, _) = text.split_once("\n### kong\n").unwrap_or((&text, ""));
     let wanted = format!("{before}\n{wanted}");

@@ -1,7 +1,7 @@
 //! The comment above the resources: what has to be done by hand.
 
 use super::patches::BOOTSTRAP;
-use super::{Mesh, MeshDelivery, ProxyKind};
+use super::{IstioVersion, Mesh, MeshDelivery, ProxyKind};
 use crate::ecds::{MODULE_FOLDER, MODULE_FOLDERS, NODE, SIGNING_KEYS};
 
 const APPLIED: &str = "\
@@ -17,11 +17,19 @@ impl Mesh {
             true => self.module_head(),
             false => String::new(),
         };
-        let since = match self.is_native() {
-            true => ", for Istio 1.30 and later (Envoy 1.38)",
-            false => "",
+        let since = match &self.delivery {
+            _ if self.is_native() => ", for Istio 1.30 and later (Envoy 1.38)",
+            MeshDelivery::Plugin { istio, .. } if *istio >= IstioVersion::TRAFFIC_EXTENSIONS => {
+                ", for Istio 1.30 and later (before, use `--istio 1.29`)"
+            }
+            MeshDelivery::Plugin { .. }
+            | MeshDelivery::Module { .. }
+            | MeshDelivery::Discovery { .. } => "",
         };
         let after = match &self.delivery {
+            MeshDelivery::Plugin { istio, .. } if *istio >= IstioVersion::TRAFFIC_EXTENSIONS => {
+                format!("{APPLIED}{}", IN_PLACE.replace("{ns}", namespace))
+            }
             MeshDelivery::Plugin { .. } => APPLIED.to_owned(),
             MeshDelivery::Module { .. } => {
                 format!("{APPLIED}{}", WITHOUT_PLUGIN.replace("{ns}", namespace))
@@ -87,10 +95,18 @@ impl Mesh {
     }
 }
 
+const IN_PLACE: &str = "\
+#
+# If this replaces a WasmPlugin, delete that first (`kubectl -n {ns} delete wasmplugin keystile`): beside
+# it, the second filter would find no key, and refuse every request. Until this is in force, the guard
+# answers 403.
+";
+
 const WITHOUT_PLUGIN: &str = "\
 #
-# If this replaces a WasmPlugin, delete that first (`kubectl -n {ns} delete wasmplugin keystile`); until
-# this is in force, its guard answers 403. Then delete the guard (the EnvoyFilter `keystile-guard`).
+# If this replaces a TrafficExtension or a WasmPlugin, delete that first
+# (`kubectl -n {ns} delete trafficextension,wasmplugin keystile`); until this is in force, its guard
+# answers 403. Then delete the guard (the EnvoyFilter `keystile-guard`).
 ";
 
 fn discovery_head(namespace: &str, is_native: bool) -> String {
@@ -108,7 +124,7 @@ fn discovery_head(namespace: &str, is_native: bool) -> String {
         "\
 #
 # The proxies load the filter from a file, which `keystilectl serve --wasm` names. The image that
-# WasmPlugins pull can also be a volume (Kubernetes 1.35 and later; before, use an init container):
+# TrafficExtensions pull can also be a volume (Kubernetes 1.35 and later; before, use an init container):
 #
 #   volumes:                               # of the pod, in the pod template
 #   - name: keystile

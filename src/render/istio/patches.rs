@@ -82,7 +82,7 @@ impl Patches<'_> {
 
     /// The guard: a worker that fails to load the filter leaves it out and lets requests pass; this
     /// answers 403 unless the filter has set the caller. Right before the router, which is after
-    /// every phase of a WasmPlugin.
+    /// every phase of a TrafficExtension.
     pub fn guard(&self, parts: &EnvoyParts) -> EnvoyFilter {
         let before_router = Some(ROUTER);
         let guard = self.http_filter(Operation::InsertBefore, before_router, &parts.guard);

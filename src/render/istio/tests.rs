@@ -2,7 +2,7 @@ use super::*;
 use crate::ecds::SIGNING_KEYS;
 use crate::envoy::HostPort;
 use crate::envoy::parts::Tls;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const KEYSET: &str = r#"{"format":1,"hmac":"yes","kid":"1e5","manifest":"null","nonce":9007199254740991,"pages":"~"}"#;
 
@@ -12,6 +12,7 @@ fn mesh(place: ProxyKind) -> Mesh {
         selector: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
         place,
         delivery: MeshDelivery::Plugin {
+            istio: IstioVersion::TRAFFIC_EXTENSIONS,
             url: "oci://registry.example/keystile:1".to_owned(),
             sha256: None,
             fail_strategy: FailStrategy::Reload,
@@ -31,18 +32,60 @@ fn documents(mesh: Mesh) -> Vec<Value> {
         .collect()
 }
 
+/// The same for an Istio that has no TrafficExtension.
+fn earlier(place: ProxyKind) -> Vec<Value> {
+    let mut mesh = mesh(place);
+    if let MeshDelivery::Plugin { istio, .. } = &mut mesh.delivery {
+        *istio = "1.29".parse().unwrap();
+    }
+    documents(mesh)
+}
+
 #[test]
 fn the_plugin_holds_the_keyset_word_for_word() {
-    let all = resources(ProxyKind::Gateway);
     let want: Value = serde_json::from_str(KEYSET).unwrap();
-    assert_eq!(all[0].pointer("/spec/pluginConfig"), Some(&want));
-    assert_eq!(all[0].pointer("/kind"), Some(&json!("WasmPlugin")));
-    assert_eq!(all[0].pointer("/spec/match"), None);
-    assert_eq!(
-        all[0].pointer("/spec/vmConfig/env/0"),
-        Some(&json!({"name": SIGNING_KEYS, "valueFrom": "HOST"}))
-    );
-    assert_eq!(all[0].pointer("/status"), None);
+    for (all, kind, wasm) in [
+        (
+            resources(ProxyKind::Gateway),
+            "TrafficExtension",
+            "/spec/wasm",
+        ),
+        (earlier(ProxyKind::Gateway), "WasmPlugin", "/spec"),
+    ] {
+        let wasm = all[0].pointer(wasm).unwrap();
+        assert_eq!(wasm["pluginConfig"], want);
+        assert_eq!(all[0]["kind"], kind);
+        assert_eq!(all[0].pointer("/spec/match"), None);
+        let host = json!({"name": SIGNING_KEYS, "valueFrom": "HOST"});
+        assert_eq!(wasm.pointer("/vmConfig/env/0"), Some(&host));
+        assert_eq!(all[0].pointer("/status"), None);
+    }
+}
+
+#[test]
+fn an_older_istio_gets_a_wasm_plugin_that_says_the_same() {
+    for place in [ProxyKind::Gateway, ProxyKind::Sidecar] {
+        let (mut new, old) = (resources(place), earlier(place));
+        assert_eq!(new[1..], old[1..]);
+        // Istio 1.30 translates a WasmPlugin by moving these fields into `wasm`.
+        let spec = new[0]["spec"].as_object_mut().unwrap();
+        let Some(Value::Object(wasm)) = spec.remove("wasm") else {
+            panic!("no `wasm` in {spec:?}");
+        };
+        spec.extend(wasm);
+        new[0]["kind"] = json!("WasmPlugin");
+        assert_eq!(new[0], old[0]);
+    }
+}
+
+#[test]
+fn versions_of_istio_are_compared_by_their_second_number() {
+    let version = |text: &str| text.parse::<IstioVersion>().ok();
+    assert!(version("1.9") < version("1.29.4"));
+    assert_eq!(version("1.30"), version("1.30.2"));
+    for wrong in ["", "1", "30", "2.0", "1.30.0.1", "1.x", "1.30-alpha"] {
+        assert_eq!(version(wrong), None, "{wrong}");
+    }
 }
 
 #[test]

@@ -5,6 +5,30 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+/// Of an `extensions.istio.io/v1alpha1` TrafficExtension.
+#[derive(Serialize)]
+pub struct TrafficExtensionSpec {
+    pub selector: PodSelector,
+    pub phase: Phase,
+    /// Everything, if empty.
+    #[serde(rename = "match", skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<PluginMatch>,
+    pub wasm: WasmConfig,
+}
+
+/// The part of a TrafficExtension that is about WebAssembly.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WasmConfig {
+    pub url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub plugin_config: BTreeMap<String, Value>,
+    pub plugin_name: &'static str,
+    pub fail_strategy: FailStrategy,
+    pub vm_config: VmConfig,
+}
+
 /// Of an `extensions.istio.io/v1alpha1` WasmPlugin.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -16,7 +16,7 @@ pub fn resolved(described: &Value, settings: &PlaneSettings) -> Option<Value> {
             })
         }
         Some(Dependent::When { path, given, then }) => {
-            let there = !is_empty(settings.at(path)) == given;
+            let there = is_empty(settings.at(path)) != given;
             there.then(|| resolved(then, settings)).flatten()
         }
         Some(Dependent::Items { .. }) => None,

@@ -5,7 +5,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::Response;
 use keystile_api::{AUDITORS, Endpoint};
-use keystile_model::error::{Code, Kind, refuse};
+use keystile_model::error::{Code, Kind, Result, refuse};
 use keystile_system as system;
 use std::time::Duration;
 
@@ -21,6 +21,14 @@ use keystile_api::Operation;
 const READY: Duration = Duration::from_millis(200);
 
 pub(super) async fn ready(State(app): State<App>) -> Response {
+    match readiness(&app).await {
+        Ok(()) => "ready\n".into_response(),
+        Err(e) => Problem::from(e.with_kind(Kind::Unavailable)).into_response(),
+    }
+}
+
+/// Whether this server can do its work.
+async fn readiness(app: &App) -> Result<()> {
     // Reads may work where changes, and so this server's lease, do not.
     let replicas = app.pool().replicas().filter(|r| r.is_alone());
     if let Some(replicas) = replicas
@@ -33,15 +41,14 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
                 "see the server's log",
             )
         });
-        return Problem::from(why.with_kind(Kind::Unavailable)).into_response();
+        return Err(why);
     }
     if replicas.is_some() {
-        let away = refuse(
+        return Err(refuse(
             Code::StoreUnreachable,
             "this server's lease in the database cannot be renewed",
             "look whether the database takes changes",
-        );
-        return Problem::from(away).into_response();
+        ));
     }
     let mut known = app.0.ready.lock().await;
     let now = system::instant();
@@ -49,14 +56,11 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
         && now.saturating_duration_since(at) < READY
         && !app.pool().health().is_ill()
     {
-        return "ready\n".into_response();
+        return Ok(());
     }
     let well = app.pool().is_well().await;
     *known = Some((now, well.is_ok()));
-    match well {
-        Ok(()) => "ready\n".into_response(),
-        Err(e) => Problem::from(e.with_kind(Kind::Unavailable)).into_response(),
-    }
+    well
 }
 
 /// Whether a request was made on this machine, and not passed on by a proxy that runs on it.
@@ -90,7 +94,8 @@ pub(super) async fn metrics(State(app): State<App>, request: Request) -> Respons
         }
     }
     let version = *app.pool().versions().borrow();
-    let text = app.metrics().text(version, app.pool().health());
+    let is_ready = readiness(&app).await.is_ok();
+    let text = app.metrics().text(version, is_ready, app.pool().health());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
@@ -119,7 +124,7 @@ pub(super) async fn script() -> Response {
     (js, docs::SCRIPT).into_response()
 }
 
-pub(super) async fn nowhere() -> Problem {
+pub(in super::super) async fn nowhere() -> Problem {
     refuse(
         Code::PathNotFound,
         "there is nothing at this path",

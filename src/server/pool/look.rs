@@ -105,6 +105,19 @@ impl StorePool {
         blocking(move || pool.heeded(read(&pool))).await
     }
 
+    /// Checks this server's clock before a change: a keyset that is dated by a wrong one may have
+    /// expired before it arrives, and then every Envoy refuses everything.
+    pub(super) fn is_on_time(&self, store: &mut Store) -> Result<()> {
+        if self.replicas.is_none() {
+            return Ok(());
+        }
+        let asked = system::now().ms();
+        match store.read(|tx| tx.clock())? {
+            Some(clock) => agrees(asked, clock, system::now().ms()),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn look(&self, store: &mut Store) -> Result<()> {
         self.announce(store.read(now)?);
         Ok(())
@@ -142,7 +155,7 @@ fn agrees(before: u64, clock: u64, after: u64) -> Result<()> {
             "the clock of this server is {} s {way} that of the database",
             off / 1000
         ),
-        "correct the one that is wrong: sessions, lifetimes and versions are times",
+        "nothing was changed; correct the one that is wrong: sessions, lifetimes and versions are times",
     ))
 }
 

@@ -115,6 +115,7 @@ impl StorePool {
                 *store = pool.open_again()?;
                 store.break_off_when(pool.turn.hurry());
             }
+            pool.is_on_time(&mut store)?;
             let out = f(&mut store);
             let hurried = turn.is_hurried();
             pool.health.heed_beside(store.take_unnoted());

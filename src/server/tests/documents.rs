@@ -85,3 +85,44 @@ async fn the_page_runs_one_script_of_ours_and_loads_nothing_from_elsewhere() {
     let document = api.ask("", "GET", "/openapi.json", Value::Null).await;
     assert_eq!(document.body["info"]["title"], "Keystile");
 }
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../book/pages/api.md");
+
+const HEAD: &str = "# API
+
+Every operation of the API, by its name in the audit log and in `next` of an [error](errors.md). The same server describes each with its
+fields at `/docs`, and as OpenAPI 3.1 at `/openapi.json`.
+
+Send an admin token: `Authorization: Bearer kst_…`. Bodies are JSON. Something that is created can be asked for twice with the same
+`Idempotency-Key` and is made once. Everything that is shown individually has an `ETag`; with `If-Match`, a change is refused if it
+has changed since. Lists have pages: pass `next` of one as `cursor` of the following. Roles are explained in
+[Tokens and roles](operating.md#tokens-and-roles).
+";
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "to write the page anew")]
+fn the_page_of_the_api_lists_every_operation() {
+    let mut all = routes();
+    all.sort_by_key(|r| (r.tag(), r.path, r.method.as_str()));
+    let (mut page, mut tag) = (HEAD.to_owned(), "");
+    for route in all {
+        if route.tag() != tag {
+            tag = route.tag();
+            page.push_str(&format!(
+                "\n## {tag}\n\n| operation | | what it does | roles |\n| --- | --- | --- | --- |\n"
+            ));
+        }
+        let roles: Vec<&str> = route.roles.iter().map(|r| r.as_str()).collect();
+        let (name, method, path) = (route.name, route.method.as_str(), route.path);
+        let roles = roles.join(", ");
+        page.push_str(&format!(
+            "| `{name}` | `{method} {path}` | {} | {roles} |\n",
+            route.summary
+        ));
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PAGE).unwrap();
+    assert!(written == page, "`BLESS=1` writes the page anew");
+}

@@ -1,6 +1,6 @@
 //! What Istio does with the resources that `keystilectl render istio` prints, as far as a
 //! proxy can tell: EnvoyFilters are merged into the listener, a ConfigMap into the bootstrap, a
-//! WasmPlugin becomes a filter of its phase and a discovery resource.
+//! TrafficExtension or a WasmPlugin becomes a filter of its phase and a discovery resource.
 
 use crate::support::{EcdsFile, Setup, Upstream, fresh_dir, part, shell};
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ impl Gateway {
                 merge(&mut self.config, serde_json::from_str(text).unwrap());
             }
             // The phase AUTHN is before Istio's own authentication.
-            "WasmPlugin" => {
+            "TrafficExtension" | "WasmPlugin" => {
                 assert_eq!(resource["spec"]["phase"], "AUTHN");
                 let at = self.order().iter().position(|n| *n == JWT).unwrap();
                 let name = resource_name(resource);
@@ -169,7 +169,10 @@ pub fn resource_of(first: &Value, wasm: &str) -> Value {
 
 /// The agent has fetched the code, and taken out what tells it how.
 fn resource_of_plugin(plugin: &Value, wasm: &str) -> Value {
-    let spec = &plugin["spec"];
+    let spec = match plugin["kind"].as_str().unwrap() {
+        "TrafficExtension" => &plugin["spec"]["wasm"],
+        _ => &plugin["spec"],
+    };
     let name = resource_name(plugin);
     let env = spec["vmConfig"]["env"].as_array().unwrap();
     let host: Vec<&Value> = env
@@ -216,7 +219,11 @@ fn resource_of_plugin(plugin: &Value, wasm: &str) -> Value {
 pub fn resource_name(plugin: &Value) -> String {
     let part = |name: &str| plugin["metadata"][name].as_str().unwrap();
     let (namespace, name) = (part("namespace"), part("name"));
-    format!("{PREFIX}{namespace}.{name}~istio-translated-wasmplugin")
+    let translated = match plugin["kind"].as_str().unwrap() {
+        "WasmPlugin" => "~istio-translated-wasmplugin",
+        _ => "",
+    };
+    format!("{PREFIX}{namespace}.{name}{translated}")
 }
 
 /// As protobuf merges: lists grow, messages are merged, the rest is replaced.

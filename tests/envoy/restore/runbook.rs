@@ -67,7 +67,7 @@ impl Case {
 
 /// The block of commands, and what stands below it.
 fn section() -> (String, String) {
-    let page = fs::read_to_string(root().join("src/server/operating.md")).unwrap();
+    let page = fs::read_to_string(root().join("src/book/pages/operating.md")).unwrap();
     let (_, section) = page.split_once("\n### Runbook: the store is lost").unwrap();
     let (_, block) = section.split_once("```sh\n").unwrap();
     let (block, below) = block.split_once("```").unwrap();

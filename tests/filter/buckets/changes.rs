@@ -114,7 +114,7 @@ fn keys_that_have_used_a_limit_each_wait_for_one_token_when_it_becomes_their_cli
     }
 }
 
-/// As README says: what is held beside, or keeps its place, gives nothing twice.
+/// As the guide says: what is held beside, or keeps its place, gives nothing twice.
 #[test]
 fn a_limit_starts_anew_where_it_moves_to_another_route_and_only_there() {
     let limit = json!({"requests": 10, "per": "1d"});

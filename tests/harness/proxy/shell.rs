@@ -24,7 +24,7 @@ pub fn is_module() -> bool {
     }
 }
 
-/// Why the module leaves a test out: what happens to VMs alone. `envoy/module.md` has the same table.
+/// Why the module leaves a test out: what happens to VMs alone. `src/book/pages/module.md` has the same table.
 #[derive(Clone, Copy, Debug)]
 pub enum Vms {
     /// A worker that lacks the filter, and the guard behind it.

@@ -72,7 +72,7 @@ fn answers_over_many_rows_read_few_of_them() {
         client: 7,
         key: 6 * KEYS as i64 + 5,
     };
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, settings) = (Duration::ZERO, UsageSettings::default());
     for (whose, days, step, by) in [
         (Whose::All, 1, Step::Hour, None),
         (Whose::All, 7, Step::Hour, Some(Breakdown::Outcome)),
@@ -84,8 +84,7 @@ fn answers_over_many_rows_read_few_of_them() {
         (Whose::Client(7), 14, Step::Hour, Some(Breakdown::Route)),
         (key, 14, Step::Hour, Some(Breakdown::Outcome)),
     ] {
-        let since = (now - days * DAY, None);
-        let span = Span::new(since, Some(step), &UsageSettings::default(), now).unwrap();
+        let span = Span::new((now - days * DAY, None), Some(step), &settings, now).unwrap();
         let question = UsageQuestion {
             whose,
             only: OnlyThese::default(),

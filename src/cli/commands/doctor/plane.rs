@@ -105,7 +105,7 @@ impl Plane {
                 "no signing key is active, so no keyset can be made: run `keystilectl signing-key rotate`",
             ),
             Some((kid, SigningAlgorithm::HmacSha256)) => found.note(format!(
-                "keysets are signed with the secret `{kid}`, which every Envoy has and could sign with: see \"From HMAC to Ed25519\" in operating.md"
+                "keysets are signed with the secret `{kid}`, which every Envoy has and could sign with: see \"From HMAC to Ed25519\" in the guide"
             )),
             Some((_, SigningAlgorithm::Ed25519)) => {}
         }

@@ -1,6 +1,6 @@
 //! A line of an access log, as the configurations write it that `keystilectl render` prints, or Istio.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 use keystile_core::key::KeyId;
 use keystile_model::error::{Code, Result, refuse};
@@ -42,7 +42,7 @@ pub struct LogLine {
 
 /// Before what an unknown key claims as id.
 const UNVERIFIED: &str = "unverified:";
-/// Longer lines are none of ours.
+/// Longer lines are none of ours, and are not read to their end.
 const MAX_LINE: usize = 64 << 10;
 
 impl LogLine {
@@ -50,16 +50,29 @@ impl LogLine {
     /// passed over, and so is what a collector has written before it.
     ///
     /// # Errors
-    /// If there is none.
-    pub fn find(lines: impl BufRead, id: Option<&str>) -> Result<Self> {
-        for line in lines.split(b'\n') {
-            let line = line.map_err(|e| {
+    /// If there is none, or if a line before it is too long.
+    pub fn find(mut lines: impl BufRead, id: Option<&str>) -> Result<Self> {
+        let mut line = Vec::new();
+        for n in 1.. {
+            line.clear();
+            let mut some = lines.by_ref().take(MAX_LINE as u64 + 1);
+            some.read_until(b'\n', &mut line).map_err(|e| {
                 refuse(
                     Code::FileUnreadable,
                     format_args!("the log cannot be read ({e})"),
                     "pipe it in: `… --log - < access.log`",
                 )
             })?;
+            if line.is_empty() {
+                break;
+            }
+            if line.len() > MAX_LINE && !line.ends_with(b"\n") {
+                return Err(refuse(
+                    Code::TooLong,
+                    format_args!("line {n} of the log has more than {MAX_LINE} bytes"),
+                    "leave it out: `grep REQUEST_ID access.log | …`",
+                ));
+            }
             let found = Self::from_bytes(&line);
             let fits = |line: &Self| id.is_none() || line.request_id.as_deref() == id;
             if let Some(line) = found.filter(fits) {
@@ -79,7 +92,7 @@ impl LogLine {
 
     fn from_bytes(line: &[u8]) -> Option<Self> {
         let start = line.iter().position(|b| *b == b'{')?;
-        let json = line.get(start..).filter(|json| json.len() <= MAX_LINE)?;
+        let json = line.get(start..)?;
         let all: Map<String, Value> = serde_json::from_slice(json).ok()?;
         // Istio's names come second.
         let text = |names: &[&str]| names.iter().find_map(|name| text(all.get(*name)?));
@@ -185,6 +198,20 @@ mod tests {
             (istio.flags.clone(), istio.at()),
             (None, Some(When::At(1_767_225_600)))
         );
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_refused_before_it_is_read_whole() {
+        let mut endless = std::io::BufReader::new(std::io::repeat(b'x'));
+        let refused = LogLine::find(&mut endless, None).err().unwrap();
+        assert!(refused.is(Code::TooLong), "{refused}");
+        let whole = r#"{"status":200,"reason":"via_upstream","path":""#;
+        let whole = format!("{whole}{}\"}}\n", "a".repeat(MAX_LINE - whole.len() - 2));
+        assert_eq!(whole.len(), MAX_LINE + 1);
+        assert!(LogLine::find(whole.as_bytes(), None).is_ok());
+        let longer = whole.replace("aa\"", "aaa\"");
+        let refused = LogLine::find(longer.as_bytes(), None).err().unwrap();
+        assert!(refused.is(Code::TooLong), "{refused}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl LostArgs {
             found.next = more.next;
         }
         found.by_danger();
-        cx.out.show(&found, || {
+        cx.out.show_list(&found, || {
             if found.published.is_empty() && found.in_use.is_empty() {
                 return "no key is lost\n".to_owned();
             }

@@ -146,7 +146,7 @@ impl Verify {
                 json!({"file": path.display().to_string(), "version": o.keyset.version, "keys": o.keyset.len(), "pages": o.keyset.pages()})
             })
             .collect();
-        cx.out.show(&Value::Array(json), || {
+        cx.out.show_list(&Value::Array(json), || {
             let line = |(path, o): &(&PathBuf, Opened)| {
                 format!(
                     "{}: valid: version {}, {}, {}\n",
@@ -309,7 +309,7 @@ impl Diff {
             "changed": d.changed.iter().map(|(id, c)| json!({"id": id.to_string(), "changes": changes(c)})).collect::<Vec<_>>(),
             "policy": changes(&d.policy),
         });
-        cx.out.show(&json, || words(&a, &b, &d))
+        cx.out.show_list(&json, || words(&a, &b, &d))
     }
 }
 

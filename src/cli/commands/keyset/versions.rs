@@ -24,7 +24,7 @@ pub struct VersionsArgs {}
 impl VersionsArgs {
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         let all = cx.perform(version::List {})?.versions;
-        cx.out.show(&all, || {
+        cx.out.show_list(&all, || {
             output::table(
                 ["version", "issued", "base", "keys", "changed since", "why"],
                 all.iter().map(|v| {

@@ -59,7 +59,7 @@ impl DiffArgs {
         let before = policy_file::read(&self.before)?;
         let after = policy_file::read(&self.after)?;
         let diff = policy_diff::diff(&before, &after)?;
-        cx.out.show(&diff, || table(&diff))?;
+        cx.out.show_list(&diff, || table(&diff))?;
         let Some(fail_on) = self.fail_on else {
             return Ok(());
         };

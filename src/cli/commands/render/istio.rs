@@ -8,10 +8,10 @@ use super::image::{sha256, warn_if_unpinned};
 use super::module::{Module, is_native};
 use super::plane::Plane;
 use crate::output;
-use keystile_model::error::{Code, Result, refuse};
+use keystile_model::error::{Code, Error, Result, refuse};
 use keystile_model::rules;
 use keystile_registry::publish;
-use keystile_render::istio::{FailStrategy, Mesh, MeshDelivery, ProxyKind};
+use keystile_render::istio::{FailStrategy, IstioVersion, Mesh, MeshDelivery, ProxyKind};
 
 /// Kubernetes stores objects of up to 1.5 MiB; the rest of the resource needs some of that.
 pub const OBJECT_MOST: usize = 1_400_000;
@@ -24,13 +24,14 @@ Examples:
     | kubectl apply --server-side -f -
   keystilectl render istio --namespace shop --selector app=users --place sidecar \\
     --image oci://registry.example/keystile@sha256:…
+  keystilectl render istio --istio 1.29 --image oci://registry.example/keystile@sha256:…
   keystilectl render istio --discovery keystile.infra.svc:18000 --control keystile.infra.svc:8443 \\
     --tls-ca /etc/keystile/tls/ca.crt
   keystilectl render istio --shell module --image registry.example/keystile-module@sha256:… \\
     | kubectl apply --server-side -f -                       # Istio 1.30 and later
 
-With --image, a WasmPlugin carries the keyset: some 30,000 keys at most, because of the size of a
-Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
+With --image, a TrafficExtension (before Istio 1.30, a WasmPlugin) carries the keyset: some 30,000 keys
+at most, because of the size of a Kubernetes object. With --discovery, the proxies get it from `keystilectl serve`: any number of keys, and
 a change is in force within milliseconds.")]
 pub struct IstioArgs {
     /// Namespace of the gateway or workload
@@ -54,13 +55,26 @@ pub struct IstioArgs {
     /// The digest of the image or file
     #[arg(long, value_name = "HEX", requires = "image", value_parser = sha256)]
     sha256: Option<String>,
-    /// What happens when the filter traps [default: reload]
+    /// The version of Istio that reads it: before 1.30, a WasmPlugin is printed instead of a TrafficExtension
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value = "1.30",
+        value_parser = version,
+        conflicts_with = "discovery"
+    )]
+    istio: IstioVersion,
+    /// What happens when the filter traps [default: reload; before Istio 1.27: close]
     #[arg(long)]
     fail_strategy: Option<FailStrategy>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
     plane: Plane,
+}
+
+fn version(text: &str) -> std::result::Result<IstioVersion, String> {
+    text.parse().map_err(|e: Error| e.to_string())
 }
 
 /// The keyset for a Kubernetes object, refused if it does not fit.
@@ -91,6 +105,14 @@ impl IstioArgs {
                 "leave it out: a fault in the module affects only the request in which it occurs",
             ));
         }
+        if is_native && self.istio < IstioVersion::TRAFFIC_EXTENSIONS {
+            return Err(refuse(
+                Code::FieldsConflict,
+                "the native module needs Istio 1.30 or later",
+                "leave out `--istio`, or `--shell module`",
+            ));
+        }
+        let fail_strategy = self.strategy()?;
         let delivery = match (self.plane.control_plane(cx), self.image) {
             (Some(plane), _) => MeshDelivery::Discovery { plane, is_native },
             (None, Some(url)) if is_native => {
@@ -111,9 +133,10 @@ impl IstioArgs {
                     );
                 }
                 MeshDelivery::Plugin {
+                    istio: self.istio,
                     url,
                     sha256: self.sha256,
-                    fail_strategy: self.fail_strategy.unwrap_or(FailStrategy::Reload),
+                    fail_strategy,
                     keyset: keyset_for_object(cx)?,
                 }
             }
@@ -132,5 +155,19 @@ impl IstioArgs {
             delivery,
         };
         output::raw(mesh.render()?.as_bytes())
+    }
+    /// What to do after a trap, of what this version of Istio can do.
+    fn strategy(&self) -> Result<FailStrategy> {
+        let reloads = self.istio >= IstioVersion::RELOADS;
+        match self.fail_strategy {
+            Some(FailStrategy::Reload) if !reloads => Err(refuse(
+                Code::FieldsConflict,
+                "`--fail-strategy reload` needs Istio 1.27 or later",
+                "leave it out, or give `close`",
+            )),
+            Some(strategy) => Ok(strategy),
+            None if reloads => Ok(FailStrategy::Reload),
+            None => Ok(FailStrategy::Close),
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Show {
         if cx.out.is_csv() {
             return csv(&counted);
         }
-        cx.out.show(&counted, || {
+        cx.out.show_list(&counted, || {
             let mut out = head(&counted);
             if counted.by.is_some() {
                 out.push_str(&groups(&counted));
