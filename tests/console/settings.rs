@@ -138,8 +138,12 @@ fn what_a_client_does_beside(screen: Screen) {
         assert!(page.contains(words), "{words}: {page}");
     }
     assert!(b.text("#curl").starts_with("curl"));
+    // One language at a time.
+    b.click("label[for=tab-python]");
     assert!(b.text("#python").contains("import"));
+    b.click("label[for=tab-javascript]");
     assert!(b.text("#javascript").contains("fetch("));
+    b.click("label[for=tab-curl]");
     b.click("[data-copy=curl]");
     b.until("a word from the button", || {
         ["Copied", "Press Ctrl+C"].contains(&b.text("[data-copy=curl]").as_str())
