@@ -193,6 +193,21 @@ pub fn router(console: Console) -> Router {
         .route("/console/sessions/{id}/end", post(signed_in::end))
         .route("/console/tokens", get(token::list).post(token::create))
         .route("/console/tokens/{id}/revoke", post(token::revoke))
+        .merge(webhooks())
+        .route(
+            "/console/settings",
+            get(settings::show).post(settings::update),
+        )
+        .route("/console/settings/forget", post(settings::forget))
+        .route("/console/guide", get(guide::show))
+        .merge(assets())
+        .route("/console/{*rest}", get(page::nowhere))
+        .layer(middleware::from_fn(guarded))
+        .with_state(console)
+}
+
+fn webhooks() -> Router<Console> {
+    Router::new()
         .route(
             "/console/webhooks",
             get(webhook::list).post(webhook::create),
@@ -215,16 +230,6 @@ pub fn router(console: Console) -> Router {
             "/console/webhooks/{name}/resume",
             post(webhook::attempts::resume),
         )
-        .route(
-            "/console/settings",
-            get(settings::show).post(settings::update),
-        )
-        .route("/console/settings/forget", post(settings::forget))
-        .route("/console/guide", get(guide::show))
-        .merge(assets())
-        .route("/console/{*rest}", get(page::nowhere))
-        .layer(middleware::from_fn(guarded))
-        .with_state(console)
 }
 
 fn assets() -> Router<Console> {

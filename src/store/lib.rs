@@ -122,7 +122,7 @@ const SCRIPTS: Scripts = Scripts {
         #[cfg(feature = "successor")]
         include_str!("postgres/successor.sql"),
     ],
-    oldest: 14,
+    oldest: 16,
 };
 
 /// The name for messages.

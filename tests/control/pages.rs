@@ -86,6 +86,7 @@ fn codes(line: &str) -> BTreeSet<String> {
     let home = Home::empty();
     let shim = format!("#!/bin/sh\n{KEYSTILECTL} \"$@\" </dev/null\necho $? >>\"$CODES\"\n");
     executable(&home.path("bin/keystilectl"), &shim);
+    let line = line.replace("5f0c…", &"5f0c".repeat(16));
     let line = line.trim_end_matches('…').replace("…", "x");
     let line = line.replace("KEY_ID", "0123456789");
     // Nothing is written outside of the test's folder.

@@ -187,6 +187,10 @@ fn every_configuration_has_the_same_keeper_for_the_vm_id_of_the_filter() {
         .filter(|file| file.extension().is_some_and(|end| end == "yaml"));
     for file in yaml {
         let text = std::fs::read_to_string(&file).unwrap();
+        // What is none of Envoy's: Compose's file and Prometheus' rules.
+        if !text.contains("static_resources:") {
+            continue;
+        }
         assert_eq!(keeper(&text), first, "{}", file.display());
     }
 }

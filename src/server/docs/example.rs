@@ -99,7 +99,7 @@ fn kind(schema: &Value) -> &str {
 fn usual(name: &str) -> Option<Value> {
     Some(match name {
         "client" | "of" => json!("acme"),
-        "id" | "key" => json!("0Ab3dEfGh1"),
+        "id" | "key" | "cursor" => json!("0Ab3dEfGh1"),
         "ids" => json!(["0Ab3dEfGh1"]),
         "node" => json!("edge-1"),
         "nodes" => json!(["edge-1"]),
@@ -112,7 +112,10 @@ fn usual(name: &str) -> Option<Value> {
         "expires" | "max_expiry" | "rotate_every" => json!("90d"),
         "not_before" | "grace" | "overlap" => json!("1h"),
         "since" | "before" => json!("7d"),
-        "until" => json!("2027-02-01"),
+        "until" | "at" => json!("2027-02-01"),
+        "host" => json!("api.example.com"),
+        "path" => json!("/v1/users/7"),
+        "headers" => json!([["x-request-id", "7"]]),
         "cidrs" | "deny_cidrs" => json!(["10.0.0.0/8"]),
         "origins" => json!(["https://app.example.com"]),
         "limits" => json!(["100/1m:20"]),

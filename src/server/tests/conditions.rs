@@ -97,12 +97,6 @@ fn changes(id: &str, token: &str) -> Vec<Change> {
         alone("node.revoke", "/v1/nodes/revoke", json!({"node": "envoy"})),
         alone("quota.reset", "/v1/quotas/reset", json!({"of": "acme"})),
         alone("webhook.create", "/v1/webhooks", hook),
-        of(
-            "webhook.delete",
-            "/v1/webhooks/one",
-            Value::Null,
-            "/v1/webhooks/one",
-        ),
         alone("webhook.test", "/v1/webhooks/one/test", Value::Null),
         alone(
             "webhook.resend",
@@ -118,6 +112,12 @@ fn changes(id: &str, token: &str) -> Vec<Change> {
         of(
             "webhook.resume",
             "/v1/webhooks/one/resume",
+            Value::Null,
+            "/v1/webhooks/one",
+        ),
+        of(
+            "webhook.delete",
+            "/v1/webhooks/one",
             Value::Null,
             "/v1/webhooks/one",
         ),

@@ -1,6 +1,6 @@
 //! What the control plane in a cluster is made from, for resources and for a chart.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
@@ -58,7 +58,7 @@ impl ClusterArgs {
     }
 }
 
-fn values(path: &PathBuf) -> Result<Value> {
+fn values(path: &Path) -> Result<Value> {
     let name = path.display();
     let text = String::from_utf8(file::read(path)?).map_err(|_| {
         refuse(

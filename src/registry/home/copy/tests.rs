@@ -2,6 +2,7 @@ use super::*;
 use crate::{bench, client, key, node, publish, signing, token, webhook};
 use keystile_core::key::KeyId;
 use keystile_model::caller::Role;
+use keystile_model::record::DeliveryAttempt;
 use keystile_policy::file as policy_file;
 use keystile_store::bench::fresh_address;
 use keystile_store::{Cell, KeySeen, KnownEnvoy, LostKey, Replay, Step, Store};
@@ -93,6 +94,19 @@ fn by_hand(tx: &mut keystile_store::Tx<'_>, id: KeyId) -> Result<()> {
         created: 5,
     };
     tx.insert_replay("token ci", "k", &replay, 0)?;
+    let tried = DeliveryAttempt {
+        seq: 3,
+        action: "key.issue".to_owned(),
+        attempt: 1,
+        at: 5,
+        took_ms: 12,
+        status: Some(500),
+        failure: Some("it answered 500".to_owned()),
+        next: None,
+    };
+    for hook in tx.webhooks()? {
+        tx.insert_delivery(hook.number, &tried)?;
+    }
     tx.set_base(b"manifest")
 }
 
