@@ -111,7 +111,7 @@ fn usual(name: &str) -> Option<Value> {
         "environment" => json!("live"),
         "expires" | "max_expiry" | "rotate_every" => json!("90d"),
         "not_before" | "grace" | "overlap" => json!("1h"),
-        "since" | "before" => json!("7d"),
+        "since" | "before" | "minutes" | "hours" | "days" | "network_learning" => json!("7d"),
         "until" | "at" => json!("2027-02-01"),
         "host" => json!("api.example.com"),
         "path" => json!("/v1/users/7"),
