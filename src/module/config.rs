@@ -116,8 +116,8 @@ impl Config {
     }
 
     /// Keeps its bytes until they can be verified.
-    pub fn wait(&self, bytes: &[u8]) {
-        *self.unverified() = Some(bytes.to_vec());
+    pub fn wait(&self, bytes: Vec<u8>) {
+        *self.unverified() = Some(bytes);
     }
 
     /// Whether it waits for the secret that verifies it.
@@ -125,8 +125,12 @@ impl Config {
         self.unverified().is_some()
     }
 
-    /// Its bytes, while it waits.
-    pub fn unverified(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+    /// Its bytes, if it waits: it waits no longer.
+    pub fn take_unverified(&self) -> Option<Vec<u8>> {
+        self.unverified().take()
+    }
+
+    fn unverified(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
         self.unverified
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -39,14 +39,13 @@ pub fn new(host: &Configuration<'_>, name: &[u8], bytes: &[u8]) -> Option<Arc<Co
     match loaded {
         Some(loaded) => put_in_force(host, &config, loaded, started),
         None => {
-            config.wait(bytes);
+            config.wait(bytes.to_vec());
             log(
                 Level::Info,
                 "keystile: Envoy is fetching the secret that `KEYSTILE_SECRET` names; every request is refused until it arrives",
             );
         }
     }
-    tunnels::pushed();
     timer::begin();
     // The control plane is told as soon as Envoy has it.
     config.wake();
@@ -63,8 +62,8 @@ pub fn look_again(host: &Configuration<'_>, config: &Config) {
     let Some(read) = config.secrets.read(host) else {
         return;
     };
-    let mut unverified = config.unverified();
-    let Some(bytes) = unverified.as_deref() else {
+    // Taken out, and not looked at: whoever looks for what waits holds the state's lock meanwhile.
+    let Some(bytes) = config.take_unverified() else {
         match read {
             Ok(secrets) => {
                 let (keys, node) = signing(secrets);
@@ -74,14 +73,15 @@ pub fn look_again(host: &Configuration<'_>, config: &Config) {
         }
         return;
     };
-    match read.and_then(|secrets| load(bytes, secrets)) {
+    match read.and_then(|secrets| load(&bytes, secrets)) {
         Ok(loaded) => {
             put_in_force(host, config, loaded, started);
-            *unverified = None;
-            drop(unverified);
             config.wake();
         }
-        Err(unusable) => refused(host, &config.metrics, &unusable),
+        Err(unusable) => {
+            config.wait(bytes);
+            refused(host, &config.metrics, &unusable);
+        }
     }
 }
 
@@ -105,6 +105,7 @@ fn put_in_force(host: &Configuration<'_>, config: &Config, loaded: Loaded, start
     let loaded_us = clock::monotonic().saturating_sub(started) / 1000;
     state::remember(keys, node);
     state::take(host, config, artefact, loaded_us);
+    tunnels::pushed();
 }
 
 /// Envoy has dropped a configuration, and all filters that were made from it are gone.

@@ -4,6 +4,7 @@ use keystile_core::keyset::{NodeKey, SigningKeys};
 use keystile_core::report;
 
 use super::*;
+use std::sync::atomic::AtomicBool;
 
 const NAME: (&str, &str) = ("KEYSTILE_SECRET", "keystile");
 
@@ -58,6 +59,40 @@ fn until_the_secret_arrives_every_request_is_refused_and_from_then_on_it_is_chec
         assert_eq!(status(&made, &key), 200);
         assert!(fake::configure("keystile", envelope.as_bytes()).0.is_none());
         assert_eq!(status(&made, &key), 200);
+    });
+}
+
+/// The timer's thread looks for what waits while the main thread verifies it.
+#[test]
+fn what_waits_is_verified_while_another_thread_looks_for_it() {
+    let mut store = Store::new(POLICY);
+    let key = store.issue("", &["read"]);
+    let envelope = store.sealed();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let all = move || {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    crate::state::wake_waiting();
+                }
+            });
+            for _ in 0..300 {
+                fake::hold("");
+                let made = fake::configure("keystile", envelope.as_bytes()).0.unwrap();
+                let secret = format!("KEYSTILE_SIGNING_KEYS={}\n", *SIGNER.expose_secret());
+                fake::hold(&secret);
+                made.tick();
+                assert_eq!(status(&made, &key), 200);
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        done.send(()).unwrap();
+    };
+    with_secret(&[NAME], || {
+        std::thread::spawn(all);
+        let in_time = is_done.recv_timeout(std::time::Duration::from_secs(60));
+        assert!(in_time.is_ok(), "neither thread goes on");
     });
 }
 
